@@ -1,0 +1,59 @@
+/* Analysis: from the text of a field to the tokens of the inverted index.
+ *
+ * Words are runs of letters, digits and marks; CJK runs become overlapping bigrams (a single character
+ * stays one); "c++", "c#", "int8", "3.5", "o'neil" (as oneil; possessive 's dropped) stay whole; the fold
+ * is that of key.h; then Snowball stemming in the collection's language. Markdown and LaTeX are
+ * understood: link targets, table rules, fence markers (and the language named behind them), HTML tags
+ * and TeX commands are no words; the code inside fences is, and so are the letters of a formula.
+ *
+ * The same bytes give the same tokens on every machine: this is part of the index version.
+ */
+#ifndef QUIRE_TEXT_ANALYSIS_H
+#define QUIRE_TEXT_ANALYSIS_H
+
+#include "proto/base/bytes.h"
+#include "proto/base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TEXT_ANALYSIS_VERSION 1
+#define TEXT_TOKEN_BYTES 64 /* longer words are cut at a code point boundary */
+
+/* Token spaces of the index; the number stands in index keys. */
+enum text_field {
+    TEXT_FIELD_ALL = 0,      /* every field, weighted, stemmed: what a plain word searches */
+    TEXT_FIELD_HEADWORD = 1, /* unstemmed */
+    TEXT_FIELD_TERMS = 2,    /* unstemmed */
+    TEXT_FIELD_CATEGORY = 3, /* unstemmed words of categories */
+    TEXT_FIELD_BODY = 4,     /* not a token space: positions of ALL that lie in the body */
+};
+
+struct token {
+    struct bytes text;  /* valid until the analyzer is used again */
+    uint32_t position;  /* from 0, rises by one a word */
+    uint32_t offset;    /* of the word in the analysed text, bytes */
+    uint32_t length;
+};
+
+/* One per thread (Snowball has state). */
+struct analyzer;
+
+/* `language`: ISO 639-1 ("en", "de", ...), or "none" for no stemming. ERR_UNSUPPORTED names the known ones. */
+int analyzer_create(const char *language, struct analyzer **out, struct err *err);
+void analyzer_destroy(struct analyzer *analyzer);
+bool analyzer_language_known(const char *language);
+/* "en", "de", ... "none", comma separated, for messages. */
+const char *analyzer_languages(void);
+
+enum analysis_mode {
+    ANALYSIS_STEMMED,   /* what TEXT_FIELD_ALL holds */
+    ANALYSIS_UNSTEMMED, /* folded words as they are */
+};
+
+/* Calls `emit` for each token of `text` (valid UTF-8) in order; stops early when it returns false.
+ * `markdown`: whether to read the text as Markdown with LaTeX (bodies) or as plain text (names). */
+void analyzer_run(struct analyzer *analyzer, struct bytes text, enum analysis_mode mode, bool markdown,
+                  bool (*emit)(void *data, const struct token *token), void *data);
+
+#endif

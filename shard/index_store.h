@@ -1,0 +1,86 @@
+/* Index store: the RocksDB of one range (no WAL; what it holds is exact as of a flush, see range.h), and the only
+ * place besides log_store.c that knows RocksDB. Keys and values: DESIGN, and the essay at the head of
+ * index_store.c and of each format's own file.
+ *
+ * Nothing reaches the disk but through store_flush(), which makes all column families durable at one moment
+ * (atomic flush): memtables are big enough never to be flushed by RocksDB itself between two of ours, since the
+ * range flushes long before, and a close without flush leaves the disk as of the last flush.
+ *
+ * Thread-safe, except that a batch belongs to one thread.
+ */
+#ifndef QUIRE_SHARD_INDEX_STORE_H
+#define QUIRE_SHARD_INDEX_STORE_H
+
+#include "proto/base/bytes.h"
+#include "proto/base/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum store_family {
+    STORE_ENTRY, /* term key, 0, sense -> packed Entry */
+    STORE_NAME,  /* term key of a name, 0, entry key -> the name as written */
+    STORE_PLACE, /* term key, 0, sense -> segment id, docid (be64, be32) */
+    STORE_TERM,  /* segment, field, token -> disk_segment.c */
+    STORE_POST,  /* segment, term id, first docid -> posting_codec.c */
+    STORE_POS,   /* same */
+    STORE_DOC,   /* segment, column, page -> columns by docid: entry keys, norms, lengths, categories */
+    STORE_DEAD,  /* segment, page -> dead documents; segment, 'd', field, token -> dead frequency */
+    STORE_META,  /* name -> manifest, sessions, undo rows */
+    STORE_FAMILIES
+};
+
+struct store;
+struct store_batch;
+struct store_iterator;
+struct store_cache; /* block cache, shared by all ranges of a process */
+
+struct store_cache *store_cache_create(size_t bytes);
+void store_cache_destroy(struct store_cache *cache);
+
+/* Creates the folder when missing. ERR_IO, ERR_CORRUPT. */
+int store_open(const char *path, struct store_cache *cache, struct store **out, struct err *err);
+void store_close(struct store *store); /* without flushing */
+int store_destroy_files(const char *path, struct err *err);
+
+/* *found = false (and 0) when absent. `value` must be released; it may point into the block cache. */
+struct store_value {
+    struct bytes bytes;
+    void *pin;
+};
+int store_get(struct store *store, enum store_family family, struct bytes key, struct store_value *value,
+              bool *found, struct err *err);
+void store_value_release(struct store_value *value);
+
+struct store_batch *store_batch_create(void);
+void store_batch_destroy(struct store_batch *batch);
+void store_batch_put(struct store_batch *batch, struct store *store, enum store_family family, struct bytes key,
+                     struct bytes value);
+void store_batch_delete(struct store_batch *batch, struct store *store, enum store_family family,
+                        struct bytes key);
+void store_batch_delete_range(struct store_batch *batch, struct store *store, enum store_family family,
+                              struct bytes from, struct bytes to);
+size_t store_batch_bytes(const struct store_batch *batch);
+/* Visible at once and all together; durable with the next store_flush(). The batch is empty afterwards. */
+int store_write(struct store *store, struct store_batch *batch, struct err *err);
+/* Makes everything that was written before the call durable, atomically over the families; blocks (seconds). */
+int store_flush(struct store *store, struct err *err);
+
+/* Keys in [from, to); to empty = end of the family. A consistent snapshot as of creation. */
+struct store_iterator *store_iterate(struct store *store, enum store_family family, struct bytes from,
+                                     struct bytes to);
+bool store_iterator_valid(const struct store_iterator *it);
+struct bytes store_iterator_key(const struct store_iterator *it);
+struct bytes store_iterator_value(const struct store_iterator *it);
+void store_iterator_next(struct store_iterator *it);
+void store_iterator_prev(struct store_iterator *it);
+void store_iterator_seek(struct store_iterator *it, struct bytes key); /* first >= key */
+int store_iterator_status(const struct store_iterator *it, struct err *err);
+void store_iterator_close(struct store_iterator *it);
+
+uint64_t store_disk_bytes(struct store *store);
+uint64_t store_memory_bytes(struct store *store);
+/* Reads every file's checksums (rocksdb verifies on iteration); problems as ERR_CORRUPT. */
+int store_verify(struct store *store, struct err *err);
+
+#endif

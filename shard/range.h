@@ -1,0 +1,94 @@
+/* Range: one replica of a prefix range: its index store, its segments, its place in the log.
+ *
+ *            write ops                   views
+ *                |                         ^
+ *   log store (fsync) -> range_apply() -> memory segment -> flush -> disk segments -> merge
+ *                              |                              ^
+ *                              +-> entry, name, place rows ---+  durable together, at flush
+ *
+ * Writes. The caller (the shard's committer thread) puts a batch of operations in the log, and when the log is
+ * durable calls range_apply() with them in order: that is the commit. Apply is deterministic: what an operation does
+ * (new, changed, unchanged, conflict) depends on the operations before it only, so every replica that applies the
+ * same log holds the same.
+ *
+ * Durability of the index. Rows of `entry`, `name` and `place` are written at apply, without WAL; each batch also
+ * writes an undo row (the old state of each entry it touched) under its seq. A flush makes a disk segment of the memory segment
+ * and, in one atomic flush of the store, makes durable: rows, segment, dead documents, manifest with durable_seq.
+ * Whatever else the store made durable in between is ahead of the manifest: at open it is taken back with the undo
+ * rows, newest first, down to durable_seq (as ARIES does), and the log is applied from there. So a kill at any moment loses nothing and
+ * counts nothing twice.
+ *
+ * Threads. range_apply(): one thread. range_view(), range_get() and the other readers: any. Flush and
+ * merge run on the background pool, and never block readers or, but for a moment, the writer.
+ */
+#ifndef QUIRE_SHARD_RANGE_H
+#define QUIRE_SHARD_RANGE_H
+
+#include "proto/base/arena.h"
+#include "proto/quire.pb-c.h"
+#include "shard/document.h"
+#include "shard/index_store.h"
+#include "shard/view.h"
+
+struct range;
+
+struct range_settings {
+    uint64_t id;
+    uint64_t collection;
+    const char *language;
+    struct document_settings document;
+    size_t memory_limit;      /* bytes of memory segment at which a flush starts */
+    struct store_cache *cache;
+};
+
+/* An operation as the log holds it. */
+struct range_op {
+    uint64_t seq;
+    const Quire__WriteOp *op;
+    const struct document *document; /* analysed beforehand (puts only), or NULL: apply analyses */
+};
+
+struct range_result {
+    int outcome; /* Quire__WriteResult__Outcome */
+    uint64_t version;
+    struct err error; /* with FAILED */
+};
+
+/* Opens or creates; afterwards range_durable_seq() says from where the log is to be applied. */
+int range_open(const char *path, const struct range_settings *settings, struct range **out, struct err *err);
+void range_close(struct range *range); /* waits for background work; does not flush */
+
+/* Applies ops in seq order (each seq one above the last) and publishes them together: views taken afterwards see all of
+ * them. An op's own failure is in its result. An error return means that the range cannot go on (disk). */
+int range_apply(struct range *range, const struct range_op *ops, size_t count, struct range_result *results,
+                struct err *err);
+
+struct view *range_view(struct range *range);
+struct store *range_store(struct range *range);
+uint64_t range_applied_seq(struct range *range);
+uint64_t range_durable_seq(struct range *range);
+
+/* Freezes the memory segment and makes everything applied so far durable. Blocks; one at a time. */
+int range_flush(struct range *range, struct err *err);
+bool range_wants_flush(struct range *range);
+/* One step of tiered merging; *merged = false when there was nothing to do. `all`: down to one segment. Blocks. */
+int range_merge(struct range *range, bool all, bool *merged, struct err *err);
+
+/* The entry, unpacked into `arena`; *out = NULL when there is none. */
+int range_get(struct range *range, struct bytes entry_key, struct arena *arena, Quire__Entry **out, struct err *err);
+
+struct range_figures {
+    uint64_t entries, disk_bytes, memory_bytes, applied_seq, durable_seq;
+    uint32_t segments;
+};
+void range_figures(struct range *range, struct range_figures *out);
+
+/* Live entries by letter (text_letter of the key), in key order: calls visit for each. */
+void range_letters(struct range *range, void (*visit)(void *data, struct bytes letter, uint64_t count), void *data);
+
+/* Checks everything against everything: rows against each other, each entry analysed anew against the lists that
+ * should hold it (and nothing else there), statistics recounted, every checksum. Calls problem for each thing wrong. */
+int range_verify(struct range *range, uint64_t *entries, uint64_t *postings,
+                 void (*problem)(void *data, const char *text), void *data, struct err *err);
+
+#endif

@@ -1,0 +1,45 @@
+/* Scoring: BM25 in fixed point (promise P2).
+ *
+ *   idf(t)    = ln(1 + (N - df + 0.5) / (df + 0.5))
+ *   part(t,d) = boost * idf * f / (f + k1 * (1 - b + b * len(d) / avg))        avg = total_length / N
+ *   score(d)  = sum over t of round(part * SCORE_ONE)
+ *
+ * (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009; without the constant
+ * factor k1 + 1, as Lucene since 8.) f and len are the weighted ones of document.h; len is what the norm keeps.
+ * Each part is rounded to an integer before it is added: the sum does not depend on its order, on pruning, on the
+ * instruction set or on the compiler (-ffp-contract=off). N, total_length and df are those of the whole
+ * collection; they are integers, so every range computes the same parts.
+ */
+#ifndef QUIRE_SHARD_SCORE_H
+#define QUIRE_SHARD_SCORE_H
+
+#include <stdint.h>
+
+#define SCORE_ONE 1048576 /* 2^20: the unit of a score */
+
+struct score_collection {
+    uint64_t documents;
+    uint64_t total_length;
+    double k1, b;
+};
+
+/* What one query word needs to score a posting. */
+struct score_term {
+    double weight;           /* boost * idf * SCORE_ONE */
+    const float *norm_part;  /* [256]: k1 * (1 - b + b * len / avg), shared by the terms of a query */
+};
+
+double score_idf(uint64_t documents, uint64_t df);
+/* Fills the table that score_term.norm_part points to. */
+void score_norms(const struct score_collection *collection, float norm_part[256]);
+struct score_term score_term_init(const struct score_collection *collection, const float *norm_part, uint64_t df,
+                                  double boost);
+
+/* round half up of weight * f / (f + norm_part[norm]); below 2^32. */
+static inline uint32_t score_part(const struct score_term *term, uint32_t freq, uint8_t norm)
+{
+    double f = freq;
+    return (uint32_t)(term->weight * (f / (f + (double)term->norm_part[norm])) + 0.5);
+}
+
+#endif
