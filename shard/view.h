@@ -6,24 +6,29 @@
  * of a segment that a view has pinned gives the range a new bitmap.
  *
  * Statistics count live entries only (promise P2). The document frequency of a token is the sum over the
- * segments of its list length minus its dead documents in that segment (dead.h keeps that count).
+ * segments of its list length minus its dead documents in that segment (dead_terms keeps that count). The one
+ * thing of a view that is not frozen is that count: deletes that happen while a query runs already lower its
+ * document frequencies. At rest it is exact.
+ *
+ * The range that made the view must outlive it (range_close waits for views).
  */
 #ifndef QUIRE_SHARD_VIEW_H
 #define QUIRE_SHARD_VIEW_H
 
+#include "shard/live.h"
 #include "shard/segment.h"
 
-struct live;      /* live.h: an immutable or locked set of dead documents, refcounted */
-struct dead_terms; /* dead.h: how many dead documents bear a token, by segment */
 struct range;
 
+/* A view holds one reference on each of the three. */
 struct view_segment {
     struct segment *segment;
-    uint32_t doc_limit;  /* documents 0 .. doc_limit - 1 are in the view */
-    struct live *dead;   /* NULL: all live */
+    uint32_t doc_limit;            /* documents 0 .. doc_limit - 1 are in the view */
+    struct live *dead;             /* NULL: all live */
+    struct dead_terms *dead_terms; /* NULL: no dead document yet */
 };
 
-struct view {
+struct view { /* from malloc; made by range_view() */
     struct range *range;
     uint64_t seq;           /* of the last operation it shows */
     uint64_t documents;     /* live */
@@ -35,6 +40,6 @@ struct view {
 /* Live document frequency of a token over the whole view, exact. */
 int view_frequency(const struct view *view, struct segment_token token, uint64_t *df, struct err *err);
 bool view_live(const struct view_segment *segment, uint32_t doc);
-void view_release(struct view *view);
+void view_release(struct view *view); /* drops its references and frees it; NULL is allowed */
 
 #endif
