@@ -79,7 +79,7 @@ def requests():
         million = 'goodword ' * 120000
         r = c.lines([dict(op='search', query=million)])[0]
         check(r['status'] != 0 and '64 KiB' in r['error'], 'a query of 1 MB names the limit:', str(r)[:200])
-        for query in ('good\x00word', 'good\udcff'):
+        for query in ('good\udcff', 'good\udced\udca0\udc80'):
             r = c.lines([dict(op='search', query_hex=query.encode('utf-8', 'surrogateescape').hex())])[0]
             check(r['status'] != 0 and r['error'], f'{query!r} is refused', r)
         for cursor in ('nonsense', 'AAAA', 'x' * 10000):
