@@ -1,0 +1,30 @@
+/* Nearest: the n smallest of a stream of texts by (distance, bytes), for expansions and names.
+ */
+#ifndef QUIRE_SHARD_NEAREST_H
+#define QUIRE_SHARD_NEAREST_H
+
+#include "proto/base/arena.h"
+#include "proto/base/bytes.h"
+
+struct nearest_item {
+    uint32_t distance;
+    struct bytes text;     /* copied */
+    struct bytes spelling; /* copied; may be empty */
+    uint64_t number;
+};
+
+struct nearest {
+    struct arena *arena;
+    struct nearest_item *items; /* a heap, the worst at 0 */
+    size_t count, limit;
+};
+
+/* False: no memory. */
+bool nearest_init(struct nearest *nearest, size_t limit, struct arena *arena);
+/* Whether (distance, text) would get in now. */
+bool nearest_wants(const struct nearest *nearest, uint32_t distance, struct bytes text);
+/* Takes an item that nearest_wants(). False: no memory. */
+bool nearest_add(struct nearest *nearest, const struct nearest_item *item);
+void nearest_sort(struct nearest *nearest); /* nothing may be added afterwards */
+
+#endif

@@ -1,0 +1,196 @@
+#include "shard/search_plan.h"
+#include "proto/limits.h"
+#include "proto/text/key.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static int compare_stats(const void *a, const void *b)
+{
+    const Quire__TokenStat *x = *(Quire__TokenStat *const *)a, *y = *(Quire__TokenStat *const *)b;
+    if (x->field != y->field)
+        return x->field < y->field ? -1 : 1;
+    return bytes_compare(bytes_of(x->token.data, x->token.len), bytes_of(y->token.data, y->token.len));
+}
+
+struct stats { /* request->tokens, sorted */
+    Quire__TokenStat **sorted;
+    size_t count;
+};
+
+static int find_frequency(const struct stats *stats, uint8_t space, struct bytes token, uint64_t *df,
+                          struct err *err)
+{
+    Quire__TokenStat wanted = {.field = space, .token = {token.size, (uint8_t *)token.data}};
+    Quire__TokenStat *key = &wanted;
+    Quire__TokenStat **found =
+        stats->count ? bsearch(&key, stats->sorted, stats->count, sizeof *stats->sorted, compare_stats)
+                     : NULL;
+    if (!found)
+        return err_set(err, ERR_INVALID, "no statistics for the token '%.*s' of field %u",
+                       (int)token.size, (const char *)token.data, space);
+    *df = (*found)->document_frequency;
+    return 0;
+}
+
+static int plan_tokens(struct search_plan *plan, struct plan_node *node, const Quire__QueryNode *from,
+                       const struct stats *stats, struct arena *arena, struct err *err)
+{
+    struct bytes *tokens = arena_alloc(arena, from->n_tokens * sizeof *tokens);
+    uint32_t *offsets = arena_alloc(arena, from->n_tokens * sizeof *offsets);
+    if (!tokens || !offsets)
+        return err_set(err, ERR_NOMEM, "out of memory for a query");
+    node->df = UINT64_MAX;
+    for (size_t i = 0; i < from->n_tokens; i++) {
+        tokens[i] = bytes_of(from->tokens[i].data, from->tokens[i].len);
+        offsets[i] = from->n_offsets ? from->offsets[i] : (uint32_t)i;
+        uint64_t df = 0;
+        int status = find_frequency(stats, plan_space(node->field), tokens[i], &df, err);
+        if (status)
+            return status;
+        node->idf += score_idf(plan->collection.documents, df);
+        node->df = df < node->df ? df : node->df;
+    }
+    node->tokens = tokens;
+    node->offsets = offsets;
+    node->token_count = (uint32_t)from->n_tokens;
+    plan->cursor_count += node->token_count;
+    return 0;
+}
+
+static int plan_category(struct plan_node *node, struct arena *arena, struct err *err)
+{
+    struct buf key = {0};
+    text_key(bytes_str(node->text), &key);
+    uint8_t *copy = arena_copy(arena, key.data, key.size);
+    node->category = bytes_of(copy, key.size);
+    buf_deinit(&key);
+    return copy ? 0 : err_set(err, ERR_NOMEM, "out of memory for a query");
+}
+
+static int plan_node(struct search_plan *plan, struct plan_node *node, const Quire__QueryNode *from,
+                     const struct stats *stats, struct arena *arena, struct err *err)
+{
+    node->op = from->op;
+    node->occur = from->has_occur ? from->occur : QUIRE__QUERY_NODE__OCCUR__SHOULD;
+    node->field = (uint8_t)from->field;
+    node->slop = from->slop;
+    node->text = from->text;
+    node->boost = from->has_boost ? (double)from->boost : 1.0;
+    switch (from->op) {
+    case QUIRE__QUERY_NODE__OP__TERM:
+    case QUIRE__QUERY_NODE__OP__PHRASE:
+        return plan_tokens(plan, node, from, stats, arena, err);
+    case QUIRE__QUERY_NODE__OP__CATEGORY:
+        return plan_category(node, arena, err);
+    case QUIRE__QUERY_NODE__OP__PREFIX:
+    case QUIRE__QUERY_NODE__OP__FUZZY:
+        return err_set(err, ERR_INVALID, "a prefix or near spelling was not expanded");
+    default:
+        return 0;
+    }
+}
+
+/* Children of each node, in the query's order. */
+static void plan_children(struct search_plan *plan, const Quire__Query *query, uint32_t *first)
+{
+    search_subtrees(query, first);
+    uint32_t used = 0;
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        uint32_t arity = query->nodes[i]->arity;
+        plan->nodes[i].first = used;
+        plan->nodes[i].count = arity;
+        uint32_t child = i;
+        for (uint32_t k = arity; k-- > 0;) {
+            child = k + 1 == arity ? i - 1 : first[child] - 1;
+            plan->children[used + k] = child;
+        }
+        used += arity;
+    }
+}
+
+/* Downwards: parents stand behind their children. */
+static void plan_boosts(struct search_plan *plan)
+{
+    for (uint32_t i = plan->node_count; i-- > 0;) {
+        struct plan_node *node = &plan->nodes[i];
+        if (node->boost > SCORE_BOOST_MAX)
+            node->boost = SCORE_BOOST_MAX;
+        for (uint32_t k = 0; k < node->count; k++)
+            plan->nodes[plan->children[node->first + k]].boost *= node->boost;
+        node->score.weight = node->boost * node->idf * SCORE_ONE;
+        node->score.norm_part = plan->norm_part;
+    }
+}
+
+/* Is it nothing but terms, any of which is enough? Each may count for the score then, at whatever depth. */
+static void plan_or(struct search_plan *plan)
+{
+    plan->is_or = true;
+    uint32_t root = plan->node_count - 1;
+    for (uint32_t i = 0; i < plan->node_count; i++) {
+        const struct plan_node *node = &plan->nodes[i];
+        if (i != root && node->occur != QUIRE__QUERY_NODE__OCCUR__SHOULD)
+            plan->is_or = false;
+        if (node->op == QUIRE__QUERY_NODE__OP__TERM && node->field != TEXT_FIELD_BODY)
+            plan->or_terms[plan->or_count++] = i;
+        else if (node->op != QUIRE__QUERY_NODE__OP__BOOL && node->op != QUIRE__QUERY_NODE__OP__NONE)
+            plan->is_or = false;
+    }
+}
+
+static int check_numbers(const Quire__ShardSearch *request, struct err *err)
+{
+    if (!(isfinite(request->k1) && request->k1 >= 0 && request->k1 <= 1000))
+        return err_set(err, ERR_INVALID, "k1 is not between 0 and 1000");
+    if (!(request->b >= 0 && request->b <= 1))
+        return err_set(err, ERR_INVALID, "b is not between 0 and 1");
+    if (request->limit > LIMIT_HITS + 1)
+        return err_set(err, ERR_INVALID, "%u hits asked for (limit %d)", request->limit, LIMIT_HITS);
+    return 0;
+}
+
+int search_plan_build(const Quire__ShardSearch *request, struct arena *arena, struct search_plan **out,
+                      struct err *err)
+{
+    *out = NULL;
+    int status = check_numbers(request, err);
+    if (status)
+        return status;
+    const Quire__Query *query = request->query;
+    size_t nodes = query->n_nodes;
+    struct search_plan *plan = arena_calloc(arena, 1, sizeof *plan);
+    struct stats stats = {.count = request->n_tokens};
+    stats.sorted = arena_alloc(arena, (stats.count + 1) * sizeof *stats.sorted);
+    uint32_t *first = arena_alloc(arena, nodes * sizeof *first);
+    if (!plan || !stats.sorted || !first)
+        goto no_memory;
+    plan->nodes = arena_calloc(arena, nodes, sizeof *plan->nodes);
+    plan->children = arena_alloc(arena, nodes * sizeof *plan->children);
+    plan->or_terms = arena_alloc(arena, nodes * sizeof *plan->or_terms);
+    if (!plan->nodes || !plan->children || !plan->or_terms)
+        goto no_memory;
+    for (size_t i = 0; i < stats.count; i++)
+        stats.sorted[i] = request->tokens[i];
+    qsort(stats.sorted, stats.count, sizeof *stats.sorted, compare_stats);
+    plan->node_count = (uint32_t)nodes;
+    plan->collection = (struct score_collection){
+        .documents = request->documents,
+        .total_length = request->total_length,
+        .k1 = request->k1,
+        .b = request->b,
+    };
+    score_norms(&plan->collection, plan->norm_part);
+    for (size_t i = 0; i < nodes; i++) {
+        status = plan_node(plan, &plan->nodes[i], query->nodes[i], &stats, arena, err);
+        if (status)
+            return status;
+    }
+    plan_children(plan, query, first);
+    plan_boosts(plan);
+    plan_or(plan);
+    *out = plan;
+    return 0;
+no_memory:
+    return err_set(err, ERR_NOMEM, "out of memory for a query");
+}
