@@ -2,9 +2,9 @@
  * place besides log_store.c that knows RocksDB. Keys and values: DESIGN, and the essay at the head of
  * index_store.c and of each format's own file.
  *
- * Nothing reaches the disk but through store_flush(), which makes all column families durable at one moment
- * (atomic flush): memtables are big enough never to be flushed by RocksDB itself between two of ours, since the
- * range flushes long before, and a close without flush leaves the disk as of the last flush.
+ * store_flush() makes all column families durable at one moment (atomic flush). What the disk holds is always a prefix
+ * of the history of batches; as a rule the one of the last store_flush(), since memtables are big enough never to be
+ * flushed by RocksDB itself between two of ours, but nobody may depend on that.
  *
  * Thread-safe, except that a batch belongs to one thread.
  */
@@ -75,6 +75,7 @@ struct bytes store_iterator_value(const struct store_iterator *it);
 void store_iterator_next(struct store_iterator *it);
 void store_iterator_prev(struct store_iterator *it);
 void store_iterator_seek(struct store_iterator *it, struct bytes key); /* first >= key */
+void store_iterator_last(struct store_iterator *it);
 int store_iterator_status(const struct store_iterator *it, struct err *err);
 void store_iterator_close(struct store_iterator *it);
 
@@ -82,5 +83,9 @@ uint64_t store_disk_bytes(struct store *store);
 uint64_t store_memory_bytes(struct store *store);
 /* Reads every file's checksums (rocksdb verifies on iteration); problems as ERR_CORRUPT. */
 int store_verify(struct store *store, struct err *err);
+
+/* Turns RocksDB's error text into a code and a text ("<doing>: ..."), frees it and sets it to NULL; 0 for none.
+ * The one place where such texts are read. */
+int store_translate(char **message, struct err *err, const char *doing);
 
 #endif

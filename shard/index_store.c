@@ -1,0 +1,536 @@
+/* Index store over RocksDB.
+ *
+ * One RocksDB holds one range. Besides the families of enum store_family, which are column families of the names
+ * below, RocksDB's obligatory family "default" holds one row of our own, "flush": how often store_flush() was called.
+ *
+ * Why no WAL: what is written here can be had again from the log store; a second log would double every write.
+ * RocksDB then promises only that what it flushed is durable. `atomic_flush` makes one flush take all column families
+ * as of one moment between two batches, so that what is on disk is always a prefix of the history of batches.
+ *
+ * store_flush(). The C API of RocksDB 7.8 can flush one column family, and with atomic_flush that means this family
+ * alone. What takes all of them is the flush that begins a manual compaction. So store_flush() writes
+ * the row "flush" with a number that rises, asks for the compaction of that one key (a family of one row: nothing to
+ * compact), and, since that call reports no error, reads the row back from what is persisted. When the number is not
+ * there the flush has failed, and an empty write tells with which error RocksDB has stopped.
+ *
+ * Other flushes. Memtables of WRITE_BUFFER bytes are never full in practice, and a close does not flush
+ * (avoid_flush_during_shutdown). The range does not depend on either: what became durable early is taken back
+ * at open by its undo rows (range.h).
+ *
+ * Values of postings and columns are packed already and are not compressed again; entries get zstd with a dictionary
+ * by file, since they are short texts that look alike. Every block has RocksDB's own xxh3 checksum, checked on
+ * each read from disk.
+ */
+#include "shard/index_store.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <rocksdb/c.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define WRITE_BUFFER ((size_t)4 << 30) /* of a memtable; beyond it RocksDB flushes by itself */
+#define ARENA_BLOCK ((size_t)64 << 10) /* memtables of idle ranges should cost little */
+#define OPEN_FILES 256                 /* kept open by one store; others are opened when needed */
+#define DICTIONARY_BYTES (32 << 10)
+#define DICTIONARY_SAMPLE (100 * DICTIONARY_BYTES)
+#define PERSISTED_TIER 2 /* ReadTier::kPersistedTier */
+#define CHECKSUM_XXH3 4
+
+enum { FAMILY_DEFAULT = STORE_FAMILIES, FAMILIES };
+
+struct family_settings {
+    const char *name;
+    int compression;
+    int block_bytes;
+    bool bloom; /* point lookups of keys that may be absent */
+};
+
+static const struct family_settings FAMILY[FAMILIES] = {
+    [STORE_ENTRY] = {"entry", rocksdb_zstd_compression, 16 << 10, true},
+    [STORE_NAME] = {"name", rocksdb_lz4_compression, 8 << 10, false},
+    [STORE_PLACE] = {"place", rocksdb_lz4_compression, 4 << 10, true},
+    [STORE_TERM] = {"term", rocksdb_lz4_compression, 8 << 10, true},
+    [STORE_POST] = {"post", rocksdb_no_compression, 32 << 10, false},
+    [STORE_POS] = {"pos", rocksdb_no_compression, 32 << 10, false},
+    [STORE_DOC] = {"doc", rocksdb_lz4_compression, 32 << 10, false},
+    [STORE_DEAD] = {"dead", rocksdb_lz4_compression, 8 << 10, false},
+    [STORE_META] = {"meta", rocksdb_lz4_compression, 8 << 10, true},
+    [FAMILY_DEFAULT] = {"default", rocksdb_no_compression, 4 << 10, false},
+};
+
+static const struct bytes FLUSH_KEY = {(const uint8_t *)"flush", 5};
+
+struct store_cache {
+    rocksdb_cache_t *cache;
+};
+
+struct store {
+    rocksdb_t *db;
+    rocksdb_column_family_handle_t *families[FAMILIES];
+    rocksdb_options_t *options;
+    rocksdb_options_t *family_options[FAMILIES];
+    rocksdb_readoptions_t *read;
+    rocksdb_readoptions_t *read_persisted;
+    rocksdb_writeoptions_t *write;
+    pthread_mutex_t flush_lock;
+    uint64_t flushes;
+};
+
+struct store_batch {
+    rocksdb_writebatch_t *batch;
+};
+
+struct store_iterator {
+    rocksdb_iterator_t *it;
+    rocksdb_readoptions_t *read;
+    uint8_t *bounds; /* from, to; RocksDB borrows them */
+};
+
+int store_translate(char **message, struct err *err, const char *doing)
+{
+    char *text = *message;
+    if (text == NULL)
+        return 0;
+    int code = ERR_IO;
+    if (strncmp(text, "Corruption", 10) == 0)
+        code = ERR_CORRUPT;
+    else if (strncmp(text, "Invalid argument", 16) == 0)
+        code = ERR_INTERNAL;
+    err_set(err, code, "%s: %s", doing, text);
+    rocksdb_free(text);
+    *message = NULL;
+    return code;
+}
+
+struct store_cache *store_cache_create(size_t bytes)
+{
+    struct store_cache *cache = malloc(sizeof *cache);
+    if (cache == NULL)
+        return NULL;
+    cache->cache = rocksdb_cache_create_lru(bytes);
+    return cache;
+}
+
+void store_cache_destroy(struct store_cache *cache)
+{
+    if (cache == NULL)
+        return;
+    rocksdb_cache_destroy(cache->cache);
+    free(cache);
+}
+
+/* ---- opening and closing ---- */
+
+static rocksdb_options_t *database_options(struct err *err)
+{
+    rocksdb_options_t *base = rocksdb_options_create();
+    rocksdb_options_t *options = rocksdb_options_create();
+    char *message = NULL;
+    rocksdb_get_options_from_string(base, "avoid_flush_during_shutdown=true", options, &message);
+    rocksdb_options_destroy(base);
+    if (store_translate(&message, err, "set options") != 0) {
+        rocksdb_options_destroy(options);
+        return NULL;
+    }
+    rocksdb_options_set_create_if_missing(options, 1);
+    rocksdb_options_set_create_missing_column_families(options, 1);
+    rocksdb_options_set_atomic_flush(options, 1);
+    rocksdb_options_set_paranoid_checks(options, 1);
+    rocksdb_options_set_max_open_files(options, OPEN_FILES);
+    rocksdb_options_set_bytes_per_sync(options, 1 << 20);
+    rocksdb_options_set_stats_dump_period_sec(options, 0);
+    rocksdb_options_set_info_log_level(options, 2 /* warnings */);
+    rocksdb_options_set_keep_log_file_num(options, 2);
+    rocksdb_options_set_max_log_file_size(options, 1 << 20);
+    return options;
+}
+
+static rocksdb_options_t *family_options(const struct family_settings *settings,
+                                         struct store_cache *cache)
+{
+    rocksdb_options_t *options = rocksdb_options_create();
+    rocksdb_options_set_write_buffer_size(options, WRITE_BUFFER);
+    rocksdb_options_set_arena_block_size(options, ARENA_BLOCK);
+    rocksdb_options_set_max_write_buffer_number(options, 8);
+    rocksdb_options_set_compression(options, settings->compression);
+    if (settings->compression == rocksdb_zstd_compression) {
+        rocksdb_options_set_compression_options(options, -14, 3, 0, DICTIONARY_BYTES);
+        rocksdb_options_set_compression_options_zstd_max_train_bytes(options, DICTIONARY_SAMPLE);
+    }
+    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
+    if (cache != NULL)
+        rocksdb_block_based_options_set_block_cache(table, cache->cache);
+    rocksdb_block_based_options_set_block_size(table, (size_t)settings->block_bytes);
+    rocksdb_block_based_options_set_format_version(table, 5);
+    rocksdb_block_based_options_set_checksum(table, CHECKSUM_XXH3);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
+    rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1);
+    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
+    if (settings->bloom)
+        rocksdb_block_based_options_set_filter_policy(table,
+                                                      rocksdb_filterpolicy_create_bloom_full(10));
+    rocksdb_options_set_block_based_table_factory(options, table);
+    rocksdb_block_based_options_destroy(table);
+    return options;
+}
+
+static int open_database(struct store *store, const char *path, struct err *err)
+{
+    const char *names[FAMILIES];
+    const rocksdb_options_t *options[FAMILIES];
+    for (int i = 0; i < FAMILIES; i++) {
+        names[i] = FAMILY[i].name;
+        options[i] = store->family_options[i];
+    }
+    char *message = NULL;
+    store->db = rocksdb_open_column_families(store->options, path, FAMILIES, names, options,
+                                             store->families, &message);
+    return store_translate(&message, err, "open the index store");
+}
+
+static int read_flushes(struct store *store, struct err *err)
+{
+    char *message = NULL;
+    size_t size = 0;
+    char *value = rocksdb_get_cf(store->db, store->read, store->families[FAMILY_DEFAULT],
+                                 (const char *)FLUSH_KEY.data, FLUSH_KEY.size, &size, &message);
+    int code = store_translate(&message, err, "read the flush count");
+    if (value != NULL) {
+        struct reader reader;
+        reader_init(&reader, bytes_of(value, size));
+        reader_be64(&reader, &store->flushes);
+        rocksdb_free(value);
+    }
+    return code;
+}
+
+int store_open(const char *path, struct store_cache *cache, struct store **out, struct err *err)
+{
+    *out = NULL;
+    if (mkdir(path, 0777) != 0 && errno != EEXIST)
+        return err_set(err, ERR_IO, "create folder %s: %s", path, strerror(errno));
+    struct store *store = calloc(1, sizeof *store);
+    if (store == NULL)
+        return err_set(err, ERR_NOMEM, "open the index store: out of memory");
+    pthread_mutex_init(&store->flush_lock, NULL);
+    for (int i = 0; i < FAMILIES; i++)
+        store->family_options[i] = family_options(&FAMILY[i], cache);
+    store->read = rocksdb_readoptions_create();
+    store->read_persisted = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_read_tier(store->read_persisted, PERSISTED_TIER);
+    store->write = rocksdb_writeoptions_create();
+    rocksdb_writeoptions_disable_WAL(store->write, 1);
+    store->options = database_options(err);
+    int code = store->options == NULL ? ERR_INTERNAL : open_database(store, path, err);
+    if (code == 0)
+        code = read_flushes(store, err);
+    if (code != 0) {
+        store_close(store);
+        return code;
+    }
+    *out = store;
+    return 0;
+}
+
+void store_close(struct store *store)
+{
+    if (store == NULL)
+        return;
+    for (int i = 0; i < FAMILIES; i++)
+        if (store->families[i] != NULL && store->db != NULL)
+            rocksdb_column_family_handle_destroy(store->families[i]);
+    if (store->db != NULL)
+        rocksdb_close(store->db);
+    for (int i = 0; i < FAMILIES; i++)
+        rocksdb_options_destroy(store->family_options[i]);
+    if (store->options != NULL)
+        rocksdb_options_destroy(store->options);
+    rocksdb_readoptions_destroy(store->read);
+    rocksdb_readoptions_destroy(store->read_persisted);
+    rocksdb_writeoptions_destroy(store->write);
+    pthread_mutex_destroy(&store->flush_lock);
+    free(store);
+}
+
+int store_destroy_files(const char *path, struct err *err)
+{
+    rocksdb_options_t *options = rocksdb_options_create();
+    char *message = NULL;
+    rocksdb_destroy_db(options, path, &message);
+    rocksdb_options_destroy(options);
+    return store_translate(&message, err, "remove the index store");
+}
+
+/* ---- reading ---- */
+
+int store_get(struct store *store, enum store_family family, struct bytes key,
+              struct store_value *value, bool *found, struct err *err)
+{
+    char *message = NULL;
+    *value = (struct store_value){0};
+    *found = false;
+    rocksdb_pinnableslice_t *pin =
+        rocksdb_get_pinned_cf(store->db, store->read, store->families[family],
+                              (const char *)key.data, key.size, &message);
+    if (store_translate(&message, err, FAMILY[family].name) != 0)
+        return err_prefix(err, "read");
+    if (pin == NULL)
+        return 0;
+    size_t size;
+    const char *data = rocksdb_pinnableslice_value(pin, &size);
+    value->bytes = bytes_of(data, size);
+    value->pin = pin;
+    *found = true;
+    return 0;
+}
+
+void store_value_release(struct store_value *value)
+{
+    if (value->pin != NULL)
+        rocksdb_pinnableslice_destroy(value->pin);
+    *value = (struct store_value){0};
+}
+
+struct store_iterator *store_iterate(struct store *store, enum store_family family,
+                                     struct bytes from, struct bytes to)
+{
+    struct store_iterator *it = calloc(1, sizeof *it);
+    uint8_t *bounds = malloc(from.size + to.size + 1);
+    if (it == NULL || bounds == NULL)
+        abort(); /* a few hundred bytes: nothing sensible goes on without them */
+    it->bounds = bounds;
+    it->read = rocksdb_readoptions_create();
+    if (from.size > 0) {
+        memcpy(bounds, from.data, from.size);
+        rocksdb_readoptions_set_iterate_lower_bound(it->read, (const char *)bounds, from.size);
+    }
+    if (to.size > 0) {
+        memcpy(bounds + from.size, to.data, to.size);
+        rocksdb_readoptions_set_iterate_upper_bound(it->read, (const char *)bounds + from.size,
+                                                    to.size);
+    }
+    it->it = rocksdb_create_iterator_cf(store->db, it->read, store->families[family]);
+    rocksdb_iter_seek_to_first(it->it);
+    return it;
+}
+
+bool store_iterator_valid(const struct store_iterator *it)
+{
+    return rocksdb_iter_valid(it->it) != 0;
+}
+
+struct bytes store_iterator_key(const struct store_iterator *it)
+{
+    size_t size;
+    const char *data = rocksdb_iter_key(it->it, &size);
+    return bytes_of(data, size);
+}
+
+struct bytes store_iterator_value(const struct store_iterator *it)
+{
+    size_t size;
+    const char *data = rocksdb_iter_value(it->it, &size);
+    return bytes_of(data, size);
+}
+
+void store_iterator_next(struct store_iterator *it)
+{
+    rocksdb_iter_next(it->it);
+}
+
+void store_iterator_prev(struct store_iterator *it)
+{
+    rocksdb_iter_prev(it->it);
+}
+
+void store_iterator_seek(struct store_iterator *it, struct bytes key)
+{
+    rocksdb_iter_seek(it->it, (const char *)key.data, key.size);
+}
+
+void store_iterator_last(struct store_iterator *it)
+{
+    rocksdb_iter_seek_to_last(it->it);
+}
+
+int store_iterator_status(const struct store_iterator *it, struct err *err)
+{
+    char *message = NULL;
+    rocksdb_iter_get_error(it->it, &message);
+    return store_translate(&message, err, "scan the index store");
+}
+
+void store_iterator_close(struct store_iterator *it)
+{
+    if (it == NULL)
+        return;
+    rocksdb_iter_destroy(it->it);
+    rocksdb_readoptions_destroy(it->read);
+    free(it->bounds);
+    free(it);
+}
+
+/* ---- writing ---- */
+
+struct store_batch *store_batch_create(void)
+{
+    struct store_batch *batch = malloc(sizeof *batch);
+    if (batch == NULL)
+        abort(); /* as buf does */
+    batch->batch = rocksdb_writebatch_create();
+    return batch;
+}
+
+void store_batch_destroy(struct store_batch *batch)
+{
+    if (batch == NULL)
+        return;
+    rocksdb_writebatch_destroy(batch->batch);
+    free(batch);
+}
+
+void store_batch_put(struct store_batch *batch, struct store *store, enum store_family family,
+                     struct bytes key, struct bytes value)
+{
+    rocksdb_writebatch_put_cf(batch->batch, store->families[family], (const char *)key.data,
+                              key.size, (const char *)value.data, value.size);
+}
+
+void store_batch_delete(struct store_batch *batch, struct store *store, enum store_family family,
+                        struct bytes key)
+{
+    rocksdb_writebatch_delete_cf(batch->batch, store->families[family], (const char *)key.data,
+                                 key.size);
+}
+
+void store_batch_delete_range(struct store_batch *batch, struct store *store,
+                              enum store_family family, struct bytes from, struct bytes to)
+{
+    assert(to.size > 0);
+    rocksdb_writebatch_delete_range_cf(batch->batch, store->families[family],
+                                       (const char *)from.data, from.size, (const char *)to.data,
+                                       to.size);
+}
+
+size_t store_batch_bytes(const struct store_batch *batch)
+{
+    size_t size;
+    rocksdb_writebatch_data(batch->batch, &size);
+    return size;
+}
+
+int store_write(struct store *store, struct store_batch *batch, struct err *err)
+{
+    char *message = NULL;
+    rocksdb_write(store->db, store->write, batch->batch, &message);
+    rocksdb_writebatch_clear(batch->batch);
+    return store_translate(&message, err, "write to the index store");
+}
+
+/* The number in the row "flush" that is on disk. */
+static int persisted_flushes(struct store *store, uint64_t *number, struct err *err)
+{
+    char *message = NULL;
+    *number = 0;
+    rocksdb_pinnableslice_t *pin = rocksdb_get_pinned_cf(
+        store->db, store->read_persisted, store->families[FAMILY_DEFAULT],
+        (const char *)FLUSH_KEY.data, FLUSH_KEY.size, &message);
+    if (store_translate(&message, err, "read the flush count") != 0)
+        return err_prefix(err, "flush");
+    if (pin == NULL)
+        return 0;
+    size_t size;
+    const char *data = rocksdb_pinnableslice_value(pin, &size);
+    struct reader reader;
+    reader_init(&reader, bytes_of(data, size));
+    reader_be64(&reader, number);
+    rocksdb_pinnableslice_destroy(pin);
+    return 0;
+}
+
+static int flush_locked(struct store *store, struct err *err)
+{
+    struct buf number = {0};
+    buf_append_be64(&number, store->flushes + 1);
+    char *message = NULL;
+    rocksdb_put_cf(store->db, store->write, store->families[FAMILY_DEFAULT],
+                   (const char *)FLUSH_KEY.data, FLUSH_KEY.size, (const char *)number.data,
+                   number.size, &message);
+    buf_deinit(&number);
+    int code = store_translate(&message, err, "flush the index store");
+    if (code != 0)
+        return code;
+    rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
+    rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
+    rocksdb_compact_range_cf_opt(store->db, store->families[FAMILY_DEFAULT], options,
+                                 (const char *)FLUSH_KEY.data, FLUSH_KEY.size,
+                                 (const char *)FLUSH_KEY.data, FLUSH_KEY.size);
+    rocksdb_compactoptions_destroy(options);
+    uint64_t persisted;
+    code = persisted_flushes(store, &persisted, err);
+    if (code != 0)
+        return code;
+    if (persisted == store->flushes + 1) {
+        store->flushes++;
+        return 0;
+    }
+    rocksdb_writebatch_t *nothing = rocksdb_writebatch_create();
+    rocksdb_write(store->db, store->write, nothing, &message);
+    rocksdb_writebatch_destroy(nothing);
+    code = store_translate(&message, err, "flush the index store");
+    return code != 0 ? code : err_set(err, ERR_IO, "flush the index store: nothing was written");
+}
+
+int store_flush(struct store *store, struct err *err)
+{
+    pthread_mutex_lock(&store->flush_lock);
+    int code = flush_locked(store, err);
+    pthread_mutex_unlock(&store->flush_lock);
+    return code;
+}
+
+/* ---- figures and checks ---- */
+
+static uint64_t property_sum(struct store *store, const char *property)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < FAMILIES; i++) {
+        uint64_t value = 0;
+        if (rocksdb_property_int_cf(store->db, store->families[i], property, &value) == 0)
+            sum += value;
+    }
+    return sum;
+}
+
+uint64_t store_disk_bytes(struct store *store)
+{
+    return property_sum(store, "rocksdb.total-sst-files-size");
+}
+
+uint64_t store_memory_bytes(struct store *store)
+{
+    return property_sum(store, "rocksdb.cur-size-all-mem-tables");
+}
+
+int store_verify(struct store *store, struct err *err)
+{
+    for (int i = 0; i < FAMILIES; i++) {
+        rocksdb_readoptions_t *read = rocksdb_readoptions_create();
+        rocksdb_readoptions_set_verify_checksums(read, 1);
+        rocksdb_readoptions_set_fill_cache(read, 0);
+        rocksdb_iterator_t *it = rocksdb_create_iterator_cf(store->db, read, store->families[i]);
+        for (rocksdb_iter_seek_to_first(it); rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+        }
+        char *message = NULL;
+        rocksdb_iter_get_error(it, &message);
+        rocksdb_iter_destroy(it);
+        rocksdb_readoptions_destroy(read);
+        if (store_translate(&message, err, FAMILY[i].name) != 0)
+            return err_prefix(err, "check the rows");
+    }
+    return 0;
+}
