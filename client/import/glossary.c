@@ -68,6 +68,7 @@ struct glossary {
     bool site_block;
     struct candidate *candidates;
     size_t candidate_count;
+    bool page; /* header lines stand alone between blank lines */
     size_t *headers; /* lines of the header lines found, in order */
     size_t header_count;
     size_t at; /* header to hand out next */
@@ -194,16 +195,15 @@ static void find_candidates(struct glossary *glossary)
 static void keep_one_layout(struct glossary *glossary)
 {
     size_t alone = 0, attached = 0, kept = 0;
-    bool page;
 
     for (size_t i = 0; i < glossary->candidate_count; i++)
         if (glossary->candidates[i].score >= HEADER_SCORE_STRONG)
             *(glossary->candidates[i].alone ? &alone : &attached) += 1;
-    page = alone >= attached && alone > 0;
+    glossary->page = alone >= attached && alone > 0;
     for (size_t i = 0; i < glossary->candidate_count; i++) {
         const struct candidate *candidate = &glossary->candidates[i];
         bool body_at_once = !glossary->lines[candidate->line + 1].blank;
-        if (page ? candidate->alone : body_at_once)
+        if (glossary->page ? candidate->alone : body_at_once)
             glossary->candidates[kept++] = *candidate;
     }
     glossary->candidate_count = kept;
@@ -216,7 +216,8 @@ static struct bytes candidate_text(const struct glossary *glossary, size_t i)
 
 /* ---- the chain ---- */
 
-/* What a break of the order costs: much when the hardly doubtful header lines are sorted. */
+/* What a break of the order costs: much in a flat dump whose hardly doubtful header lines are sorted. In a page the
+ * blank lines say more than the order does. */
 static int order_penalty(const struct glossary *glossary)
 {
     size_t pairs = 0, sorted = 0, last = SIZE_MAX;
@@ -230,7 +231,7 @@ static int order_penalty(const struct glossary *glossary)
         }
         last = i;
     }
-    return pairs > 0 && sorted * 10 >= pairs * 9 ? ORDER_PENALTY_SORTED : ORDER_PENALTY_UNSORTED;
+    return !glossary->page && pairs > 0 && sorted * 10 >= pairs * 9 ? ORDER_PENALTY_SORTED : ORDER_PENALTY_UNSORTED;
 }
 
 /* True when something that is not blank stands between two candidates. */

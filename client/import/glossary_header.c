@@ -244,7 +244,7 @@ int header_score(struct bytes line, const struct header_context *context)
     if (context->alone)
         score += 3;
     if (context->enclosed) {
-        if (next.size < PROSE_LEAST_BYTES || !starts(next, "**"))
+        if (next.size < PROSE_LEAST_BYTES && !starts(next, "**"))
             return 0;
         score -= 6;
     }
