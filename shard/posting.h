@@ -33,6 +33,13 @@ struct posting_bounds {
     } pair[POSTING_BOUNDS_MAX];
 };
 
+/* The bounds of a block, from its postings; last_doc is not set. `count` >= 1. A score must not fall when the
+ * frequency rises, nor rise with the norm. */
+void posting_bounds_build(const uint32_t *freqs, const uint8_t *norms, uint32_t count,
+                          struct posting_bounds *out);
+/* Makes `to` bound what `from` bounds as well; last_doc becomes the later one. `to` may be {0}. */
+void posting_bounds_merge(struct posting_bounds *to, const struct posting_bounds *from);
+
 struct posting_cursor;
 
 struct posting_cursor_ops {
@@ -49,7 +56,7 @@ struct posting_cursor_ops {
 
 struct posting_cursor {
     const struct posting_cursor_ops *ops;
-    uint32_t index; /* of the current posting within block */
+    uint32_t index; /* of the current posting within block; count 0 and index 1: at the end */
     uint32_t df;    /* postings in the list, dead documents included */
     struct posting_block block;
 };
