@@ -1,10 +1,11 @@
 /* Analysis: from the text of a field to the tokens of the inverted index.
  *
- * Words are runs of letters, digits and marks; CJK runs become overlapping bigrams (a single character
- * stays one); "c++", "c#", "int8", "3.5", "o'neil" (as oneil; possessive 's dropped) stay whole; the fold
- * is that of key.h; then Snowball stemming in the collection's language. Markdown and LaTeX are
- * understood: link targets, table rules, fence markers (and the language named behind them), HTML tags
- * and TeX commands are no words; the code inside fences is, and so are the letters of a formula.
+ * Words are runs of letters, digits and marks; CJK runs become overlapping bigrams (a single
+ * character stays one); "c++", "c#", "int8", "3.5", "o'neil" (as oneil; possessive 's dropped) stay
+ * whole; the fold is that of key.h; then Snowball stemming in the collection's language. Markdown
+ * and LaTeX are understood: link targets, table rules, fence markers (and the language named behind
+ * them), HTML tags and TeX commands are no words; the code inside fences is, and so are the letters
+ * of a formula.
  *
  * The same bytes give the same tokens on every machine: this is part of the index version.
  */
@@ -30,16 +31,17 @@ enum text_field {
 };
 
 struct token {
-    struct bytes text;  /* valid until the analyzer is used again */
-    uint32_t position;  /* from 0, rises by one a word */
-    uint32_t offset;    /* of the word in the analysed text, bytes */
+    struct bytes text; /* valid until the analyzer is used again */
+    uint32_t position; /* from 0, rises by one a word */
+    uint32_t offset;   /* of the word in the analysed text, bytes */
     uint32_t length;
 };
 
 /* One per thread (Snowball has state). */
 struct analyzer;
 
-/* `language`: ISO 639-1 ("en", "de", ...), or "none" for no stemming. ERR_UNSUPPORTED names the known ones. */
+/* `language`: ISO 639-1 ("en", "de", ...), or "none" for no stemming. ERR_UNSUPPORTED names the
+ * known ones. */
 int analyzer_create(const char *language, struct analyzer **out, struct err *err);
 void analyzer_destroy(struct analyzer *analyzer);
 bool analyzer_language_known(const char *language);
@@ -53,7 +55,7 @@ enum analysis_mode {
 
 /* Calls `emit` for each token of `text` (valid UTF-8) in order; stops early when it returns false.
  * `markdown`: whether to read the text as Markdown with LaTeX (bodies) or as plain text (names). */
-void analyzer_run(struct analyzer *analyzer, struct bytes text, enum analysis_mode mode, bool markdown,
-                  bool (*emit)(void *data, const struct token *token), void *data);
+void analyzer_run(struct analyzer *analyzer, struct bytes text, enum analysis_mode mode,
+                  bool markdown, bool (*emit)(void *data, const struct token *token), void *data);
 
 #endif

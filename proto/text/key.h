@@ -1,10 +1,11 @@
 /* Term keys: the form under which headwords and other names are compared, sorted and routed.
  *
- * key(text): NFKC case fold, marks stripped, every run of punctuation, symbols and white space becomes
- * one space, trimmed; UTF-8 bytes, compared as bytes. key("Cramér–Rao  bound") = "cramer rao bound".
- * "c++" and "c#" keep their signs, as analysis.h keeps them as words: a '+' or '#' that directly follows
- * a letter or another kept sign belongs to it. A headword that would have an empty key (".", "#") falls
- * back to its folded raw text. Total over valid UTF-8, idempotent, free of NUL, versioned.
+ * key(text): NFKC case fold, marks stripped, every run of punctuation, symbols and white space
+ * becomes one space, trimmed; UTF-8 bytes, compared as bytes. key("Cramér–Rao  bound") = "cramer
+ * rao bound". "c++" and "c#" keep their signs, as analysis.h keeps them as words: a '+' or '#' that
+ * directly follows a letter or another kept sign belongs to it. A headword that would have an empty
+ * key (".", "#") falls back to its folded raw text. Total over valid UTF-8, idempotent, free of
+ * NUL, versioned.
  */
 #ifndef QUIRE_TEXT_KEY_H
 #define QUIRE_TEXT_KEY_H
@@ -20,8 +21,8 @@
  * `*offset` (may be NULL) is the byte where it goes wrong. */
 bool text_valid(struct bytes text, size_t *offset);
 
-/* Appends key(text) to `out`. `text` must be text_valid(). At most 4 times as long as the input, +4.
- * An empty text has an empty key. */
+/* Appends key(text) to `out`. `text` must be text_valid(). At most 4 times as long as the input,
+ * +4. An empty text has an empty key. */
 void text_key(struct bytes text, struct buf *out);
 
 /* The letter under which a key is listed: its first code point in upper case, appended as UTF-8. */
