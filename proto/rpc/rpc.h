@@ -7,7 +7,7 @@
  * once with ERR_UNAVAILABLE and the peer dials again with back-off.
  *
  * Threads: everything here belongs to the uv loop that was given at creation and must be called from
- * its thread, except rpc_reply(), rpc_reply_error() and rpc_request_ref accessors, which any thread may
+ * its thread, except rpc_reply(), rpc_reply_error() and rpc_request_abandoned(), which any thread may
  * call. nng's own threads hand frames to the loop through one door (a locked list and one uv_async_t).
  * All callbacks run on the loop's thread, exactly once, never from inside the submitting call.
  */
@@ -32,6 +32,7 @@
 #define RPC_BACKOFF_MAX_MS 2000
 #define RPC_SEND_QUEUE_MAX (64u << 20) /* bytes queued on a connection; beyond: ERR_FULL */
 #define RPC_REQUESTS_MAX 65536         /* outstanding on one connection; beyond: ERR_FULL */
+#define RPC_HELD_MAX (128u << 20)      /* bytes of unanswered requests of a connection; beyond: ERR_FULL */
 #define RPC_CONNECTIONS_MAX 10000      /* of one server; beyond: accepted and closed at once */
 
 enum rpc_role { RPC_ROLE_CLIENT = 1, RPC_ROLE_COORDINATOR = 2, RPC_ROLE_SHARD = 3 };
@@ -77,11 +78,18 @@ struct rpc_call {
     struct rpc_peer *peer;     /* rpc's */
     uint64_t id;               /* rpc's */
     uint64_t deadline_ms;      /* rpc's: absolute, clock_ms() */
-    struct buf queued;         /* rpc's: the frame while the connection is down */
+    struct buf queued;         /* rpc's: the payload while the connection is down, later the error text */
+    uint64_t trace;            /* rpc's */
+    size_t heap_index;         /* rpc's */
+    int state;                 /* rpc's */
+    int status;                /* rpc's */
+    uint16_t kind;             /* rpc's */
     void *data;                /* the caller's */
     /* status 0: `kind` and `payload` are the reply (payload valid during the callback only). A reply
      * of kind Error arrives as its code and text in `err`. Otherwise: ERR_DEADLINE, ERR_UNAVAILABLE
-     * (the connection was lost after the request may have been sent), ERR_CANCELED, ERR_FULL. */
+     * (the connection was lost after the request may have been sent), ERR_CANCELED, ERR_FULL,
+     * ERR_TOO_LARGE (above RPC_FRAME_MAX), ERR_NOMEM, ERR_PROTOCOL (the two sides do not fit
+     * together: other protocol version or other cluster; says which). `err` is never NULL. */
     void (*done)(struct rpc_call *call, int status, const struct err *err, uint16_t kind,
                  struct bytes payload);
 };
@@ -118,6 +126,8 @@ int rpc_server_create(struct rpc *rpc, const char *url, rpc_handler handler, voi
 /* Stops accepting and closes its connections. */
 void rpc_server_destroy(struct rpc_server *server);
 size_t rpc_server_connections(const struct rpc_server *server);
+/* The port it listens on (the one that was found, when the url said port 0); 0 for ipc. */
+int rpc_server_port(const struct rpc_server *server);
 
 /* True once the caller has cancelled, gone away, or its deadline has passed: work may stop (an
  * rpc_reply is still owed). Any thread. */
