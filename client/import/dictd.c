@@ -440,13 +440,13 @@ static enum import_step dictd_next(struct import_reader *reader, struct import_e
 
     if (dictd->bad_at < dictd->bad_count) {
         const struct bad_line *bad = &dictd->bad[dictd->bad_at++];
-        return import_problem_set(problem, bad->line, false, "%s", bad->reason);
+        return import_problem_set(problem, bad->line, IMPORT_BAD_ENTRY, "%s", bad->reason);
     }
     if (dictd->failed || dictd->at == dictd->word_count) {
         if (dictd->index_failed.code == 0)
             return IMPORT_END;
         dictd->index_failed.code = 0;
-        return import_problem_set(problem, 0, false, "the index: %s", dictd->index_failed.text);
+        return import_problem_set(problem, 0, IMPORT_BAD_FILE, "the index: %s", dictd->index_failed.text);
     }
     while (dictd->at + count < dictd->word_count && words[count].offset == words->offset &&
            words[count].size == words->size)
@@ -456,15 +456,15 @@ static enum import_step dictd_next(struct import_reader *reader, struct import_e
     if (status != 0) {
         dictd->failed = status != ERR_INVALID;
         if (dictd->failed)
-            return import_problem_set(problem, words->line, false,
+            return import_problem_set(problem, words->line, IMPORT_BAD_FILE,
                                       "%s; %zu index lines from here on were not read", err.text,
                                       dictd->word_count - (dictd->at - count));
-        return import_problem_set(problem, words->line, false, "%s", err.text);
+        return import_problem_set(problem, words->line, IMPORT_BAD_ENTRY, "%s", err.text);
     }
     entry->line = words->line;
     convert(dictd, entry, words, count, article);
     if (entry->headword[0] == '\0')
-        return import_problem_set(problem, words->line, false, "the article has no headword");
+        return import_problem_set(problem, words->line, IMPORT_BAD_ENTRY, "the article has no headword");
     set_sense(dictd, entry);
     entry->source = import_entry_text(entry, bytes_str(dictd->source));
     return import_checked(entry, problem);

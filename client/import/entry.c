@@ -122,8 +122,8 @@ static int check_body(const struct import_entry *entry, size_t *total, struct er
 
     *total += body.size;
     if (*total > LIMIT_ENTRY_BYTES)
-        return err_set(err, ERR_TOO_LARGE, "the entry has %zu bytes, at most %u are allowed",
-                       *total, LIMIT_ENTRY_BYTES);
+        return err_set(err, ERR_TOO_LARGE, "the entry has %zu bytes, at most %u MiB are allowed",
+                       *total, LIMIT_ENTRY_BYTES >> 20);
     if (!text_valid(body, &offset))
         return err_set(err, ERR_INVALID, "the body %s at byte %zu",
                        offset < body.size && body.data[offset] == 0 ? "has a NUL character"

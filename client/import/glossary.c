@@ -391,18 +391,21 @@ static enum import_step glossary_next(struct import_reader *reader, struct impor
     if (!glossary->said_preamble) {
         size_t first = glossary->header_count > 0 ? glossary->headers[0] : glossary->line_count;
         glossary->said_preamble = true;
-        if (glossary->header_count == 0 && glossary->failed.code == 0)
-            return import_problem_set(problem, 0, false,
+        if (glossary->header_count == 0 && glossary->failed.code == 0) {
+            if (body_of(glossary, 0, glossary->line_count).size == 0)
+                return IMPORT_END;
+            return import_problem_set(problem, 0, IMPORT_BAD_FILE,
                                       "no header line found: it is not a page of a glossary");
+        }
         if (body_of(glossary, glossary->first, first).size > 0 && !glossary->site_block)
-            return import_problem_set(problem, glossary->first + 1, true,
+            return import_problem_set(problem, glossary->first + 1, IMPORT_WARNING,
                                       "text before the first header line was left out");
     }
     if (glossary->at == glossary->header_count) {
         if (glossary->failed.code == 0)
             return IMPORT_END;
         glossary->failed.code = 0;
-        return import_problem_set(problem, glossary->line_count, false, "%s",
+        return import_problem_set(problem, glossary->line_count, IMPORT_BAD_FILE, "%s",
                                   glossary->failed.text);
     }
     line = glossary->headers[glossary->at++];
@@ -412,7 +415,7 @@ static enum import_step glossary_next(struct import_reader *reader, struct impor
                                                          : glossary->line_count);
     entry->line = line + 1;
     if (!text_valid(header, &offset))
-        return import_problem_set(problem, line + 1, false,
+        return import_problem_set(problem, line + 1, IMPORT_BAD_ENTRY,
                                   "the header line is not valid UTF-8 at byte %zu", offset);
     split_header(entry, header, &sense);
     import_entry_set_body(entry, body);

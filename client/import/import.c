@@ -16,13 +16,13 @@ struct importer {
 
 /* ---- what the formats share ---- */
 
-enum import_step import_problem_set(struct import_problem *problem, size_t line, bool warning,
-                                    const char *format, ...)
+enum import_step import_problem_set(struct import_problem *problem, size_t line,
+                                    enum import_severity severity, const char *format, ...)
 {
     va_list arguments;
 
     problem->line = line;
-    problem->warning = warning;
+    problem->severity = severity;
     va_start(arguments, format);
     vsnprintf(problem->text, sizeof problem->text, format, arguments);
     va_end(arguments);
@@ -35,7 +35,7 @@ enum import_step import_checked(const struct import_entry *entry, struct import_
 
     if (import_entry_check(entry, &err) == 0)
         return IMPORT_ENTRY;
-    return import_problem_set(problem, entry->line, false, "%s", err.text);
+    return import_problem_set(problem, entry->line, IMPORT_BAD_ENTRY, "%s", err.text);
 }
 
 struct bytes import_skip_bom(struct bytes line)

@@ -31,9 +31,15 @@ struct import_run;
 struct import_run *import_run_create(void); /* NULL when memory is out */
 void import_run_destroy(struct import_run *run);
 
+enum import_severity {
+    IMPORT_BAD_ENTRY, /* one entry is lost */
+    IMPORT_BAD_FILE,  /* the file, or the rest of it, is lost */
+    IMPORT_WARNING,   /* nothing was lost, but somebody should know */
+};
+
 struct import_problem {
-    size_t line;  /* from 1; 0 when it concerns the file as a whole */
-    bool warning; /* nothing was lost, but somebody should know */
+    size_t line; /* from 1; 0 when it concerns the file as a whole */
+    enum import_severity severity;
     char text[ERR_TEXT_MAX];
 };
 

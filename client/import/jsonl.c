@@ -170,14 +170,14 @@ static enum import_step jsonl_next(struct import_reader *reader, struct import_e
         jsonl->number++;
         if (input_line(jsonl->input, IMPORT_LINE_MAX, &jsonl->line, &what, &err) != 0) {
             jsonl->failed = true;
-            return import_problem_set(problem, jsonl->number, false, "%s", err.text);
+            return import_problem_set(problem, jsonl->number, IMPORT_BAD_FILE, "%s", err.text);
         }
         if (what == INPUT_LINE_END)
             break;
         if (what == INPUT_LINE_LONG)
-            return import_problem_set(problem, jsonl->number, false,
-                                      "the line is too long: an entry may have at most %u bytes",
-                                      LIMIT_ENTRY_BYTES);
+            return import_problem_set(problem, jsonl->number, IMPORT_BAD_ENTRY,
+                                      "the line is too long: an entry may have at most %u MiB",
+                                      LIMIT_ENTRY_BYTES >> 20);
         text = buf_bytes(&jsonl->line);
         if (jsonl->number == 1)
             text = import_skip_bom(text);
@@ -186,7 +186,7 @@ static enum import_step jsonl_next(struct import_reader *reader, struct import_e
             continue;
         entry->line = jsonl->number;
         if (import_entry_from_json(entry, text, &err) != 0)
-            return import_problem_set(problem, jsonl->number, false, "%s", err.text);
+            return import_problem_set(problem, jsonl->number, IMPORT_BAD_ENTRY, "%s", err.text);
         return IMPORT_ENTRY;
     }
     return IMPORT_END;

@@ -40,8 +40,8 @@ int dictd_open_path(const char *path, struct import_run *run, struct import_read
                     struct err *err);
 
 /* Fills `problem` and returns IMPORT_PROBLEM. */
-enum import_step import_problem_set(struct import_problem *problem, size_t line, bool warning,
-                                    const char *format, ...)
+enum import_step import_problem_set(struct import_problem *problem, size_t line,
+                                    enum import_severity severity, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* IMPORT_ENTRY when the entry passes its check, else IMPORT_PROBLEM. */

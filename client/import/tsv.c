@@ -149,13 +149,13 @@ static enum import_step convert(struct tsv *tsv, const struct bytes *fields, siz
     if (tsv->column_count == 0) {
         if (count != 2 && count != 4)
             return import_problem_set(
-                problem, tsv->number, false,
+                problem, tsv->number, IMPORT_BAD_ENTRY,
                 "the line has %zu columns; without a line of column names it must have 2 (headword, "
                 "body) or 4 (headword, terms, categories, body)",
                 count);
         columns = count == 2 ? columns_of_two : columns_of_four;
     } else if (count > tsv->column_count) {
-        return import_problem_set(problem, tsv->number, false,
+        return import_problem_set(problem, tsv->number, IMPORT_BAD_ENTRY,
                                   "the line has %zu columns, but only %zu are named", count,
                                   tsv->column_count);
     }
@@ -179,14 +179,14 @@ static enum import_step tsv_next(struct import_reader *reader, struct import_ent
         tsv->number++;
         if (input_line(tsv->input, IMPORT_LINE_MAX, &tsv->line, &what, &err) != 0) {
             tsv->failed = true;
-            return import_problem_set(problem, tsv->number, false, "%s", err.text);
+            return import_problem_set(problem, tsv->number, IMPORT_BAD_FILE, "%s", err.text);
         }
         if (what == INPUT_LINE_END)
             break;
         if (what == INPUT_LINE_LONG)
-            return import_problem_set(problem, tsv->number, false,
-                                      "the line is too long: an entry may have at most %u bytes",
-                                      LIMIT_ENTRY_BYTES);
+            return import_problem_set(problem, tsv->number, IMPORT_BAD_ENTRY,
+                                      "the line is too long: an entry may have at most %u MiB",
+                                      LIMIT_ENTRY_BYTES >> 20);
         text = buf_bytes(&tsv->line);
         if (tsv->number == 1)
             text = import_skip_bom(text);
@@ -194,7 +194,7 @@ static enum import_step tsv_next(struct import_reader *reader, struct import_ent
             continue;
         entry->line = tsv->number;
         if (!text_valid(text, &offset))
-            return import_problem_set(problem, tsv->number, false, "not valid UTF-8 at byte %zu",
+            return import_problem_set(problem, tsv->number, IMPORT_BAD_ENTRY, "not valid UTF-8 at byte %zu",
                                       offset);
         count = cut(text, fields);
         if (tsv->number == 1 && read_column_names(tsv, fields, count))
