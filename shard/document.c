@@ -1,0 +1,371 @@
+/* From an entry to its terms.
+ *
+ * Analysis emits tokens; each is looked up in a hash table that lives in the arena, and noted as an occurrence
+ * (term, position) in the order of emission, which is the order of positions. When all fields are through, the
+ * terms are sorted once, and one pass over the occurrences deals the positions out to their terms: a counting
+ * sort, no list per term.
+ */
+#include "shard/document.h"
+
+#include "proto/limits.h"
+#include "proto/text/key.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TERMS_FIRST 256
+
+struct occurrence {
+    uint32_t term;
+    uint32_t position;
+};
+
+/* A term while it is being counted. */
+struct building {
+    uint32_t hash;
+    uint32_t positions; /* how many */
+    struct document_term term;
+};
+
+struct builder {
+    struct arena *arena;
+    struct building *terms;
+    uint32_t *slots; /* term index + 1, 0: free */
+    struct occurrence *occurrences;
+    uint32_t term_count, term_capacity, slot_mask;
+    uint32_t occurrence_count, occurrence_capacity;
+    bool failed; /* out of memory */
+
+    /* Of the field being analysed. */
+    uint8_t field;
+    uint32_t weight;
+    uint32_t base;    /* position of its first token */
+    uint32_t next;    /* one above its last position */
+    uint32_t tokens;  /* counted */
+};
+
+static uint32_t token_hash(uint8_t field, struct bytes text)
+{
+    return (uint32_t)hash64(text.data, text.size) ^ (field * 0x9e3779b1u);
+}
+
+/* Arena memory cannot be given back: growth by doubling wastes as much again as is used, until the reply. */
+static void *builder_grow(struct builder *b, void *old, size_t used, size_t bytes)
+{
+    void *bigger = arena_alloc(b->arena, bytes);
+
+    if (bigger == NULL) {
+        b->failed = true;
+        return NULL;
+    }
+    if (used > 0)
+        memcpy(bigger, old, used);
+    return bigger;
+}
+
+static bool builder_init(struct builder *b, struct arena *arena)
+{
+    *b = (struct builder){.arena = arena};
+    b->term_capacity = TERMS_FIRST;
+    b->slot_mask = TERMS_FIRST * 2 - 1;
+    b->occurrence_capacity = TERMS_FIRST;
+    b->terms = arena_alloc(arena, TERMS_FIRST * sizeof(*b->terms));
+    b->slots = arena_calloc(arena, TERMS_FIRST * 2, sizeof(*b->slots));
+    b->occurrences = arena_alloc(arena, TERMS_FIRST * sizeof(*b->occurrences));
+    return b->terms != NULL && b->slots != NULL && b->occurrences != NULL;
+}
+
+static bool builder_grow_terms(struct builder *b)
+{
+    uint32_t capacity = b->term_capacity * 2, mask = capacity * 2 - 1;
+    struct building *terms =
+        builder_grow(b, b->terms, b->term_count * sizeof(*terms), capacity * sizeof(*terms));
+    uint32_t *slots = arena_calloc(b->arena, (size_t)mask + 1, sizeof(*slots));
+
+    if (terms == NULL || slots == NULL) {
+        b->failed = true;
+        return false;
+    }
+    for (uint32_t i = 0; i < b->term_count; i++) {
+        uint32_t at = terms[i].hash & mask;
+
+        while (slots[at] != 0)
+            at = (at + 1) & mask;
+        slots[at] = i + 1;
+    }
+    b->terms = terms;
+    b->slots = slots;
+    b->slot_mask = mask;
+    b->term_capacity = capacity;
+    return true;
+}
+
+/* The index of the token's term, which is made when it is new; UINT32_MAX when out of memory. */
+static uint32_t builder_term(struct builder *b, uint8_t field, struct bytes text)
+{
+    uint32_t hash = token_hash(field, text), at = hash & b->slot_mask;
+    struct building *built;
+    void *copy;
+
+    for (; b->slots[at] != 0; at = (at + 1) & b->slot_mask) {
+        built = &b->terms[b->slots[at] - 1];
+        if (built->hash == hash && built->term.token.field == field &&
+            bytes_equal(built->term.token.text, text))
+            return b->slots[at] - 1;
+    }
+    if (b->term_count == b->term_capacity) {
+        if (!builder_grow_terms(b))
+            return UINT32_MAX;
+        for (at = hash & b->slot_mask; b->slots[at] != 0; at = (at + 1) & b->slot_mask)
+            ;
+    }
+    copy = arena_copy(b->arena, text.data, text.size);
+    if (copy == NULL) {
+        b->failed = true;
+        return UINT32_MAX;
+    }
+    built = &b->terms[b->term_count];
+    *built = (struct building){.hash = hash};
+    built->term.token = (struct segment_token){field, bytes_of(copy, text.size)};
+    b->slots[at] = ++b->term_count;
+    return b->term_count - 1;
+}
+
+static bool builder_occurrence(struct builder *b, uint32_t term, uint32_t position)
+{
+    if (b->occurrence_count == b->occurrence_capacity) {
+        size_t used = b->occurrence_count * sizeof(*b->occurrences);
+        struct occurrence *bigger = builder_grow(b, b->occurrences, used, used * 2);
+
+        if (bigger == NULL)
+            return false;
+        b->occurrences = bigger;
+        b->occurrence_capacity *= 2;
+    }
+    b->occurrences[b->occurrence_count++] = (struct occurrence){term, position};
+    return true;
+}
+
+/* A token of the list that all fields share. */
+static bool emit_all(void *data, const struct token *token)
+{
+    struct builder *b = data;
+    uint32_t term = builder_term(b, TEXT_FIELD_ALL, token->text);
+    uint32_t position = b->base + token->position;
+
+    if (term == UINT32_MAX || !builder_occurrence(b, term, position))
+        return false;
+    b->terms[term].term.freq += b->weight;
+    b->terms[term].positions++;
+    b->next = position + 1;
+    b->tokens++;
+    return true;
+}
+
+/* A token of a field's own space: counted, without positions. */
+static bool emit_field(void *data, const struct token *token)
+{
+    struct builder *b = data;
+    uint32_t term = builder_term(b, b->field, token->text);
+
+    if (term == UINT32_MAX)
+        return false;
+    b->terms[term].term.freq++;
+    return true;
+}
+
+/* One text of a field into ALL; returns its share of the length. */
+static uint64_t builder_add(struct builder *b, struct analyzer *analyzer, const char *text, bool markdown,
+                            uint32_t weight)
+{
+    if (weight == 0 || text == NULL)
+        return 0;
+    b->weight = weight;
+    b->tokens = 0;
+    b->next = b->base;
+    analyzer_run(analyzer, bytes_str(text), ANALYSIS_STEMMED, markdown, emit_all, b);
+    return (uint64_t)weight * b->tokens;
+}
+
+/* One name (headword, other name, category): into ALL behind a gap, and into the field's own space. */
+static uint64_t builder_add_name(struct builder *b, struct analyzer *analyzer, const char *text, uint8_t field,
+                                 uint32_t weight)
+{
+    uint64_t length;
+
+    b->base = b->next + DOCUMENT_POSITION_GAP;
+    b->next = b->base;
+    length = builder_add(b, analyzer, text, false, weight);
+    b->field = field;
+    analyzer_run(analyzer, bytes_str(text), ANALYSIS_UNSTEMMED, false, emit_field, b);
+    return length;
+}
+
+struct order { /* sorts faster than the terms themselves: most comparisons end within the prefix */
+    uint64_t prefix; /* field and the first seven bytes, big-endian */
+    const struct building *built;
+    uint32_t index;
+};
+
+static int order_compare(const void *a, const void *b)
+{
+    const struct order *x = a, *y = b;
+
+    if (x->prefix != y->prefix)
+        return x->prefix < y->prefix ? -1 : 1;
+    return bytes_compare(x->built->term.token.text, y->built->term.token.text);
+}
+
+static uint64_t order_prefix(struct segment_token token)
+{
+    uint64_t prefix = token.field;
+
+    for (size_t i = 0; i < 7; i++)
+        prefix = prefix << 8 | (i < token.text.size ? token.text.data[i] : 0);
+    return prefix;
+}
+
+/* Sorts the terms into `out` and deals out the positions. */
+static bool builder_finish(struct builder *b, struct document *out)
+{
+    struct order *order = arena_alloc(b->arena, (b->term_count + 1) * sizeof(*order));
+    struct document_term *terms = arena_alloc(b->arena, (b->term_count + 1) * sizeof(*terms));
+    uint32_t **next = arena_alloc(b->arena, (b->term_count + 1) * sizeof(*next)); /* by term index */
+    uint32_t *positions = arena_alloc(b->arena, (b->occurrence_count + 1) * sizeof(*positions));
+
+    if (order == NULL || terms == NULL || next == NULL || positions == NULL)
+        return false;
+    for (uint32_t i = 0; i < b->term_count; i++) {
+        order[i].prefix = order_prefix(b->terms[i].term.token);
+        order[i].built = &b->terms[i];
+        order[i].index = i;
+    }
+    qsort(order, b->term_count, sizeof(*order), order_compare);
+    for (uint32_t i = 0; i < b->term_count; i++) {
+        const struct building *built = order[i].built;
+
+        terms[i] = built->term;
+        terms[i].position_count = built->positions;
+        terms[i].positions = positions;
+        next[order[i].index] = positions;
+        positions += built->positions;
+    }
+    for (uint32_t i = 0; i < b->occurrence_count; i++)
+        *next[b->occurrences[i].term]++ = b->occurrences[i].position;
+    out->terms = terms;
+    out->term_count = b->term_count;
+    return true;
+}
+
+/* ---- names and categories ---- */
+
+static int bytes_order(const void *a, const void *b)
+{
+    return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
+}
+
+static bool arena_key(struct arena *arena, struct buf *scratch, const char *text, struct bytes *out)
+{
+    void *copy;
+
+    buf_clear(scratch);
+    text_key(bytes_str(text), scratch);
+    copy = arena_copy(arena, scratch->data, scratch->size);
+    *out = bytes_of(copy, scratch->size);
+    return copy != NULL;
+}
+
+static bool document_names(const Quire__Entry *entry, struct arena *arena, struct buf *scratch,
+                           struct document *out)
+{
+    size_t count = 1 + entry->n_terms, kept = 0;
+    struct bytes *names = arena_alloc(arena, count * sizeof(*names));
+
+    if (names == NULL || !arena_key(arena, scratch, entry->headword, &names[0]))
+        return false;
+    for (size_t i = 0; i < entry->n_terms; i++)
+        if (!arena_key(arena, scratch, entry->terms[i], &names[i + 1]))
+            return false;
+    qsort(names, count, sizeof(*names), bytes_order);
+    for (size_t i = 0; i < count; i++)
+        if (kept == 0 || !bytes_equal(names[kept - 1], names[i]))
+            names[kept++] = names[i];
+    out->names = names;
+    out->name_count = (uint32_t)kept;
+    return true;
+}
+
+/* At most LIMIT_CATEGORIES: comparing all with all is cheaper than a table. */
+static bool document_categories(const Quire__Entry *entry, struct arena *arena, struct buf *scratch,
+                                struct document *out)
+{
+    struct bytes *categories = arena_alloc(arena, (entry->n_categories + 1) * sizeof(*categories));
+    struct bytes *keys = arena_alloc(arena, (entry->n_categories + 1) * sizeof(*keys));
+
+    if (categories == NULL || keys == NULL)
+        return false;
+    for (size_t i = 0; i < entry->n_categories; i++) {
+        struct bytes *key = &keys[out->category_count];
+        uint32_t j = 0;
+
+        if (!arena_key(arena, scratch, entry->categories[i], key))
+            return false;
+        while (j < out->category_count && !bytes_equal(keys[j], *key))
+            j++;
+        if (j < out->category_count)
+            continue;
+        categories[j].size = strlen(entry->categories[i]);
+        categories[j].data = arena_copy(arena, entry->categories[i], categories[j].size);
+        if (categories[j].data == NULL)
+            return false;
+        out->category_count++;
+    }
+    out->categories = categories;
+    return true;
+}
+
+static bool document_key(const Quire__Entry *entry, struct arena *arena, struct buf *scratch,
+                         struct document *out)
+{
+    void *copy;
+
+    buf_clear(scratch);
+    entry_key(entry->headword, entry->sense, scratch);
+    copy = arena_copy(arena, scratch->data, scratch->size);
+    out->key = bytes_of(copy, scratch->size);
+    return copy != NULL;
+}
+
+static bool document_terms(struct analyzer *analyzer, const struct document_settings *settings,
+                           const Quire__Entry *entry, struct arena *arena, struct document *out)
+{
+    struct builder b;
+    uint64_t length = 0;
+
+    if (!builder_init(&b, arena))
+        return false;
+    length += builder_add(&b, analyzer, entry->body, true, settings->weight_body);
+    out->body_length = b.next;
+    length += builder_add_name(&b, analyzer, entry->headword, TEXT_FIELD_HEADWORD, settings->weight_headword);
+    for (size_t i = 0; i < entry->n_terms; i++)
+        length += builder_add_name(&b, analyzer, entry->terms[i], TEXT_FIELD_TERMS, settings->weight_terms);
+    for (size_t i = 0; i < entry->n_categories; i++)
+        length += builder_add_name(&b, analyzer, entry->categories[i], TEXT_FIELD_CATEGORY,
+                                   settings->weight_categories);
+    out->norm = norm_encode(length > UINT32_MAX ? UINT32_MAX : (uint32_t)length);
+    return !b.failed && builder_finish(&b, out);
+}
+
+int document_analyze(struct analyzer *analyzer, const struct document_settings *settings,
+                     const Quire__Entry *entry, struct arena *arena, struct document *out, struct err *err)
+{
+    struct buf scratch = {0};
+    bool done;
+
+    *out = (struct document){0};
+    done = document_key(entry, arena, &scratch, out) && document_names(entry, arena, &scratch, out) &&
+           document_categories(entry, arena, &scratch, out) &&
+           document_terms(analyzer, settings, entry, arena, out);
+    buf_deinit(&scratch);
+    return done ? 0 : err_set(err, ERR_NOMEM, "analyze entry: out of memory");
+}

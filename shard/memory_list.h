@@ -1,0 +1,126 @@
+/* The inside of a memory segment, shared by its writer (memory_segment.c, where the layout and the rules of
+ * publishing are told) and its readers (memory_list.c). */
+#ifndef QUIRE_SHARD_MEMORY_LIST_H
+#define QUIRE_SHARD_MEMORY_LIST_H
+
+#include "shard/segment.h"
+
+#include <stddef.h>
+
+#define MEMORY_SLICE_FIRST 16
+#define MEMORY_SLICE_MOST 512
+#define MEMORY_PAGE 1024                                   /* rows in a page of a column */
+#define MEMORY_PAGES 4096
+#define MEMORY_DOCUMENTS_MAX (MEMORY_PAGE * MEMORY_PAGES)  /* a flush comes long before; then ERR_FULL */
+
+struct memory_slice {
+    struct memory_slice *next; /* set before a posting that lies in it is published */
+    _Atomic uint32_t used;
+    uint32_t size;
+    uint8_t data[];
+};
+
+/* Where a posting starts, and the document before it. */
+struct memory_place {
+    struct memory_slice *slice;
+    uint32_t offset;
+    uint32_t next_doc; /* one above the last document before; 0 at the start */
+};
+
+struct memory_skip {
+    struct memory_skip *next;
+    struct memory_place behind; /* where the block after this one starts */
+    struct posting_bounds bounds;
+};
+
+struct memory_list {
+    struct memory_slice *first;
+    struct memory_slice *tail;     /* writer only */
+    struct memory_skip *skips;     /* one for each full block; as many exist as count / POSTING_BLOCK */
+    struct memory_skip *last_skip; /* writer only */
+    _Atomic uint32_t count;
+    _Atomic uint32_t last_doc;
+    uint32_t hash;
+    uint8_t field;
+    uint8_t size;
+    uint8_t text[];
+};
+
+struct memory_table {
+    struct memory_table *older;
+    uint32_t mask;
+    _Atomic(struct memory_list *) slots[];
+};
+
+struct memory_doc {
+    const uint8_t *key;
+    const uint32_t *categories;
+    uint32_t key_size;
+    uint32_t body_length;
+    uint32_t category_count;
+    uint8_t norm;
+};
+
+struct memory_block { /* of the arena */
+    struct memory_block *next;
+    size_t size, used;
+    _Alignas(8) uint8_t data[];
+};
+
+/* A decoded block, and where the positions of its postings are. */
+struct memory_decoded {
+    struct posting_block block;
+    const uint8_t *positions[POSTING_BLOCK];
+    uint32_t position_bytes[POSTING_BLOCK];
+};
+
+struct memory_segment {
+    struct segment base;
+    _Atomic uint32_t documents;
+    _Atomic size_t bytes;
+    _Atomic(struct memory_table *) table;
+    _Atomic uint32_t category_count;
+    struct memory_doc *doc_pages[MEMORY_PAGES];
+    struct bytes *category_pages[MEMORY_PAGES];
+
+    /* Writer only. */
+    struct memory_block *blocks; /* the one in use first */
+    struct memory_block *spare;
+    size_t block_size;
+    uint32_t list_count;
+    uint32_t *category_slots; /* ordinal + 1 by hash of the name */
+    uint32_t category_mask;
+    struct memory_decoded scratch;
+};
+
+static inline struct memory_segment *memory_segment_of(struct segment *segment)
+{
+    return (struct memory_segment *)segment; /* base is its first member */
+}
+
+static inline struct memory_doc *memory_doc(struct memory_segment *s, uint32_t doc)
+{
+    return &s->doc_pages[doc / MEMORY_PAGE][doc % MEMORY_PAGE];
+}
+
+static inline struct bytes *memory_category(struct memory_segment *s, uint32_t ordinal)
+{
+    return &s->category_pages[ordinal / MEMORY_PAGE][ordinal % MEMORY_PAGE];
+}
+
+uint32_t memory_token_hash(struct segment_token token);
+struct memory_list *memory_list_find(struct memory_segment *s, struct segment_token token); /* NULL: none */
+
+/* Decodes `count` postings (at most POSTING_BLOCK) from `place` on, which moves behind them. */
+void memory_block_decode(const struct memory_list *list, struct memory_place *place, uint32_t count,
+                         struct memory_decoded *out);
+
+/* The segment_ops that read lists. */
+int memory_postings(struct segment *segment, struct segment_token token, uint32_t doc_limit,
+                    struct posting_cursor **out, struct err *err);
+int memory_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit, uint32_t *df,
+                     struct err *err);
+int memory_terms(struct segment *segment, struct segment_token from, struct segment_terms **out,
+                 struct err *err);
+
+#endif
