@@ -40,7 +40,13 @@ int err_prefix(struct err *err, const char *format, ...)
     int length = vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
     size_t at = length < 0 ? 0 : (size_t)length;
-    if (at < sizeof err->text)
-        snprintf(err->text + at, sizeof err->text - at, ": %s", old);
+    const char *parts[] = {": ", old};
+    for (int i = 0; i < 2 && at < sizeof err->text - 1; i++) {
+        size_t room = sizeof err->text - 1 - at, size = strlen(parts[i]);
+        size = size < room ? size : room;
+        memcpy(err->text + at, parts[i], size);
+        at += size;
+        err->text[at] = 0;
+    }
     return err->code;
 }
