@@ -101,7 +101,8 @@ static struct bytes keep(struct words *words, struct bytes text)
 {
     size_t size = utf8_cut(text, TEXT_TOKEN_BYTES);
     uint8_t *to = words_reserve(words, size);
-    memcpy(to, text.data, size);
+    if (size > 0)
+        memcpy(to, text.data, size);
     words_commit(words, size);
     return bytes_of(to, size);
 }
