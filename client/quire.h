@@ -36,7 +36,7 @@
  *
  * CALLBACKS run on the client's own thread, each exactly once, and never from inside the call that
  * submitted the request: also a request that is refused at once is told so by its callback. A callback
- * must not block; it may submit further requests and cancel others. A blocking call made from a callback
+ * must not block; it may submit further requests and cancel others; it may be NULL. A blocking call made from a callback
  * is refused with QUIRE_INVALID: it would wait for itself.
  *
  * THREADS: all functions may be called from any thread at any time, but quire_client_destroy() must not
@@ -142,7 +142,9 @@ struct quire_options {
      * "tcp://127.0.0.1:7400". Spaces around the commas are ignored. */
     const char *connect;
     uint32_t timeout_ms;         /* of requests that do not say; default 10,000 */
-    uint32_t connect_timeout_ms; /* after so long without connection the next one is tried; default 2,000 */
+    /* A request that has waited so long for a connection to any coordinator gives up with
+     * QUIRE_UNAVAILABLE; 0: it waits until its own timeout. */
+    uint32_t connect_timeout_ms;
     uint32_t max_outstanding;    /* requests at a time; beyond: QUIRE_FULL; default 65,536 */
 };
 #define QUIRE_OPTIONS_INIT QUIRE_INIT_(struct quire_options)
@@ -158,7 +160,8 @@ QUIRE_API int quire_client_create(const struct quire_options *options, struct qu
 QUIRE_API void quire_client_destroy(struct quire_client *client);
 
 /* Names an outstanding asynchronous request. Never used twice by a client; 0 means that the request was
- * not taken and that no callback will come (memory is out, or the client was inherited over fork). */
+ * not taken and that no callback will come (memory is out, the client is being closed, or it was inherited
+ * over fork). */
 typedef uint64_t quire_ticket;
 
 /* Ends a request: its callback comes soon, with QUIRE_CANCELED, unless its result was already on the way.
