@@ -48,6 +48,24 @@ static void reserve(struct fold *fold, size_t count)
     fold->capacity = capacity;
 }
 
+/* Canonical order again: a mark that was stripped may have stood between two that now meet. */
+static void reorder(struct fold *fold)
+{
+    for (size_t i = 1; i < fold->count; i++) {
+        int32_t point = fold->points[i];
+        if (point < 0x300)
+            continue;
+        utf8proc_propval_t class = utf8proc_get_property(point)->combining_class;
+        size_t to = i;
+        while (class > 0 && to > 0 &&
+               utf8proc_get_property(fold->points[to - 1])->combining_class > class) {
+            fold->points[to] = fold->points[to - 1];
+            to--;
+        }
+        fold->points[to] = point;
+    }
+}
+
 void fold_decompose(struct fold *fold, struct bytes text, bool strip)
 {
     const utf8proc_option_t options =
@@ -69,6 +87,8 @@ void fold_decompose(struct fold *fold, struct bytes text, bool strip)
     for (size_t i = 0; i < (size_t)count; i++)
         if (!strip || !fold_strips(fold->points[i]))
             fold->points[fold->count++] = fold->points[i];
+    if (fold->count < (size_t)count)
+        reorder(fold);
 }
 
 void fold_compose(struct fold *fold)

@@ -12,6 +12,7 @@
 
 #define BLOCK_BYTES (64u << 10)
 #define SIGNS_MAX 3
+#define RAW_MAX 1024 /* bytes of a word that are folded: far more than a token keeps */
 #define UNIT_MARKS_MAX 8 /* of one character of a pair; further ones are dropped */
 
 struct words_block {
@@ -142,7 +143,8 @@ struct long_word {
 
 static void take(struct scan *scan, struct long_word *word, const uint8_t *from, const uint8_t *to)
 {
-    buf_append(&scan->words->raw, from, (size_t)(to - from));
+    if (scan->words->raw.size < RAW_MAX)
+        buf_append(&scan->words->raw, from, (size_t)(to - from));
     word->at = word->stop = to;
 }
 
