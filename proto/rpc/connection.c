@@ -389,10 +389,11 @@ static void visit(struct door_item *item)
         move(conn, CONN_CLOSED);
         conn_unref(conn); /* the stream's; the next one is this function's */
         rpc_left(rpc);
+    } else if (conn_is(conn, CONN_REFUSED) && (flushed || err.code)) {
+        /* Often the other side has refused us as well, and closed: the reason is still the same. */
+        conn_close(conn, conn->refusal.code, conn->refusal.text);
     } else if (err.code) {
         conn_close(conn, err.code, err.text);
-    } else if (conn_is(conn, CONN_REFUSED) && flushed) {
-        conn_close(conn, conn->refusal.code, conn->refusal.text);
     } else {
         pthread_mutex_lock(&conn->lock);
         if (conn->paused && !conn->closing && !conn->error.code) {
