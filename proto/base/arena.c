@@ -57,8 +57,6 @@ static struct arena_block *block_add(struct arena *arena, size_t size)
         step = ARENA_BLOCK_MAX;
     bool oversize = size > step - sizeof(struct arena_block);
     size_t capacity = oversize ? size : step - sizeof(struct arena_block);
-    if (capacity > SIZE_MAX - sizeof(struct arena_block))
-        return NULL;
     struct arena_block *block = malloc(sizeof *block + capacity);
     if (!block)
         return NULL;
@@ -77,7 +75,7 @@ static struct arena_block *block_add(struct arena *arena, size_t size)
 
 void *arena_alloc(struct arena *arena, size_t size)
 {
-    if (size > SIZE_MAX - ARENA_ALIGN)
+    if (size > PTRDIFF_MAX - 2 * ARENA_BLOCK_MAX) /* no machine has that; keeps the sums small */
         return NULL;
     size = size ? (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1) : ARENA_ALIGN;
     if (arena->limit && (size > arena->limit || arena->used > arena->limit - size))
