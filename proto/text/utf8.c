@@ -118,7 +118,7 @@ static const struct {
     {0x0E01, 0x0E2F},   {0x0E30, 0x0E3A},   {0x0E40, 0x0E4E}, {0x0E81, 0x0ECE}, /* Thai, Lao */
     {0x1000, 0x103F},   {0x1050, 0x108F},                     /* Myanmar without its digits */
     {0x1100, 0x11FF},   {0x1780, 0x17D3},                     /* Hangul jamo, Khmer */
-    {0x2E80, 0x2FDF},   {0x3005, 0x3007},   {0x3021, 0x3029}, /* radicals, Han marks and numbers */
+    {0x2F00, 0x2FDF},   {0x3005, 0x3007},   {0x3021, 0x3029}, /* radicals, Han marks and numbers */
     {0x3031, 0x3035},   {0x3038, 0x303C},   {0x3041, 0x3096}, {0x309D, 0x309F}, {0x30A1, 0x30FA},
     {0x30FC, 0x31BF},   {0x31F0, 0x31FF},   {0x3400, 0x4DBF}, {0x4E00, 0x9FFF}, {0xA960, 0xA97F},
     {0xAC00, 0xD7FF},   {0xF900, 0xFAFF},   {0xFF66, 0xFF9F}, {0xFFA0, 0xFFDC}, {0x16FE0, 0x18DFF},
@@ -179,7 +179,8 @@ enum utf8_class utf8_class(int32_t point)
     if (property->ignorable)
         return CLASS_IGNORED;
     enum utf8_class class = class_by_category(property);
-    if (class != CLASS_MARK && in_bigram_block(point))
+    bool radical = point >= 0x2F00 && point <= 0x2FDF; /* symbols that fold to Han characters */
+    if (radical || ((class == CLASS_LETTER || class == CLASS_DIGIT) && in_bigram_block(point)))
         return CLASS_BIGRAM;
     return class;
 }
