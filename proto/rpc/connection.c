@@ -265,10 +265,13 @@ static void received(void *data)
         atomic_store_explicit(&conn->heard_ms, now, memory_order_relaxed);
         conn->block->size += count;
         conn->block->came_ms = now;
-        int bad = parse(conn, conn->block, &need, &err);
-        /* Frames before a bad one are good: they are delivered. */
-        if (next_block(conn, need, &done) && !bad)
-            err_set(&err, ERR_NOMEM, "out of memory");
+        if (!parse(conn, conn->block, &need, &err)) {
+            if (next_block(conn, need, &done))
+                err_set(&err, ERR_NOMEM, "out of memory");
+        } else if (conn->block->parsed) {
+            done = conn->block; /* what came before the bad frame is good, and is delivered */
+            conn->block = NULL;
+        }
     }
     pthread_mutex_lock(&conn->lock);
     if (done) {
