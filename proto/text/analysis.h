@@ -2,10 +2,16 @@
  *
  * Words are runs of letters, digits and marks; CJK runs become overlapping bigrams (a single
  * character stays one); "c++", "c#", "int8", "3.5", "o'neil" (as oneil; possessive 's dropped) stay
- * whole; the fold is that of key.h; then Snowball stemming in the collection's language. Markdown
- * and LaTeX are understood: link targets, table rules, fence markers (and the language named behind
- * them), HTML tags and TeX commands are no words; the code inside fences is, and so are the letters
- * of a formula.
+ * whole; '_' and
+ * '-' separate; the fold is that of key.h; then Snowball stemming in the collection's language
+ * (words of letters only). words.h has the exact rules. Plain lower-case ASCII text gives its
+ * alphanumeric runs.
+ *
+ * Markdown and LaTeX are understood: link targets, table rules, fence markers (and the language
+ * named behind them), HTML tags and TeX commands are no words; the code inside fences is, and so
+ * are the letters of a formula, and a bare URL without its scheme, since a reader sees it.
+ * markdown.h has the exact rules. Nothing is ever an error: what is not markup is text. Time is
+ * linear in the text.
  *
  * The same bytes give the same tokens on every machine: this is part of the index version.
  */
@@ -31,13 +37,14 @@ enum text_field {
 };
 
 struct token {
-    struct bytes text; /* valid until the analyzer is used again */
+    struct bytes text; /* 1 to TEXT_TOKEN_BYTES; valid until the analyzer is used again */
     uint32_t position; /* from 0, rises by one a word */
-    uint32_t offset;   /* of the word in the analysed text, bytes */
-    uint32_t length;
+    uint32_t offset;   /* of the word in the analysed text, bytes; never falls */
+    uint32_t length;   /* > 0; covers markup inside the word, and a possessive 's */
 };
 
-/* One per thread (Snowball has state). */
+/* One per thread (Snowball has state). About half a megabyte with a stemmer (its cache of stems),
+ * and scratch memory about twice the largest text it was given. */
 struct analyzer;
 
 /* `language`: ISO 639-1 ("en", "de", ...), or "none" for no stemming. ERR_UNSUPPORTED names the

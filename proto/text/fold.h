@@ -8,8 +8,8 @@
  * Order of the steps, because folding must be idempotent: full compatibility decomposition and case
  * folding together, character by character, until nothing decomposes or folds; then marks are
  * dropped, and the others brought into canonical order again; then what is left is composed.
- * Composition only ever joins characters that the first step takes apart again in the same way, so a
- * second fold walks the same road.
+ * Composition only ever joins characters that the first step takes apart again in the same way, so
+ * a second fold walks the same road.
  *
  * Time is linear but for thousands of combining marks in a row, which are sorted by insertion (in
  * utf8proc too): callers fold names and words of bounded length, never whole bodies.

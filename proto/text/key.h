@@ -1,15 +1,16 @@
 /* Term keys: the form under which headwords and other names are compared, sorted and routed.
  *
- * key(text): NFKC case fold, marks stripped, every run of punctuation, symbols and white space becomes
- * one space, trimmed; UTF-8 bytes, compared as bytes. key("Cramér–Rao  bound") = "cramer rao bound".
- * "c++" and "c#" keep their signs, as analysis.h keeps them as words: a '+' or '#' that directly follows
- * a letter or another kept sign belongs to it. Marks with which a script spells its vowels or voicing
- * (Indic, Thai, Khmer, kana ...) are no accents and stay. A headword that would have an empty key (".",
+ * key(text): NFKC case fold, marks stripped, every run of punctuation, symbols and white space
+ * becomes one space, trimmed; UTF-8 bytes, compared as bytes. key("Cramér–Rao  bound") = "cramer
+ * rao bound". "c++" and "c#" keep their signs, as analysis.h keeps them as words: a '+' or '#' that
+ * directly follows a letter or another kept sign belongs to it. Marks with which a script spells
+ * its vowels or voicing (Indic, Thai, Khmer, kana ...) are no accents and stay. A headword that
+ * would have an empty key (".",
  * "#") falls back to its folded raw text with single white space, and if that is empty too (a lone
  * combining mark) to the raw text. Total over valid UTF-8, idempotent, free of NUL, versioned.
  *
- * Unicode data comes from utf8proc: a character that its Unicode version does not know yet counts as a
- * letter without a fold, so only such characters can differ between builds.
+ * Unicode data comes from utf8proc: a character that its Unicode version does not know yet counts
+ * as a letter without a fold, so only such characters can differ between builds.
  */
 #ifndef QUIRE_TEXT_KEY_H
 #define QUIRE_TEXT_KEY_H

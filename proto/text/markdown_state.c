@@ -15,6 +15,11 @@ bool strip_blank(uint8_t c)
     return c <= ' ' || c == 0x7F;
 }
 
+bool strip_letter(uint8_t c)
+{
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
 bool strip_wordy(uint8_t c)
 {
     return c >= 0x80 || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
@@ -243,4 +248,10 @@ void strip_text(struct strip *strip, size_t from, size_t to)
     if (start < to)
         strip_write(strip, start, to, false);
     strip->at = to;
+}
+
+void strip_as_text(struct strip *strip, size_t size)
+{
+    strip_write(strip, strip->at, strip->at + size, false);
+    strip->at += size;
 }

@@ -48,8 +48,9 @@ size_t strip_find_near(struct strip *strip, enum strip_mark mark, size_t from, s
 
 /* The byte at `at`; a space outside of the body. */
 uint8_t strip_byte(const struct strip *strip, size_t at);
-bool strip_blank(uint8_t c); /* space, tab, newline, any control */
-bool strip_wordy(uint8_t c); /* ASCII letter or digit, any byte of a longer character */
+bool strip_blank(uint8_t c);  /* space, tab, newline, any control */
+bool strip_letter(uint8_t c); /* ASCII */
+bool strip_wordy(uint8_t c);  /* ASCII letter or digit, any byte of a longer character */
 
 /* Writes body[from, to) as it is (no white space to collapse in it). */
 void strip_write(struct strip *strip, size_t from, size_t to, bool silent);
@@ -66,15 +67,22 @@ size_t strip_wide_space(const struct strip *strip, size_t at);
  * when there is none. */
 bool strip_white(struct strip *strip);
 
-/* Handles the markup that may begin at strip->at, whose byte is one of those that can begin some;
- * always moves on. */
+/* Writes the `size` bytes at strip->at as text, not markup, and moves behind them. */
+void strip_as_text(struct strip *strip, size_t size);
+
+/* ---- markup: each handles what may begin at strip->at, and always moves on ---- */
+
+/* The byte there is one of those that can begin markup within a line. */
 void strip_inline(struct strip *strip);
-/* Finds the links and images of the whole body: out->skips, in order. */
-void strip_links(struct strip *strip);
-/* From a run of `run` >= 3 fence characters at strip->at to behind the fence that closes it (or the
- * end). */
+void strip_bracket(struct strip *strip); /* [ ] and the ! of an image */
+void strip_url(struct strip *strip);     /* the colon of "://" */
+void strip_angle(struct strip *strip);   /* < of a tag, comment or autolink */
+void strip_entity(struct strip *strip);  /* & */
+void strip_bar(struct strip *strip);     /* | of a table */
+/* From a run of `run` >= 3 fence characters to behind the fence that closes it (or the end). */
 void strip_fence(struct strip *strip, size_t run, bool line_start);
-/* A bar of a table at strip->at. */
-void strip_bar(struct strip *strip);
+
+/* Finds the links and images of the whole body: out->skips, in order. Once, before all else. */
+void strip_links(struct strip *strip);
 
 #endif

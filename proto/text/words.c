@@ -12,7 +12,7 @@
 
 #define BLOCK_BYTES (64u << 10)
 #define SIGNS_MAX 3
-#define RAW_MAX 1024 /* bytes of a word that are folded: far more than a token keeps */
+#define RAW_MAX 1024     /* bytes of a word that are folded: far more than a token keeps */
 #define UNIT_MARKS_MAX 8 /* of one character of a pair; further ones are dropped */
 
 struct words_block {

@@ -141,12 +141,12 @@ static void test_chooses(void **unused)
              filler, filler, filler);
     expect_snippet(body, "quantiz network", 80,
                    "…pi rho. Then «quantization» of a «network» model. Alpha beta gamma delta…");
-    expect_snippet(body, "quantiz", 60, "…omicron pi rho. first «quantization» here. Alpha…");
+    expect_snippet(body, "quantiz", 60, "…pi rho. first «quantization» here. Alpha beta gamma…");
     expect_snippet(body, "alpha", 40, "«Alpha» beta gamma delta epsilon zeta…");
     expect_snippet(body, "nosuchword", 40, "Alpha beta gamma delta epsilon zeta…");
     expect_snippet(body, "", 40, "Alpha beta gamma delta epsilon zeta…");
     snprintf(body, sizeof body, "%s%sthe end", filler, filler);
-    expect_snippet(body, "end", 40, "…nu xi omicron pi rho. the «end»");
+    expect_snippet(body, "end", 40, "…mu nu xi omicron pi rho. the «end»");
 }
 
 static void test_sizes(void **unused)
