@@ -81,6 +81,7 @@ struct request {
     bool in_doubt;            /* an attempt went out, and nobody said what became of it */
     struct err last;          /* why the last attempt failed */
     struct rpc_call call;
+    struct coordinator *target; /* of the call */
     deliver_fn deliver;
     void (*cb)(void);
     void *data;

@@ -223,16 +223,20 @@ static void wait_for_retry(struct request *request)
     wait(request, request->waiting_since_ms + pause);
 }
 
-static void failed(struct request *request, int status, const struct err *err, bool said)
+/* `said`: by the coordinator, rather than found out by ourselves. rpc does not tell them apart, but when a connection is
+ * lost it is down by the time its calls end. */
+static void failed(struct request *request, int status, const struct err *err)
 {
     const char *text = err ? err->text : "";
+    bool late = status == ERR_DEADLINE && clock_ms() >= request->deadline_ms;
+    bool said = !late && request->target->connected;
     if (said && status != ERR_UNAVAILABLE && status != ERR_DEADLINE && status != ERR_CANCELED)
         request->in_doubt = false;
     if (worth_repeating(request, status, said)) {
         request->last.code = status;
         memcpy(request->last.text, text, strlen(text) + 1);
         wait_for_retry(request);
-    } else if (status == ERR_DEADLINE && !said) {
+    } else if (late) {
         end_late(request);
     } else if (status == ERR_UNAVAILABLE && !said && !request->spec->repeatable) {
         end_with(request, status,
@@ -278,7 +282,7 @@ static void call_done(struct rpc_call *call, int status, const struct err *err, 
     if (status == 0)
         answered(request, kind, payload);
     else
-        failed(request, status, err, kind == QUIRE__KIND__KIND_ERROR);
+        failed(request, status, err);
 }
 
 static void try_send(struct request *request)
@@ -306,6 +310,7 @@ static void try_send(struct request *request)
     request->retry_at_ms = 0;
     request->attempts++;
     request->in_doubt = true;
+    request->target = to;
     request->call.data = request;
     request->call.done = call_done;
     rpc_call_start(&request->call, to->peer, request->spec->kind, buf_bytes(&request->payload),
