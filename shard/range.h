@@ -12,11 +12,12 @@
  * same log holds the same.
  *
  * Durability of the index. Rows of `entry`, `name` and `place` are written at apply, without WAL; each batch also
- * writes an undo row (the old state of each entry it touched) under its seq. A flush makes a disk segment of the memory segment
- * and, in one atomic flush of the store, makes durable: rows, segment, dead documents, manifest with durable_seq.
- * Whatever else the store made durable in between is ahead of the manifest: at open it is taken back with the undo
- * rows, newest first, down to durable_seq (as ARIES does), and the log is applied from there. So a kill at any moment loses nothing and
- * counts nothing twice.
+ * writes an undo row (the old state of each row it touched, undo.h) under its seq. A flush makes a disk segment of the
+ * memory segment and, in one atomic flush of the store, makes durable: rows, segment, dead documents, manifest with
+ * durable_seq (manifest.h). Whatever else the store made durable in between is ahead of the manifest: at open it is
+ * taken back with the undo rows, newest first, down to durable_seq (as ARIES does), and the log is applied from there.
+ * So a kill at any moment loses nothing and counts nothing twice. What is subtle in it: README.md, "Flush, merge and
+ * recovery".
  *
  * Threads. range_apply(): one thread. range_view(), range_get() and the other readers: any. Flush and
  * merge run on the background pool, and never block readers or, but for a moment, the writer.
@@ -54,25 +55,51 @@ struct range_result {
     struct err error; /* with FAILED */
 };
 
+/* Who sent a batch: a retry of a client's last batch is recognised (range_session_find). */
+struct range_session {
+    const char *client_id; /* 1..LIMIT_CLIENT_ID bytes */
+    uint64_t batch;
+};
+#define LIMIT_CLIENT_ID 64
+#define LIMIT_RANGE_SESSIONS 1024 /* clients that a range remembers; the one that was silent longest is forgotten */
+
 /* Opens or creates; afterwards range_durable_seq() says from where the log is to be applied. */
 int range_open(const char *path, const struct range_settings *settings, struct range **out, struct err *err);
-void range_close(struct range *range); /* waits for background work; does not flush */
+/* Gives up a running merge, waits for a running flush, does not flush. Every view must have been released. */
+void range_close(struct range *range);
 
 /* Applies ops in seq order (each seq one above the last) and publishes them together: views taken afterwards see all of
  * them. An op's own failure is in its result. An error return means that the range cannot go on (disk). */
 int range_apply(struct range *range, const struct range_op *ops, size_t count, struct range_result *results,
                 struct err *err);
+/* The same, and remembers the results as those of the session's batch (session may be NULL). */
+int range_apply_as(struct range *range, const struct range_session *session, const struct range_op *ops, size_t count,
+                   struct range_result *results, struct err *err);
+/* For a batch that is this client's last one: *known = true and the results it got then, in the arena. *known = false
+ * for a later batch or an unknown client. ERR_CONFLICT for an older batch. */
+int range_session_find(struct range *range, const struct range_session *session, bool *known,
+                       struct range_result **results, size_t *count, struct arena *arena, struct err *err);
+/* Once applying or flushing failed, nothing more is written until the range is opened anew; reads go on. 0, or the code
+ * and text of that failure. Any thread. */
+int range_broken(struct range *range, struct err *err);
 
 struct view *range_view(struct range *range);
 struct store *range_store(struct range *range);
+uint64_t range_id(const struct range *range);
 uint64_t range_applied_seq(struct range *range);
 uint64_t range_durable_seq(struct range *range);
 
-/* Freezes the memory segment and makes everything applied so far durable. Blocks; one at a time. */
+/* Freezes the memory segment and makes everything applied so far durable. Blocks; waits for a running merge, which
+ * itself flushes when range_wants_flush(). */
 int range_flush(struct range *range, struct err *err);
 bool range_wants_flush(struct range *range);
-/* One step of tiered merging; *merged = false when there was nothing to do. `all`: down to one segment. Blocks. */
+/* One step of tiered merging; *merged = false when there was nothing to do. `all`: down to one segment. Blocks.
+ * ERR_CANCELED when the range is being closed. */
+bool range_wants_merge(struct range *range);
 int range_merge(struct range *range, bool all, bool *merged, struct err *err);
+
+/* Running background work ends soon: a merge gives up. */
+void range_stop(struct range *range);
 
 /* The entry, unpacked into `arena`; *out = NULL when there is none. */
 int range_get(struct range *range, struct bytes entry_key, struct arena *arena, Quire__Entry **out, struct err *err);

@@ -1,0 +1,557 @@
+/* Applying operations.
+ *
+ * A call is one or more store batches: an operation is decided by what the store holds, so when one comes to an entry
+ * that the open batch has already touched, that batch is written first. What readers see of the segments and the
+ * statistics changes once, at the end of the call, under the range's lock.
+ *
+ * The old entry of a changed or deleted one is analysed again, to take out what it had added: its length from the
+ * total, and for each of its tokens one from the token's document frequency.
+ */
+#include "proto/limits.h"
+#include "proto/text/key.h"
+#include "shard/range_internal.h"
+#include "shard/undo.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NEW QUIRE__WRITE_RESULT__OUTCOME__NEW
+#define CHANGED QUIRE__WRITE_RESULT__OUTCOME__CHANGED
+#define UNCHANGED QUIRE__WRITE_RESULT__OUTCOME__UNCHANGED
+#define DELETED QUIRE__WRITE_RESULT__OUTCOME__DELETED
+#define ABSENT QUIRE__WRITE_RESULT__OUTCOME__ABSENT
+#define FAILED QUIRE__WRITE_RESULT__OUTCOME__FAILED
+
+/* A document that this call kills. */
+struct kill {
+    uint64_t segment;
+    uint32_t doc;
+    const struct document *document;
+};
+
+struct letter_change {
+    struct bytes key;
+    int delta;
+};
+
+struct apply {
+    struct range *range;
+    struct arena arena;
+    struct store_batch *batch;
+    struct buf undo;
+    uint64_t batch_seq; /* of the first operation in the open batch */
+
+    struct bytes *touched; /* keys of entries that the open batch touches: a hash set */
+    uint32_t touched_count, touched_capacity;
+
+    struct kill *kills;
+    size_t kill_count, kill_capacity;
+    struct letter_change *letters;
+    size_t letter_count, letter_capacity;
+    uint64_t documents, total_length; /* as they will be */
+    uint32_t doc_limit;               /* of the segment in memory, as it will be */
+};
+
+/* ---- growing arrays, sets ---- */
+
+static void *grow(void *array, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity)
+        return array;
+    *capacity = *capacity == 0 ? 64 : 2 * *capacity;
+    array = realloc(array, *capacity * size);
+    if (array == NULL)
+        abort();
+    return array;
+}
+
+static struct bytes *touched_slot(const struct apply *a, struct bytes key)
+{
+    uint32_t at = (uint32_t)hash64(key.data, key.size) & (a->touched_capacity - 1);
+    while (a->touched[at].data != NULL && !bytes_equal(a->touched[at], key))
+        at = (at + 1) & (a->touched_capacity - 1);
+    return &a->touched[at];
+}
+
+static bool touched_has(const struct apply *a, struct bytes key)
+{
+    return a->touched_count > 0 && touched_slot(a, key)->data != NULL;
+}
+
+static void touched_add(struct apply *a, struct bytes key)
+{
+    if (2 * a->touched_count >= a->touched_capacity) {
+        struct bytes *old = a->touched;
+        uint32_t capacity = a->touched_capacity;
+        a->touched_capacity = capacity == 0 ? 256 : 2 * capacity;
+        a->touched = calloc(a->touched_capacity, sizeof a->touched[0]);
+        if (a->touched == NULL)
+            abort();
+        for (uint32_t i = 0; i < capacity; i++)
+            if (old[i].data != NULL)
+                *touched_slot(a, old[i]) = old[i];
+        free(old);
+    }
+    *touched_slot(a, key) = key;
+    a->touched_count++;
+}
+
+/* ---- rows ---- */
+
+static int write_batch(struct apply *a, struct err *err)
+{
+    undo_put(&a->undo, a->batch_seq, a->range->store, a->batch);
+    a->batch_seq = 0;
+    if (a->touched_count > 0)
+        memset(a->touched, 0, a->touched_capacity * sizeof a->touched[0]);
+    a->touched_count = 0;
+    return store_write(a->range->store, a->batch, err);
+}
+
+/* Before an entry is looked at: makes sure that the store shows it as the operations before left it. */
+static int settle(struct apply *a, struct bytes key, struct err *err)
+{
+    return touched_has(a, key) ? write_batch(a, err) : 0;
+}
+
+static void open_batch(struct apply *a, uint64_t seq, struct bytes key)
+{
+    if (a->batch_seq == 0)
+        a->batch_seq = seq;
+    touched_add(a, key);
+}
+
+static int read_entry(struct apply *a, struct bytes key, struct store_value *row,
+                      Quire__Entry **old, struct err *err)
+{
+    bool found;
+    *old = NULL;
+    int code = store_get(a->range->store, STORE_ENTRY, key, row, &found, err);
+    if (code != 0 || !found)
+        return code;
+    *old = quire__entry__unpack(arena_protobuf(&a->arena), row->bytes.size, row->bytes.data);
+    if (*old == NULL)
+        return err_set(err, ERR_CORRUPT, "entry \"%s\": malformed", (const char *)key.data);
+    return 0;
+}
+
+static const struct range_name *find_name(const struct range_name *names, size_t count,
+                                          struct bytes key)
+{
+    for (size_t i = 0; i < count; i++)
+        if (bytes_equal(names[i].key, key))
+            return &names[i];
+    return NULL;
+}
+
+/* Brings the rows of `name` from the old entry's to the new one's; either may be NULL. */
+static void write_names(struct apply *a, struct bytes entry_key_, const Quire__Entry *old,
+                        const Quire__Entry *new)
+{
+    struct store *store = a->range->store;
+    size_t old_count = 0, new_count = 0;
+    struct range_name *olds = old ? range_names(old, &a->arena, &old_count) : NULL;
+    struct range_name *news = new ? range_names(new, &a->arena, &new_count) : NULL;
+    struct buf key = {0};
+    for (size_t i = 0; i < new_count; i++) {
+        const struct range_name *was = find_name(olds, old_count, news[i].key);
+        if (was != NULL && strcmp(was->written, news[i].written) == 0)
+            continue;
+        buf_clear(&key);
+        range_name_key(news[i].key, entry_key_, &key);
+        store_batch_put(a->batch, store, STORE_NAME, buf_bytes(&key), bytes_str(news[i].written));
+        if (was != NULL)
+            undo_value(&a->undo, STORE_NAME, buf_bytes(&key), bytes_str(was->written));
+        else
+            undo_absent(&a->undo, STORE_NAME, buf_bytes(&key));
+    }
+    for (size_t i = 0; i < old_count; i++) {
+        if (find_name(news, new_count, olds[i].key) != NULL)
+            continue;
+        buf_clear(&key);
+        range_name_key(olds[i].key, entry_key_, &key);
+        store_batch_delete(a->batch, store, STORE_NAME, buf_bytes(&key));
+        undo_value(&a->undo, STORE_NAME, buf_bytes(&key), bytes_str(olds[i].written));
+    }
+    buf_deinit(&key);
+}
+
+/* ---- documents ---- */
+
+static const struct document *analyze(struct apply *a, const Quire__Entry *entry, struct err *err)
+{
+    struct document *document = arena_calloc(&a->arena, 1, sizeof *document);
+    if (document == NULL ||
+        document_analyze(a->range->analyzer, &a->range->settings.document, entry, &a->arena,
+                         document, err) != 0)
+        return NULL;
+    return document;
+}
+
+static void change_letter(struct apply *a, struct bytes key, int delta)
+{
+    a->letters = grow(a->letters, a->letter_count, &a->letter_capacity, sizeof a->letters[0]);
+    a->letters[a->letter_count++] = (struct letter_change){key, delta};
+}
+
+/* Takes the old entry's document out of the index. */
+static int kill_document(struct apply *a, struct bytes key, const Quire__Entry *old,
+                         struct err *err)
+{
+    struct kill kill;
+    int code = range_place(a->range, key, &kill.segment, &kill.doc, err);
+    if (code != 0)
+        return code;
+    const struct range_segment *segment = range_find_segment(a->range, kill.segment);
+    uint32_t limit = segment == NULL                              ? 0
+                     : segment == &a->range->segments[a->range->segment_count - 1] ? a->doc_limit
+                                                                  : segment->doc_limit;
+    if (kill.doc >= limit)
+        return err_set(err, ERR_CORRUPT, "place of \"%s\": segment %llu, document %u do not exist",
+                       (const char *)key.data, (unsigned long long)kill.segment, kill.doc);
+    kill.document = analyze(a, old, err);
+    if (kill.document == NULL)
+        return err_set(err, ERR_NOMEM, "apply: out of memory");
+    a->kills = grow(a->kills, a->kill_count, &a->kill_capacity, sizeof a->kills[0]);
+    a->kills[a->kill_count++] = kill;
+    a->documents--;
+    a->total_length -= norm_decode(kill.document->norm);
+    return 0;
+}
+
+static int add_document(struct apply *a, struct bytes key, const struct document *document,
+                        struct err *err)
+{
+    struct segment *memory = a->range->segments[a->range->segment_count - 1].segment;
+    uint32_t doc;
+    int code = memory_segment_add(memory, document, &doc, err);
+    if (code != 0)
+        return code;
+    a->doc_limit = doc + 1;
+    a->documents++;
+    a->total_length += norm_decode(document->norm);
+    range_place_put(a->range, a->batch, key, memory->id, doc);
+    return 0;
+}
+
+/* ---- operations ---- */
+
+static int fail(struct range_result *result, const struct err *why)
+{
+    result->outcome = FAILED;
+    result->version = 0;
+    result->error = *why;
+    return 0;
+}
+
+static bool version_fits(const Quire__WriteOp *op, const Quire__Entry *old,
+                         struct range_result *result)
+{
+    uint64_t version = old != NULL ? old->version : 0;
+    if (!op->has_if_version || op->if_version == version)
+        return true;
+    struct err why;
+    if (version == 0)
+        err_set(&why, ERR_CONFLICT, "there is no such entry, version %llu was expected",
+                (unsigned long long)op->if_version);
+    else
+        err_set(&why, ERR_CONFLICT, "the stored version is %llu, %llu was expected",
+                (unsigned long long)version, (unsigned long long)op->if_version);
+    fail(result, &why);
+    return false;
+}
+
+static struct bytes key_of(struct apply *a, const char *headword, const char *sense)
+{
+    struct buf key = {0};
+    entry_key(headword, sense, &key);
+    uint8_t *copy = arena_copy(&a->arena, key.data, key.size);
+    if (copy == NULL)
+        abort();
+    struct bytes out = bytes_of(copy, key.size);
+    buf_deinit(&key);
+    return out;
+}
+
+static int store_entry(struct apply *a, struct bytes key, const struct range_op *op,
+                       const struct store_value *row, const Quire__Entry *old, struct err *err)
+{
+    const struct document *document = op->document;
+    if (document == NULL)
+        document = analyze(a, op->op->put, err);
+    if (document == NULL)
+        return err_set(err, ERR_NOMEM, "apply: out of memory");
+    open_batch(a, op->seq, key);
+    if (old != NULL) {
+        undo_value(&a->undo, STORE_ENTRY, key, row->bytes);
+        int code = kill_document(a, key, old, err);
+        if (code != 0)
+            return code;
+    } else {
+        undo_absent(&a->undo, STORE_ENTRY, key);
+        change_letter(a, key, 1);
+    }
+    Quire__Entry entry = *op->op->put;
+    entry.has_version = 1;
+    entry.version = op->seq;
+    size_t size = quire__entry__get_packed_size(&entry);
+    uint8_t *packed = malloc(size + 1);
+    if (packed == NULL)
+        return err_set(err, ERR_NOMEM, "apply: out of memory");
+    quire__entry__pack(&entry, packed);
+    store_batch_put(a->batch, a->range->store, STORE_ENTRY, key, bytes_of(packed, size));
+    free(packed);
+    write_names(a, key, old, &entry);
+    return add_document(a, key, document, err);
+}
+
+static int apply_put(struct apply *a, const struct range_op *op, struct range_result *result,
+                     struct err *err)
+{
+    const Quire__Entry *put = op->op->put;
+    struct err why;
+    if (entry_validate(put, &why) != 0)
+        return fail(result, &why);
+    struct bytes key = key_of(a, put->headword, put->sense);
+    struct store_value row = {0};
+    Quire__Entry *old = NULL;
+    int code = settle(a, key, err);
+    if (code == 0)
+        code = read_entry(a, key, &row, &old, err);
+    if (code == 0 && version_fits(op->op, old, result)) {
+        if (old != NULL && entry_equal(old, put)) {
+            result->outcome = UNCHANGED;
+            result->version = old->version;
+        } else {
+            code = store_entry(a, key, op, &row, old, err);
+            result->outcome = old != NULL ? CHANGED : NEW;
+            result->version = op->seq;
+        }
+    }
+    store_value_release(&row);
+    return code;
+}
+
+/* Deletes the entry with this key, if there is one. */
+static int delete_entry(struct apply *a, const struct range_op *op, struct bytes key,
+                        struct range_result *result, struct err *err)
+{
+    struct store_value row = {0};
+    Quire__Entry *old = NULL;
+    int code = settle(a, key, err);
+    if (code == 0)
+        code = read_entry(a, key, &row, &old, err);
+    if (code == 0 && version_fits(op->op, old, result) && old != NULL) {
+        open_batch(a, op->seq, key);
+        undo_value(&a->undo, STORE_ENTRY, key, row.bytes);
+        code = kill_document(a, key, old, err);
+        store_batch_delete(a->batch, a->range->store, STORE_ENTRY, key);
+        store_batch_delete(a->batch, a->range->store, STORE_PLACE, key);
+        write_names(a, key, old, NULL);
+        change_letter(a, key, -1);
+        result->outcome = DELETED;
+        result->version = op->seq;
+    }
+    store_value_release(&row);
+    return code;
+}
+
+static int delete_all_senses(struct apply *a, const struct range_op *op,
+                             struct range_result *result, struct err *err)
+{
+    int code = write_batch(a, err);
+    if (code != 0)
+        return code;
+    struct bytes from = key_of(a, op->op->delete_headword, NULL);
+    struct buf to = {0};
+    buf_append(&to, from.data, from.size - 1);
+    buf_append_u8(&to, 1);
+    struct store_iterator *it = store_iterate(a->range->store, STORE_ENTRY, from, buf_bytes(&to));
+    for (; code == 0 && store_iterator_valid(it); store_iterator_next(it)) {
+        struct bytes key = store_iterator_key(it);
+        uint8_t *copy = arena_copy(&a->arena, key.data, key.size);
+        if (copy == NULL)
+            abort();
+        code = delete_entry(a, op, bytes_of(copy, key.size), result, err);
+    }
+    if (code == 0)
+        code = store_iterator_status(it, err);
+    store_iterator_close(it);
+    buf_deinit(&to);
+    return code;
+}
+
+static int apply_delete(struct apply *a, const struct range_op *op, struct range_result *result,
+                        struct err *err)
+{
+    const char *headword = op->op->delete_headword;
+    const char *sense = op->op->delete_sense;
+    struct err why;
+    size_t at;
+    if (!text_valid(bytes_str(headword), &at) ||
+        (sense != NULL && !text_valid(bytes_str(sense), &at))) {
+        err_set(&why, ERR_INVALID, "delete: not UTF-8 at byte %zu", at);
+        return fail(result, &why);
+    }
+    if (strlen(headword) > LIMIT_HEADWORD_BYTES ||
+        (sense != NULL && strlen(sense) > LIMIT_SENSE_BYTES)) {
+        err_set(&why, ERR_TOO_LARGE, "delete: at most %d bytes of headword and %d of sense",
+                LIMIT_HEADWORD_BYTES, LIMIT_SENSE_BYTES);
+        return fail(result, &why);
+    }
+    result->outcome = ABSENT;
+    if (op->op->has_delete_all_senses && op->op->delete_all_senses)
+        return delete_all_senses(a, op, result, err);
+    return delete_entry(a, op, key_of(a, headword, sense), result, err);
+}
+
+static int apply_one(struct apply *a, const struct range_op *op, struct range_result *result,
+                     struct err *err)
+{
+    *result = (struct range_result){0};
+    if (op->op->put != NULL)
+        return apply_put(a, op, result, err);
+    if (op->op->delete_headword != NULL)
+        return apply_delete(a, op, result, err);
+    struct err why;
+    err_set(&why, ERR_INVALID, "the operation neither puts nor deletes");
+    return fail(result, &why);
+}
+
+/* ---- publishing ---- */
+
+static int by_segment(const void *a, const void *b)
+{
+    const struct kill *x = a, *y = b;
+    return x->segment < y->segment ? -1 : x->segment > y->segment;
+}
+
+static void count_dead_terms(struct dead_terms *dead, const struct kill *kill)
+{
+    for (uint32_t i = 0; i < kill->document->term_count; i++) {
+        struct segment_token token = kill->document->terms[i].token;
+        dead_terms_add(dead, token.field, token.text, 1);
+    }
+}
+
+/* Counts the kills of one segment; returns its documents that are dead from now on. */
+static struct live *count_kills(struct range *range, struct range_segment *segment,
+                                const struct kill *kills, size_t count)
+{
+    pthread_mutex_lock(&range->lock); /* views copy these pointers */
+    if (segment->dead_terms == NULL)
+        segment->dead_terms = dead_terms_create();
+    pthread_mutex_unlock(&range->lock);
+    if (segment->recent == NULL)
+        segment->recent = dead_terms_create();
+    uint32_t *docs = malloc((count + 1) * sizeof docs[0]);
+    if (docs == NULL || segment->dead_terms == NULL || segment->recent == NULL)
+        abort();
+    for (size_t i = 0; i < count; i++) {
+        docs[i] = kills[i].doc;
+        count_dead_terms(segment->dead_terms, &kills[i]);
+        count_dead_terms(segment->recent, &kills[i]);
+        if (segment->merging != NULL)
+            count_dead_terms(segment->merging, &kills[i]);
+    }
+    struct live *dead = live_with(segment->dead, docs, count);
+    free(docs);
+    return dead;
+}
+
+static void publish(struct apply *a, uint64_t seq)
+{
+    struct range *range = a->range;
+    struct live **dead = calloc(range->segment_count, sizeof dead[0]);
+    if (dead == NULL)
+        abort();
+    if (a->kill_count > 0)
+        qsort(a->kills, a->kill_count, sizeof a->kills[0], by_segment);
+    for (size_t from = 0, to; from < a->kill_count; from = to) {
+        for (to = from; to < a->kill_count && a->kills[to].segment == a->kills[from].segment;)
+            to++;
+        struct range_segment *segment = range_find_segment(range, a->kills[from].segment);
+        dead[segment - range->segments] =
+            count_kills(range, segment, &a->kills[from], to - from);
+    }
+    pthread_mutex_lock(&range->lock);
+    for (uint32_t i = 0; i < range->segment_count; i++) {
+        if (dead[i] == NULL)
+            continue;
+        live_unref(range->segments[i].dead);
+        range->segments[i].dead = dead[i];
+    }
+    for (size_t i = 0; i < a->letter_count; i++)
+        letters_add(&range->now.letters, a->letters[i].key, a->letters[i].delta);
+    range->segments[range->segment_count - 1].doc_limit = a->doc_limit;
+    range->now.seq = seq;
+    range->now.documents = a->documents;
+    range->now.total_length = a->total_length;
+    pthread_mutex_unlock(&range->lock);
+    free(dead);
+}
+
+static int apply_all(struct apply *a, const struct range_session *session,
+                     const struct range_op *ops, size_t count, struct range_result *results,
+                     struct err *err)
+{
+    struct range *range = a->range;
+    int code = 0;
+    for (size_t i = 0; i < count && code == 0; i++) {
+        assert(ops[i].seq == range->now.seq + 1 + i);
+        code = apply_one(a, &ops[i], &results[i], err);
+    }
+    if (code != 0)
+        return code;
+    uint64_t last = ops[count - 1].seq;
+    if (session != NULL) {
+        if (a->batch_seq == 0)
+            a->batch_seq = last;
+        code = sessions_put(&range->sessions, range->store, a->batch, &a->undo, session, last,
+                            results, count, err);
+    }
+    if (code == 0)
+        code = write_batch(a, err);
+    if (code == 0)
+        publish(a, last);
+    return code;
+}
+
+int range_apply_as(struct range *range, const struct range_session *session,
+                   const struct range_op *ops, size_t count, struct range_result *results,
+                   struct err *err)
+{
+    int code = range_broken(range, err);
+    if (code != 0 || count == 0)
+        return code;
+    struct err failure = {0};
+    pthread_mutex_lock(&range->apply);
+    struct apply a = {.range = range,
+                      .batch = store_batch_create(),
+                      .documents = range->now.documents,
+                      .total_length = range->now.total_length,
+                      .doc_limit = range->segments[range->segment_count - 1].doc_limit};
+    arena_init(&a.arena, 0);
+    code = apply_all(&a, session, ops, count, results, &failure);
+    store_batch_destroy(a.batch);
+    buf_deinit(&a.undo);
+    free(a.touched);
+    free(a.kills);
+    free(a.letters);
+    arena_deinit(&a.arena);
+    pthread_mutex_unlock(&range->apply);
+    if (code != 0) {
+        err_prefix(&failure, "apply to range %llu", (unsigned long long)range->settings.id);
+        range_break(range, &failure);
+        if (err != NULL)
+            *err = failure;
+    }
+    return code;
+}
+
+int range_apply(struct range *range, const struct range_op *ops, size_t count,
+                struct range_result *results, struct err *err)
+{
+    return range_apply_as(range, NULL, ops, count, results, err);
+}
