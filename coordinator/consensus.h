@@ -1,0 +1,83 @@
+/* Consensus: the seam through which the cluster map changes.
+ *
+ * A change is bytes. It is proposed, agreed on, made durable, and then applied, in the same order
+ * on every coordinator; what was acknowledged is there after a crash. What the bytes mean is the
+ * business of the state machine behind `consensus_fsm`.
+ *
+ * There is one real implementation, over libraft (consensus_raft.h); another store could be put
+ * behind this header. Everything happens on the loop's thread. No callback of a proposal runs
+ * inside the call that submitted it, nor inside a callback of the state machine.
+ */
+#ifndef QUIRE_COORDINATOR_CONSENSUS_H
+#define QUIRE_COORDINATOR_CONSENSUS_H
+
+#include "proto/base/bytes.h"
+#include "proto/base/err.h"
+#include "proto/base/list.h"
+
+#include <stdbool.h>
+
+/* What is agreed upon. */
+struct consensus_fsm {
+    void *data;
+    /* A change that is committed and durable. Must be deterministic, and must not propose. A
+     * refusal (an error code, with its text in `err`) leaves the state as it was and goes to
+     * whoever proposed the change. */
+    int (*apply)(void *data, struct bytes change, struct err *err);
+    /* Appends the whole state. */
+    void (*snapshot)(void *data, struct buf *out);
+    /* Replaces the whole state; ERR_CORRUPT keeps the coordinator from starting. */
+    int (*restore)(void *data, struct bytes snapshot, struct err *err);
+};
+
+struct consensus;
+
+/* Allocated by the caller, who must not touch it until `done` was called. */
+struct consensus_proposal {
+    struct list link; /* consensus's */
+    void *data;       /* the caller's */
+    /* status 0: committed and applied here. Otherwise nothing of it happened, or (ERR_UNAVAILABLE
+     * after a loss of leadership, ERR_CANCELED at close) it may yet happen: look at the state
+     * before trying again. */
+    void (*done)(struct consensus_proposal *proposal, int status, const struct err *err);
+    int status; /* consensus's, as is what follows */
+    struct err err;
+    struct buf change;
+    struct consensus *consensus;
+};
+
+struct consensus_ops {
+    void (*propose)(struct consensus *consensus, struct consensus_proposal *proposal);
+    bool (*is_leader)(const struct consensus *consensus);
+    void (*close)(struct consensus *consensus, void (*closed)(void *data), void *data);
+};
+
+/* The first member of every implementation. */
+struct consensus {
+    const struct consensus_ops *ops;
+};
+
+/* `change` is copied. ERR_UNAVAILABLE (not the leader), ERR_FULL (the disk), ERR_IO, ERR_CANCELED,
+ * or what apply said. */
+static inline void consensus_propose(struct consensus *consensus,
+                                     struct consensus_proposal *proposal, struct bytes change)
+{
+    buf_init(&proposal->change);
+    buf_append_bytes(&proposal->change, change);
+    proposal->consensus = consensus;
+    consensus->ops->propose(consensus, proposal);
+}
+
+static inline bool consensus_is_leader(const struct consensus *consensus)
+{
+    return consensus->ops->is_leader(consensus);
+}
+
+/* Fails what is outstanding with ERR_CANCELED, then frees itself and calls `closed`. */
+static inline void consensus_close(struct consensus *consensus, void (*closed)(void *data),
+                                   void *data)
+{
+    consensus->ops->close(consensus, closed, data);
+}
+
+#endif

@@ -1,0 +1,502 @@
+/* Consensus over libraft 0.15.
+ *
+ * Happy path: propose() queues the proposal and wakes the loop; on_wake() hands it to raft_apply(),
+ * one entry each; raft writes it with direct I/O and fsync, commits it, calls fsm_apply() and then
+ * on_applied(), which puts the proposal on the finished list; the next wake delivers it. So no
+ * callback of ours ever runs inside a callback of raft's, and raft_apply() is never called from
+ * one.
+ *
+ * What raft is known to do wrong, and what is done about it:
+ *   - an entry whose length is not a multiple of 8 is acknowledged and gone after a restart:
+ * entries (and, to be safe, snapshots) are framed as le64 length | bytes | zeros up to the next
+ * multiple of 8
+ *   - raft_apply() from inside a failing apply callback crashes: fsm_apply() never fails towards
+ * raft (a refusal is remembered for the proposer), and proposals are handed over from the wake
+ * only;
+ *   - a full disk crashes the process: free space is looked at before each proposal, with enough in
+ * reserve for a few segments of 8 MiB;
+ *   - auto recovery is on by default and quietly drops damaged segments: switched off, so that the
+ * start fails with a message instead;
+ *   - the install-snapshot timeout is 30 s: 2 s.
+ *
+ * A coordinator with one voter leads as soon as it starts. Whether everything committed has been
+ * applied is found out with a barrier; `ready` is called after it. With several voters leadership
+ * comes later: a timer looks for it.
+ */
+#include "coordinator/consensus_raft.h"
+
+#include "proto/base/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <raft.h>
+#include <raft/uv.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#define PAD 8
+#define LEADER_POLL_MS 20
+#define INSTALL_SNAPSHOT_TIMEOUT_MS 2000
+#define IN_FLIGHT_MAX 64
+
+struct consensus_raft {
+    struct consensus base;
+    uv_loop_t *loop;
+    struct raft raft;
+    struct raft_io io;
+    struct raft_fsm raft_fsm;
+    struct raft_uv_transport transport;
+    struct consensus_fsm fsm;
+    char *dir;
+    uint64_t disk_reserve;
+    struct list waiting;  /* proposals not yet handed to raft */
+    struct list finished; /* proposals to be delivered */
+    int in_flight;        /* handed to raft, not finished */
+    int refusal;          /* what the last fsm_apply() said */
+    struct err refusal_err;
+    struct raft_barrier barrier;
+    bool barrier_sent;
+    bool ready;
+    bool closing;
+    int handles; /* not yet closed, plus one for raft itself */
+    uv_async_t wake;
+    uv_timer_t leader_poll;
+    void (*on_ready)(void *data, int status, const struct err *err);
+    void *ready_data;
+    void (*closed)(void *data);
+    void *closed_data;
+};
+
+/* A proposal inside raft. */
+struct log_entry {
+    struct raft_apply request;
+    struct consensus_raft *self;
+    struct consensus_proposal *proposal;
+};
+
+static int translate(int status)
+{
+    switch (status) {
+    case 0:
+        return 0;
+    case RAFT_NOMEM:
+        return ERR_NOMEM;
+    case RAFT_NOTLEADER:
+    case RAFT_LEADERSHIPLOST:
+        return ERR_UNAVAILABLE;
+    case RAFT_SHUTDOWN:
+    case RAFT_CANCELED:
+        return ERR_CANCELED;
+    case RAFT_NOSPACE:
+        return ERR_FULL;
+    case RAFT_CORRUPT:
+    case RAFT_MALFORMED:
+        return ERR_CORRUPT;
+    default:
+        return ERR_IO;
+    }
+}
+
+/* ---- the frame around entries and snapshots ---- */
+
+static size_t framed_size(size_t size)
+{
+    return 8 + (size + PAD - 1) / PAD * PAD;
+}
+
+static int frame(struct bytes bytes, struct raft_buffer *out)
+{
+    out->len = framed_size(bytes.size);
+    out->base = raft_malloc(out->len);
+    if (out->base == NULL)
+        return RAFT_NOMEM;
+    uint8_t *to = out->base;
+    memset(to, 0, out->len);
+    for (int i = 0; i < 8; i++)
+        to[i] = (uint8_t)((uint64_t)bytes.size >> (8 * i));
+    if (bytes.size > 0)
+        memcpy(to + 8, bytes.data, bytes.size);
+    return 0;
+}
+
+static bool unframe(const struct raft_buffer *buffer, struct bytes *out)
+{
+    struct reader reader;
+    uint64_t size = 0;
+    reader_init(&reader, bytes_of(buffer->base, buffer->len));
+    return reader_le64(&reader, &size) && size <= reader_left(&reader) &&
+           reader_bytes(&reader, size, out);
+}
+
+/* ---- the state machine as raft sees it ---- */
+
+static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
+{
+    struct consensus_raft *self = fsm->data;
+    struct bytes change;
+    *result = NULL;
+    self->refusal_err = (struct err){0};
+    if (unframe(buf, &change))
+        self->refusal = self->fsm.apply(self->fsm.data, change, &self->refusal_err);
+    else
+        self->refusal = err_set(&self->refusal_err, ERR_CORRUPT, "a change that is not framed");
+    if (self->refusal != 0)
+        log_event(LOG_WARN, "change refused", LOG_STR("reason", self->refusal_err.text));
+    return 0;
+}
+
+static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsigned *n_bufs)
+{
+    struct consensus_raft *self = fsm->data;
+    struct buf state;
+    buf_init(&state);
+    self->fsm.snapshot(self->fsm.data, &state);
+    int rc = RAFT_NOMEM;
+    *n_bufs = 1;
+    *bufs = raft_malloc(sizeof **bufs);
+    if (*bufs != NULL) {
+        rc = frame(buf_bytes(&state), *bufs);
+        if (rc != 0)
+            raft_free(*bufs);
+    }
+    buf_deinit(&state);
+    return rc;
+}
+
+static int fsm_restore(struct raft_fsm *fsm, struct raft_buffer *buf)
+{
+    struct consensus_raft *self = fsm->data;
+    struct bytes state;
+    struct err err = {0};
+    int rc = 0;
+    if (!unframe(buf, &state))
+        rc = err_set(&err, ERR_CORRUPT, "a snapshot that is not framed");
+    else
+        rc = self->fsm.restore(self->fsm.data, state, &err);
+    if (rc != 0) {
+        log_event(LOG_ERROR, "snapshot refused", LOG_STR("reason", err.text));
+        return RAFT_CORRUPT;
+    }
+    raft_free(buf->base); /* ours once it was taken */
+    return 0;
+}
+
+/* ---- proposals ---- */
+
+static void finish(struct consensus_raft *self, struct consensus_proposal *proposal, int status)
+{
+    proposal->status = status;
+    buf_deinit(&proposal->change);
+    list_push(&self->finished, &proposal->link);
+    if (!uv_is_closing((uv_handle_t *)&self->wake))
+        uv_async_send(&self->wake);
+}
+
+static void on_applied(struct raft_apply *request, int status, void *result)
+{
+    (void)result;
+    struct log_entry *entry = request->data;
+    struct consensus_raft *self = entry->self;
+    struct consensus_proposal *proposal = entry->proposal;
+    int code = translate(status);
+    if (status != 0) {
+        err_set(&proposal->err, code, "the change was not agreed on: %s", raft_strerror(status));
+    } else if (self->refusal != 0) {
+        code = self->refusal;
+        proposal->err = self->refusal_err;
+    }
+    free(entry);
+    self->in_flight--;
+    finish(self, proposal, code);
+}
+
+static int check_disk(struct consensus_raft *self, struct err *err)
+{
+    struct statvfs fs;
+    if (statvfs(self->dir, &fs) != 0)
+        return err_set(err, ERR_IO, "%s: %s", self->dir, strerror(errno));
+    uint64_t unused = (uint64_t)fs.f_bavail * fs.f_frsize;
+    if (unused < self->disk_reserve)
+        return err_set(err, ERR_FULL,
+                       "the coordinator's disk is full: %llu MiB free, %llu MiB are needed to "
+                       "change the cluster map",
+                       (unsigned long long)(unused >> 20),
+                       (unsigned long long)(self->disk_reserve >> 20));
+    return 0;
+}
+
+static int submit(struct consensus_raft *self, struct consensus_proposal *proposal)
+{
+    struct err *err = &proposal->err;
+    if (self->closing)
+        return err_set(err, ERR_CANCELED, "the coordinator is stopping");
+    if (raft_state(&self->raft) != RAFT_LEADER)
+        return err_set(err, ERR_UNAVAILABLE, "this coordinator does not lead the cluster");
+    if (proposal->change.size > CONSENSUS_CHANGE_MAX)
+        return err_set(err, ERR_TOO_LARGE, "a change of the cluster map has at most %u bytes",
+                       CONSENSUS_CHANGE_MAX);
+    int rc = check_disk(self, err);
+    if (rc != 0)
+        return rc;
+    struct log_entry *entry = calloc(1, sizeof *entry);
+    if (entry == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    struct raft_buffer buffer;
+    rc = frame(buf_bytes(&proposal->change), &buffer);
+    if (rc != 0) {
+        free(entry);
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
+    entry->self = self;
+    entry->proposal = proposal;
+    entry->request.data = entry;
+    self->in_flight++;
+    rc = raft_apply(&self->raft, &entry->request, &buffer, 1, on_applied);
+    if (rc != 0) {
+        self->in_flight--;
+        raft_free(buffer.base);
+        free(entry);
+        return err_set(err, translate(rc), "the change was not taken: %s", raft_strerror(rc));
+    }
+    return 0;
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct consensus_raft *self = wake->data;
+    struct list finished;
+    list_init(&finished);
+    while ((self->in_flight < IN_FLIGHT_MAX || self->closing) && !list_empty(&self->waiting)) {
+        struct consensus_proposal *proposal =
+            list_entry(list_shift(&self->waiting), struct consensus_proposal, link);
+        int rc = submit(self, proposal);
+        if (rc != 0)
+            finish(self, proposal, rc);
+    }
+    list_splice(&finished, &self->finished);
+    for (struct list *link; (link = list_shift(&finished)) != NULL;) {
+        struct consensus_proposal *proposal = list_entry(link, struct consensus_proposal, link);
+        proposal->done(proposal, proposal->status, &proposal->err);
+    }
+}
+
+static void op_propose(struct consensus *base, struct consensus_proposal *proposal)
+{
+    struct consensus_raft *self = (struct consensus_raft *)base;
+    proposal->status = 0;
+    proposal->err = (struct err){0};
+    list_push(&self->waiting, &proposal->link);
+    if (!uv_is_closing((uv_handle_t *)&self->wake))
+        uv_async_send(&self->wake);
+}
+
+static bool op_is_leader(const struct consensus *base)
+{
+    const struct consensus_raft *self = (const struct consensus_raft *)base;
+    return self->ready && !self->closing && raft_state((struct raft *)&self->raft) == RAFT_LEADER;
+}
+
+/* ---- start ---- */
+
+static void on_barrier(struct raft_barrier *barrier, int status)
+{
+    struct consensus_raft *self = barrier->data;
+    if (self->closing)
+        return;
+    if (status != 0) { /* leadership was lost at once: the timer goes on looking */
+        self->barrier_sent = false;
+        return;
+    }
+    uv_timer_stop(&self->leader_poll);
+    self->ready = true;
+    if (self->on_ready != NULL)
+        self->on_ready(self->ready_data, 0, NULL);
+}
+
+static void on_leader_poll(uv_timer_t *timer)
+{
+    struct consensus_raft *self = timer->data;
+    if (self->closing || self->barrier_sent)
+        return;
+    int state = raft_state(&self->raft);
+    if (state == RAFT_LEADER) {
+        self->barrier.data = self;
+        self->barrier_sent = raft_barrier(&self->raft, &self->barrier, on_barrier) == 0;
+    } else if (state == RAFT_UNAVAILABLE) {
+        struct err err = {0};
+        err_set(&err, ERR_IO, "the log of the cluster map: %s", raft_errmsg(&self->raft));
+        uv_timer_stop(timer);
+        if (self->on_ready != NULL)
+            self->on_ready(self->ready_data, ERR_IO, &err);
+    }
+}
+
+/* The configuration of a first start: this voter alone. */
+static int bootstrap(struct consensus_raft *self, const struct consensus_raft_options *options)
+{
+    struct raft_configuration configuration;
+    raft_configuration_init(&configuration);
+    int rc = raft_configuration_add(&configuration, options->id, options->address, RAFT_VOTER);
+    if (rc == 0)
+        rc = raft_bootstrap(&self->raft, &configuration);
+    raft_configuration_close(&configuration);
+    return rc == RAFT_CANTBOOTSTRAP ? 0 : rc;
+}
+
+/* ---- close ---- */
+
+static void release(struct consensus_raft *self)
+{
+    assert(self->handles > 0);
+    if (--self->handles > 0)
+        return;
+    raft_uv_close(&self->io);
+    raft_uv_tcp_close(&self->transport);
+    /* on_applied() of what raft gave up came before this; the wake may be gone by now. */
+    self->closing = true;
+    while (!list_empty(&self->waiting) || !list_empty(&self->finished))
+        on_wake(&self->wake);
+    void (*closed)(void *) = self->closed;
+    void *data = self->closed_data;
+    free(self->dir);
+    free(self);
+    if (closed != NULL)
+        closed(data);
+}
+
+static void on_handle_closed(uv_handle_t *handle)
+{
+    release(handle->data);
+}
+
+static void on_raft_closed(struct raft *raft)
+{
+    release(raft->data);
+}
+
+static void op_close(struct consensus *base, void (*closed)(void *data), void *data)
+{
+    struct consensus_raft *self = (struct consensus_raft *)base;
+    assert(!self->closing);
+    self->closing = true;
+    self->closed = closed;
+    self->closed_data = data;
+    uv_timer_stop(&self->leader_poll);
+    uv_close((uv_handle_t *)&self->leader_poll, on_handle_closed);
+    uv_close((uv_handle_t *)&self->wake, on_handle_closed);
+    raft_close(&self->raft, on_raft_closed);
+}
+
+static const struct consensus_ops raft_ops = {op_propose, op_is_leader, op_close};
+
+static void init_fsm(struct consensus_raft *self)
+{
+    self->raft_fsm = (struct raft_fsm){
+        .version = 1,
+        .data = self,
+        .apply = fsm_apply,
+        .snapshot = fsm_snapshot,
+        .restore = fsm_restore,
+    };
+}
+
+static void set_options(struct consensus_raft *self)
+{
+    raft_uv_set_auto_recovery(&self->io, false);
+    raft_set_install_snapshot_timeout(&self->raft, INSTALL_SNAPSHOT_TIMEOUT_MS);
+    raft_set_snapshot_threshold(&self->raft, CONSENSUS_SNAPSHOT_THRESHOLD);
+    raft_set_pre_vote(&self->raft, true);
+}
+
+/* uv_ip4_addr() and raft both want numbers: a name is refused here with a sentence. */
+static int check_address(const char *address, struct err *err)
+{
+    const char *colon = strrchr(address, ':');
+    char host[64];
+    struct sockaddr_in parsed;
+    if (colon == NULL || (size_t)(colon - address) >= sizeof host)
+        return err_set(err, ERR_INVALID, "the raft address %s is not HOST:PORT", address);
+    memcpy(host, address, (size_t)(colon - address));
+    host[colon - address] = '\0';
+    char *end;
+    long port = strtol(colon + 1, &end, 10);
+    if (colon[1] == '\0' || *end != '\0' || port < 0 || port > 65535 ||
+        uv_ip4_addr(host, (int)port, &parsed) != 0)
+        return err_set(err, ERR_INVALID,
+                       "the raft address %s is not an IPv4 address and a port (127.0.0.1:17400)",
+                       address);
+    return 0;
+}
+
+int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *options,
+                        const struct consensus_fsm *fsm, struct consensus **out, struct err *err)
+{
+    *out = NULL;
+    int rc = check_address(options->address, err);
+    if (rc != 0)
+        return rc;
+    if (mkdir(options->dir, 0700) != 0 && errno != EEXIST)
+        return err_set(err, ERR_IO, "%s: %s", options->dir, strerror(errno));
+    struct consensus_raft *self = calloc(1, sizeof *self);
+    if (self == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    self->base.ops = &raft_ops;
+    self->loop = loop;
+    self->fsm = *fsm;
+    self->dir = strdup(options->dir);
+    self->disk_reserve =
+        options->disk_reserve != 0 ? options->disk_reserve : CONSENSUS_DISK_RESERVE;
+    self->on_ready = options->ready;
+    self->ready_data = options->data;
+    list_init(&self->waiting);
+    list_init(&self->finished);
+    init_fsm(self);
+    rc = check_disk(self, err); /* raft preallocates as it starts */
+    if (rc != 0)
+        goto err_after_alloc;
+    self->transport.data = self;
+    rc = raft_uv_tcp_init(&self->transport, loop);
+    if (rc != 0) {
+        rc = err_set(err, translate(rc), "%s", raft_strerror(rc));
+        goto err_after_alloc;
+    }
+    rc = raft_uv_init(&self->io, loop, options->dir, &self->transport);
+    if (rc != 0) {
+        rc = err_set(err, translate(rc), "%s: %s", options->dir, raft_strerror(rc));
+        goto err_after_transport;
+    }
+    rc = raft_init(&self->raft, &self->io, &self->raft_fsm, options->id, options->address);
+    if (rc != 0) {
+        rc = err_set(err, translate(rc), "%s: %s", options->dir, raft_errmsg(&self->raft));
+        goto err_after_io;
+    }
+    self->raft.data = self;
+    set_options(self);
+    uv_async_init(loop, &self->wake, on_wake);
+    uv_timer_init(loop, &self->leader_poll);
+    self->wake.data = self->leader_poll.data = self;
+    self->handles = 3;
+    rc = bootstrap(self, options);
+    if (rc == 0)
+        rc = raft_start(&self->raft);
+    if (rc != 0) {
+        rc = err_set(err, translate(rc), "open the log of the cluster map in %s: %s", options->dir,
+                     raft_errmsg(&self->raft));
+        op_close(&self->base, NULL, NULL); /* frees itself as the loop runs */
+        return rc;
+    }
+    uv_timer_start(&self->leader_poll, on_leader_poll, 0, LEADER_POLL_MS);
+    *out = &self->base;
+    return 0;
+
+err_after_io:
+    raft_uv_close(&self->io);
+err_after_transport:
+    raft_uv_tcp_close(&self->transport);
+err_after_alloc:
+    free(self->dir);
+    free(self);
+    return rc;
+}

@@ -1,0 +1,33 @@
+/* Consensus over libraft, the C Raft behind dqlite, on the caller's loop. */
+#ifndef QUIRE_COORDINATOR_CONSENSUS_RAFT_H
+#define QUIRE_COORDINATOR_CONSENSUS_RAFT_H
+
+#include "coordinator/consensus.h"
+
+#include <stdint.h>
+#include <uv.h>
+
+struct consensus_raft_options {
+    const char *dir;     /* created when missing */
+    const char *address; /* HOST:PORT, where raft listens */
+    uint64_t id;         /* of this voter; not 0; the same for the life of the directory */
+    uint64_t
+        disk_reserve; /* bytes that have to be free before a proposal is taken; 0: the default */
+    /* Called once, on the loop, when this coordinator leads and everything committed has been
+     * applied; or with an error when that will never come. */
+    void (*ready)(void *data, int status, const struct err *err);
+    void *data;
+};
+
+#define CONSENSUS_DISK_RESERVE (64u << 20)
+/* Changes between two snapshots. */
+#define CONSENSUS_SNAPSHOT_THRESHOLD 256
+#define CONSENSUS_CHANGE_MAX (8u << 20) /* bytes of one change; beyond: ERR_TOO_LARGE */
+
+/* Restores the last snapshot (fsm->restore, before this returns) and starts; what the log holds
+ * beyond it is applied on the loop. ERR_IO, ERR_CORRUPT, ERR_INVALID. On an error nothing is left
+ * to close, but the loop has to be run once more (uv_run) to let its handles go. */
+int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *options,
+                        const struct consensus_fsm *fsm, struct consensus **out, struct err *err);
+
+#endif

@@ -1,0 +1,109 @@
+/* The coordinator: what its parts share. Everything runs on one uv loop; nothing here is for
+ * another thread.
+ *
+ * The operations (search.c, write.c, ...) are functions of (coordinator, request): each keeps its
+ * state in the request's arena and ends with exactly one reply.
+ */
+#ifndef QUIRE_COORDINATOR_H
+#define QUIRE_COORDINATOR_H
+
+#include "coordinator/consensus.h"
+#include "coordinator/later.h"
+#include "coordinator/map.h"
+#include "coordinator/nodes.h"
+#include "proto/rpc/rpc.h"
+
+#include <uv.h>
+
+/* Unless the client's own deadline is nearer. */
+#define COORDINATOR_READ_MS 10000
+#define COORDINATOR_WRITE_MS 30000
+#define COORDINATOR_ASSIGN_MS 30000
+#define COORDINATOR_VERIFY_MS 600000
+
+struct analyzer;
+
+#define COORDINATOR_LANGUAGES_MAX 64
+
+struct coordinator_options {
+    const char *dir;         /* exists; locked by the caller */
+    const char *node_id;     /* UUID */
+    const char *listen;      /* url */
+    const char *advertise;   /* url that others dial */
+    const char *raft_listen; /* HOST:PORT */
+    /* Called once: 0 when it serves, or why it never will. */
+    void (*ready)(void *data, int status, const struct err *err);
+    void *data;
+};
+
+struct coordinator;
+
+/* A change of the map under way; see coordinator_change(). */
+struct coordinator_change {
+    struct consensus_proposal proposal; /* first */
+    struct coordinator *coordinator;
+    struct later_item later;
+    void *data;
+    void (*done)(struct coordinator_change *change, int status, const struct err *err);
+};
+
+struct coordinator {
+    uv_loop_t *loop;
+    struct rpc *rpc;
+    struct rpc_server *server;
+    struct consensus *consensus;
+    struct map
+        *map; /* the newest; held. Operations that span turns hold the one they planned with */
+    struct nodes nodes;
+    struct later later;
+    struct {
+        char language[16];
+        struct analyzer *analyzer;
+    } analyzers[COORDINATOR_LANGUAGES_MAX];
+    size_t analyzer_count;
+    struct list admin; /* changes of collections, one after another (admin.h); the first one runs */
+    char node_id[UUID_TEXT_SIZE];
+    char cluster_id[UUID_TEXT_SIZE];
+    char *listen;
+    char *advertise;
+    char *dir;
+    struct rpc_identity identity;
+    struct coordinator_change bootstrap;
+    struct later_item failure; /* a start that failed is reported from the loop */
+    struct err failure_err;
+    bool serving;
+    bool closing;
+    uint64_t requests; /* being answered */
+    void (*ready)(void *data, int status, const struct err *err);
+    void *ready_data;
+    void (*stopped)(void *data);
+    void *stopped_data;
+    bool consensus_closed;
+    bool rpc_closing;
+};
+
+/* Opens DIR/raft, restores the map (creating a cluster on the first start), then listens and calls
+ * `ready`. */
+int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options,
+                      struct coordinator **out, struct err *err);
+/* Ends every request, closes everything, frees itself, then calls `stopped`; the loop has to run
+ * until then. */
+void coordinator_stop(struct coordinator *coordinator, void (*stopped)(void *data), void *data);
+
+/* Agrees on a change of the map (change->... as in quire.proto), and calls `done` once the
+ * coordinator's map has it. Errors as consensus_propose() and map_apply() give them. */
+void coordinator_change(struct coordinator *coordinator, struct coordinator_change *change,
+                        const Quire__MapChange *message);
+
+/* Called by messages.c with each reply. */
+void coordinator_request_ended(struct coordinator *coordinator);
+
+/* The analyzer for a language, kept; NULL with `err` set for one that is not known. */
+struct analyzer *coordinator_analyzer(struct coordinator *coordinator, const char *language,
+                                      struct err *err);
+
+/* When a request has to be answered: the client's deadline, less a little for the way back, or the
+ * default. */
+uint64_t coordinator_deadline(const struct rpc_request *request, uint32_t default_ms);
+
+#endif

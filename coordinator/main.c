@@ -1,0 +1,303 @@
+/* quire-coordinator: keeps the map of a cluster and answers its clients. */
+#include "coordinator/coordinator.h"
+#include "proto/base/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_LISTEN "tcp://127.0.0.1:7400"
+#define RAFT_PORT_OFFSET 10000
+
+enum { EXIT_USAGE = 2 };
+
+struct options {
+    const char *dir;
+    const char *listen;
+    const char *advertise;
+    const char *raft_listen;
+    enum log_level level;
+    bool json;
+};
+
+struct process {
+    struct coordinator *coordinator;
+    uv_signal_t signals[2];
+    bool stopping;
+    int exit_code;
+};
+
+static void usage(FILE *to)
+{
+    fputs("Usage: quire-coordinator --dir DIR [options]\n"
+          "\n"
+          "Keeps the map of a Quire cluster and answers its clients.\n"
+          "\n"
+          "  --dir DIR              data folder; created when missing\n"
+          "  --listen URL           where clients and shards connect (default " DEFAULT_LISTEN ")\n"
+          "  --advertise URL        how others reach it, when that is another address\n"
+          "  --raft-listen H:P      where other coordinators connect (default: the host of\n"
+          "                         --listen, its port + 10000); H is an IPv4 address\n"
+          "  --log-level LEVEL      debug, info, warn or error (default info)\n"
+          "  --log-json             log lines as JSON\n"
+          "  --help, --version\n"
+          "\n"
+          "Example: quire-coordinator --dir /var/lib/quire/coordinator --listen "
+          "tcp://10.0.0.1:7400\n",
+          to);
+}
+
+/* ---- options ---- */
+
+static int parse_options(int argc, char **argv, struct options *out)
+{
+    enum { DIR_ = 256, LISTEN, ADVERTISE, RAFT_LISTEN, LEVEL, JSON, HELP, VERSION };
+    static const struct option known[] = {
+        {"dir", required_argument, NULL, DIR_},
+        {"listen", required_argument, NULL, LISTEN},
+        {"advertise", required_argument, NULL, ADVERTISE},
+        {"raft-listen", required_argument, NULL, RAFT_LISTEN},
+        {"log-level", required_argument, NULL, LEVEL},
+        {"log-json", no_argument, NULL, JSON},
+        {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    *out = (struct options){.listen = DEFAULT_LISTEN, .level = LOG_INFO};
+    int which;
+    while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        switch (which) {
+        case DIR_:
+            out->dir = optarg;
+            break;
+        case LISTEN:
+            out->listen = optarg;
+            break;
+        case ADVERTISE:
+            out->advertise = optarg;
+            break;
+        case RAFT_LISTEN:
+            out->raft_listen = optarg;
+            break;
+        case LEVEL:
+            if (!log_level_parse(optarg, &out->level)) {
+                fprintf(stderr, "quire-coordinator: the log level is debug, info, warn or error\n");
+                return EXIT_USAGE;
+            }
+            break;
+        case JSON:
+            out->json = true;
+            break;
+        case HELP:
+            usage(stdout);
+            exit(EXIT_SUCCESS);
+        case VERSION:
+            puts("quire-coordinator " QUIRE_VERSION);
+            exit(EXIT_SUCCESS);
+        default:
+            fputs("Try 'quire-coordinator --help'.\n", stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (out->dir == NULL || optind < argc) {
+        fprintf(stderr, "quire-coordinator: %s\nTry 'quire-coordinator --help'.\n",
+                out->dir == NULL ? "--dir is missing" : "there is an argument too many");
+        return EXIT_USAGE;
+    }
+    if (out->advertise == NULL)
+        out->advertise = out->listen;
+    return 0;
+}
+
+/* tcp://HOST:PORT -> HOST:(PORT + 10000); everywhere for the host "0.0.0.0" or "*". */
+static int default_raft_listen(const char *listen, char *out, size_t size)
+{
+    const char *host = strstr(listen, "://");
+    const char *colon = strrchr(listen, ':');
+    if (host == NULL || colon <= host + 2)
+        return ERR_INVALID;
+    host += 3;
+    long port = strtol(colon + 1, NULL, 10);
+    port += port + RAFT_PORT_OFFSET <= 65535 ? RAFT_PORT_OFFSET : -RAFT_PORT_OFFSET;
+    int length = (int)(colon - host);
+    if (port <= 0 || length == 0)
+        return ERR_INVALID;
+    if (length == 9 && strncmp(host, "localhost", 9) == 0)
+        snprintf(out, size, "127.0.0.1:%ld", port);
+    else if (length == 1 && *host == '*')
+        snprintf(out, size, "0.0.0.0:%ld", port);
+    else
+        snprintf(out, size, "%.*s:%ld", length, host, port);
+    return 0;
+}
+
+/* ---- the data folder ---- */
+
+/* The lock is held until the process ends. */
+static int lock_dir(const char *dir)
+{
+    char path[4096];
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        fprintf(stderr, "quire-coordinator: %s: %s\n", dir, strerror(errno));
+        return -1;
+    }
+    snprintf(path, sizeof path, "%s/lock", dir);
+    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        fprintf(stderr, "quire-coordinator: %s: %s\n", path, strerror(errno));
+        return -1;
+    }
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        fprintf(stderr, "quire-coordinator: %s: another coordinator runs on this folder\n", dir);
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static int write_node_id(const char *dir, const char *path, const char *id)
+{
+    char temporary[4096 + 8];
+    snprintf(temporary, sizeof temporary, "%s.new", path);
+    FILE *file = fopen(temporary, "w");
+    if (file == NULL)
+        return -1;
+    bool good = fprintf(file, "%s\n", id) > 0 && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    good = fclose(file) == 0 && good;
+    if (!good || rename(temporary, path) != 0)
+        return -1;
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    return 0;
+}
+
+/* DIR/node-id; made on the first start. */
+static int load_node_id(const char *dir, char id[UUID_TEXT_SIZE])
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/node-id", dir);
+    FILE *file = fopen(path, "r");
+    if (file != NULL) {
+        bool good = fread(id, 1, UUID_TEXT_SIZE - 1, file) == UUID_TEXT_SIZE - 1;
+        fclose(file);
+        id[UUID_TEXT_SIZE - 1] = '\0';
+        if (!good || !uuid_valid(id)) {
+            fprintf(stderr, "quire-coordinator: %s does not hold a node id\n", path);
+            return -1;
+        }
+        return 0;
+    }
+    if (errno != ENOENT) {
+        fprintf(stderr, "quire-coordinator: %s: %s\n", path, strerror(errno));
+        return -1;
+    }
+    uuid_generate_text(id);
+    if (write_node_id(dir, path, id) != 0) {
+        fprintf(stderr, "quire-coordinator: %s: %s\n", path, strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- running ---- */
+
+static void on_stopped(void *data)
+{
+    struct process *process = data;
+    process->coordinator = NULL;
+    for (int i = 0; i < 2; i++)
+        uv_close((uv_handle_t *)&process->signals[i], NULL);
+}
+
+static void stop(struct process *process)
+{
+    if (process->stopping || process->coordinator == NULL)
+        return;
+    process->stopping = true;
+    coordinator_stop(process->coordinator, on_stopped, process);
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+    log_event(LOG_INFO, "stopping", LOG_I64("signal", number));
+    stop(signal->data);
+}
+
+static void on_ready(void *data, int status, const struct err *err)
+{
+    struct process *process = data;
+    if (status == 0)
+        return;
+    fprintf(stderr, "quire-coordinator: %s\n", err->text);
+    process->exit_code = EXIT_FAILURE;
+    stop(process);
+}
+
+static int run(const struct options *options, const char *node_id, const char *raft_listen)
+{
+    struct process process = {0};
+    struct err err = {0};
+    uv_loop_t loop;
+    if (uv_loop_init(&loop) != 0)
+        return EXIT_FAILURE;
+    struct coordinator_options settings = {
+        .dir = options->dir,
+        .node_id = node_id,
+        .listen = options->listen,
+        .advertise = options->advertise,
+        .raft_listen = raft_listen,
+        .ready = on_ready,
+        .data = &process,
+    };
+    if (coordinator_start(&loop, &settings, &process.coordinator, &err) != 0) {
+        fprintf(stderr, "quire-coordinator: %s\n", err.text);
+        process.exit_code = EXIT_FAILURE;
+    } else {
+        static const int numbers[2] = {SIGTERM, SIGINT};
+        for (int i = 0; i < 2; i++) {
+            uv_signal_init(&loop, &process.signals[i]);
+            process.signals[i].data = &process;
+            uv_signal_start(&process.signals[i], on_signal, numbers[i]);
+        }
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    if (uv_loop_close(&loop) != 0)
+        log_event(LOG_ERROR, "handles were left open");
+    return process.exit_code;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    char node_id[UUID_TEXT_SIZE];
+    char raft_listen[300];
+    int rc = parse_options(argc, argv, &options);
+    if (rc != 0)
+        return rc;
+    if (options.raft_listen != NULL) {
+        snprintf(raft_listen, sizeof raft_listen, "%s", options.raft_listen);
+    } else if (default_raft_listen(options.listen, raft_listen, sizeof raft_listen) != 0) {
+        fprintf(stderr,
+                "quire-coordinator: --listen %s has no port: say --raft-listen HOST:PORT as well\n",
+                options.listen);
+        return EXIT_USAGE;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    int lock = lock_dir(options.dir);
+    if (lock < 0 || load_node_id(options.dir, node_id) != 0)
+        return EXIT_FAILURE;
+    char name[32];
+    snprintf(name, sizeof name, "coordinator-%.8s", node_id);
+    log_configure(options.level, options.json, name);
+    return run(&options, node_id, raft_listen);
+}

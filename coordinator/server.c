@@ -1,0 +1,101 @@
+#include "coordinator/server.h"
+
+#include "coordinator/defaults.h"
+#include "coordinator/messages.h"
+#include "coordinator/ops.h"
+#include "proto/limits.h"
+#include "proto/text/key.h"
+
+#include <string.h>
+
+struct entrance {
+    uint16_t kind;
+    bool shards_only;
+    size_t payload_max; /* 0: what a frame holds */
+    const char *name;
+    operation *run;
+};
+
+/* A query may be repeated in escapes and options; nothing honest is near these. */
+#define SMALL_MAX (256u << 10)
+#define SAMPLE_MAX ((size_t)LIMIT_SAMPLE * (LIMIT_HEADWORD_BYTES + 8) + SMALL_MAX)
+
+static const struct entrance entrances[] = {
+    {QUIRE__KIND__KIND_COLLECTION_CREATE, false, SMALL_MAX, "create", op_collection_create},
+    {QUIRE__KIND__KIND_COLLECTION_LIST, false, SMALL_MAX, "list", op_collection_list},
+    {QUIRE__KIND__KIND_COLLECTION_DROP, false, SMALL_MAX, "drop", op_collection_drop},
+    {QUIRE__KIND__KIND_IMPORT_PREPARE, false, SAMPLE_MAX, "prepare", op_import_prepare},
+    {QUIRE__KIND__KIND_WRITE, false, LIMIT_BATCH_BYTES, "write", op_write},
+    {QUIRE__KIND__KIND_GET, false, SMALL_MAX, "get", op_get},
+    {QUIRE__KIND__KIND_DEFINE, false, SMALL_MAX, "define", op_define},
+    {QUIRE__KIND__KIND_BROWSE, false, SMALL_MAX, "browse", op_browse},
+    {QUIRE__KIND__KIND_MATCH, false, SMALL_MAX, "match", op_match},
+    {QUIRE__KIND__KIND_SEARCH, false, 4 * SMALL_MAX, "search", op_search},
+    {QUIRE__KIND__KIND_EXPLAIN, false, SMALL_MAX, "explain", op_explain},
+    {QUIRE__KIND__KIND_EXPORT, false, SMALL_MAX, "export", op_export},
+    {QUIRE__KIND__KIND_STATUS, false, SMALL_MAX, "status", op_status},
+    {QUIRE__KIND__KIND_VERIFY, false, SMALL_MAX, "verify", op_verify},
+    {QUIRE__KIND__KIND_REGISTER, true, 0, "register", op_register},
+};
+
+void server_handle(void *data, struct rpc_request *request)
+{
+    struct coordinator *coordinator = data;
+    request->data = coordinator;
+    coordinator->requests++;
+    const struct entrance *found = NULL;
+    for (size_t i = 0; i < sizeof entrances / sizeof *entrances && found == NULL; i++)
+        if (entrances[i].kind == request->kind)
+            found = &entrances[i];
+    if (coordinator->closing)
+        request_error(request, ERR_UNAVAILABLE, "the coordinator is stopping");
+    else if (found == NULL)
+        request_error(request, ERR_UNSUPPORTED, "a coordinator does not know requests of kind %u",
+                      request->kind);
+    else if (found->shards_only && request->role != RPC_ROLE_SHARD)
+        request_error(request, ERR_INVALID, "only a shard may send a %s request", found->name);
+    else if (found->payload_max != 0 && request->payload.size > found->payload_max)
+        request_error(request, ERR_TOO_LARGE,
+                      "a %s request has at most %zu bytes, this one has %zu", found->name,
+                      found->payload_max, request->payload.size);
+    else
+        found->run(coordinator, request);
+}
+
+const Quire__Collection *op_collection(struct coordinator *coordinator, struct rpc_request *request,
+                                       const char *name)
+{
+    if (name == NULL)
+        name = DEFAULT_COLLECTION;
+    if (!map_collection_name_valid(name)) {
+        request_error(request, ERR_INVALID,
+                      "a collection's name is 1 to %d of a-z, 0-9, '_' and '-', and begins with a "
+                      "letter or digit",
+                      LIMIT_COLLECTION_NAME);
+        return NULL;
+    }
+    const Quire__Collection *found = map_collection(coordinator->map, name);
+    if (found == NULL)
+        request_error(request, ERR_NOT_FOUND, "there is no collection %s", name);
+    return found;
+}
+
+bool op_key(struct rpc_request *request, const char *what, const char *text, struct bytes *key)
+{
+    size_t size = strlen(text);
+    if (size == 0) {
+        request_error(request, ERR_INVALID, "the %s is empty", what);
+        return false;
+    }
+    if (size > LIMIT_HEADWORD_BYTES) {
+        request_error(request, ERR_TOO_LARGE, "a %s has at most %d bytes, this one has %zu", what,
+                      LIMIT_HEADWORD_BYTES, size);
+        return false;
+    }
+    struct buf buf;
+    buf_init(&buf);
+    text_key(bytes_str(text), &buf);
+    *key = bytes_of(arena_copy(&request->arena, buf.data, buf.size), buf.size);
+    buf_deinit(&buf);
+    return true;
+}

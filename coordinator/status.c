@@ -1,0 +1,185 @@
+/* Status: the map, and what is known of those who carry it. Sizes are what the shards said with
+ * their last heartbeat; the numbers of entries are counted now, as far as the shards answer within
+ * a second. */
+#include "coordinator/messages.h"
+#include "coordinator/ops.h"
+#include "coordinator/scatter.h"
+#include "proto/base/clock.h"
+
+#include <string.h>
+
+#define STATUS_COUNT_MS 1000
+
+struct status {
+    struct coordinator *coordinator;
+    struct rpc_request *request;
+    struct map *map; /* held */
+    Quire__StatusReply reply;
+    size_t open;
+};
+
+static void reply_and_release(struct status *status)
+{
+    struct map *map = status->map;
+    request_reply(status->request, &status->reply.base);
+    map_unref(map);
+}
+
+static void build_count(struct scatter *scatter, Quire__RangeRef **ranges, size_t count,
+                        struct buf *out)
+{
+    (void)scatter;
+    Quire__ShardStats message = QUIRE__SHARD_STATS__INIT;
+    message.n_ranges = count;
+    message.ranges = ranges;
+    message_pack(&message.base, out);
+}
+
+static void set_entries(struct status *status, uint64_t range, uint64_t entries)
+{
+    for (size_t i = 0; i < status->reply.n_ranges; i++) {
+        Quire__RangeStatus *it = status->reply.ranges[i];
+        if (it->id == range) {
+            it->has_entries = true;
+            it->entries = entries;
+        }
+    }
+}
+
+static void on_count(struct scatter *scatter)
+{
+    struct status *status = scatter->data;
+    for (size_t i = 0; scatter->status == 0 && i < scatter->gather.piece_count; i++) {
+        const Quire__ShardStatsReply *answer = (const Quire__ShardStatsReply *)scatter->replies[i];
+        const struct gather_range *range = &scatter->gather.ranges[i];
+        if (answer != NULL && range->state == GATHER_COVERED)
+            set_entries(status, range->range->id, answer->documents);
+    }
+    if (--status->open == 0)
+        reply_and_release(status);
+}
+
+static void start_count(struct status *status, uint64_t collection)
+{
+    struct scatter *scatter = arena_calloc(&status->request->arena, 1, sizeof *scatter);
+    scatter->coordinator = status->coordinator;
+    scatter->request = status->request;
+    scatter->collection = collection;
+    scatter->piece_per_range = true; /* so that piece i is range i */
+    scatter->once = true;
+    scatter->kind = QUIRE__KIND__KIND_SHARD_STATS;
+    scatter->reply_type = &quire__shard_stats_reply__descriptor;
+    scatter->deadline_ms = coordinator_deadline(status->request, STATUS_COUNT_MS);
+    scatter->data = status;
+    scatter->build = build_count;
+    scatter->done = on_count;
+    scatter_start(scatter);
+}
+
+static Quire__Node *describe_node(struct arena *arena, const struct node *node)
+{
+    Quire__Node *out = arena_alloc(arena, sizeof *out);
+    quire__node__init(out);
+    out->id = arena_strdup(arena, node->id);
+    out->address = arena_strdup(arena, node->address);
+    out->zone = node->zone[0] != '\0' ? arena_strdup(arena, node->zone) : NULL;
+    out->has_alive = true;
+    out->alive = node->up;
+    out->has_last_seen_ms = node->seen_wall_ms != 0;
+    out->last_seen_ms = node->seen_wall_ms;
+    return out;
+}
+
+static void describe_state(Quire__RangeStatus *out, struct arena *arena, struct nodes *nodes)
+{
+    struct node *node = nodes_find(nodes, out->primary);
+    if (node == NULL || !node->up) {
+        out->state = arena_strdup(arena, "unreachable");
+        return;
+    }
+    const Quire__RangeReport *report = node_report(node, out->id);
+    if (report == NULL) {
+        out->state = arena_strdup(arena, "opening");
+        return;
+    }
+    out->state = arena_strdup(arena, report->state);
+    out->has_entries = out->has_bytes = true;
+    out->entries = report->entries;
+    out->bytes = report->bytes;
+    out->has_memory_bytes = report->has_memory_bytes;
+    out->memory_bytes = report->memory_bytes;
+    out->has_segments = report->has_segments;
+    out->segments = report->segments;
+    out->has_committed_seq = report->has_committed_seq;
+    out->committed_seq = report->committed_seq;
+    out->has_durable_seq = report->has_durable_seq;
+    out->durable_seq = report->durable_seq;
+}
+
+static Quire__RangeStatus *describe_range(struct status *status, const Quire__Range *range)
+{
+    struct arena *arena = &status->request->arena;
+    Quire__RangeStatus *out = arena_alloc(arena, sizeof *out);
+    quire__range_status__init(out);
+    out->id = range->id;
+    out->collection = map_collection_by_id(status->map, range->collection)->name;
+    out->epoch = range->epoch;
+    out->has_lo = out->has_hi = true;
+    out->lo = range->lo;
+    out->hi = range->hi;
+    out->primary = range->primary;
+    out->n_in_sync = range->n_in_sync;
+    out->in_sync = range->in_sync;
+    describe_state(out, arena, &status->coordinator->nodes);
+    return out;
+}
+
+static void describe_coordinator(struct status *status)
+{
+    struct coordinator *coordinator = status->coordinator;
+    struct arena *arena = &status->request->arena;
+    Quire__StatusReply *reply = &status->reply;
+    Quire__Node *self = arena_alloc(arena, sizeof *self);
+    quire__node__init(self);
+    self->id = coordinator->node_id;
+    self->address = coordinator->advertise;
+    self->has_alive = self->alive = true;
+    self->has_last_seen_ms = true;
+    self->last_seen_ms = clock_wall_ms();
+    reply->coordinators = arena_calloc(arena, 1, sizeof *reply->coordinators);
+    reply->coordinators[reply->n_coordinators++] = self;
+    if (consensus_is_leader(coordinator->consensus))
+        reply->leader = coordinator->node_id;
+}
+
+void op_status(struct coordinator *coordinator, struct rpc_request *request)
+{
+    struct arena *arena = &request->arena;
+    struct status *status = arena_calloc(arena, 1, sizeof *status);
+    Quire__StatusReply *reply = &status->reply;
+    status->coordinator = coordinator;
+    status->request = request;
+    status->map = map_ref(coordinator->map);
+    const Quire__ClusterMap *map = status->map->message;
+    quire__status_reply__init(reply);
+    reply->cluster_id = coordinator->cluster_id;
+    reply->map_epoch = map->epoch;
+    reply->software = (char *)"quire " QUIRE_VERSION;
+    describe_coordinator(status);
+    reply->nodes = arena_calloc(arena, map->n_nodes + 1, sizeof *reply->nodes);
+    for (size_t i = 0; i < map->n_nodes; i++) {
+        struct node *node = nodes_find(&coordinator->nodes, map->nodes[i]->id);
+        if (node != NULL)
+            reply->nodes[reply->n_nodes++] = describe_node(arena, node);
+    }
+    reply->ranges = arena_calloc(arena, map->n_ranges + 1, sizeof *reply->ranges);
+    for (size_t i = 0; i < map->n_ranges; i++)
+        reply->ranges[reply->n_ranges++] = describe_range(status, map->ranges[i]);
+    status->open = map->n_collections;
+    if (status->open == 0) {
+        reply_and_release(status);
+        return;
+    }
+    for (size_t i = 0; i < map->n_collections; i++)
+        start_count(status, map->collections[i]->id);
+}
