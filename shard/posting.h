@@ -46,7 +46,9 @@ struct posting_cursor_ops {
     /* Decodes into cursor->block the block that holds the first posting with doc >= target (whole block;
      * earlier postings of it may be < target). count == 0 at the end. ERR_CORRUPT on a bad checksum. */
     int (*load)(struct posting_cursor *cursor, uint32_t target, struct err *err);
-    /* Bounds of the block that load(target) would decode, without decoding; false at the end. */
+    /* Bounds of the block that load(target) would decode, without decoding and without reading from disk; false
+     * at the end. They hold for all postings from `target` to out->last_doc: where the block's own bounds are not
+     * at hand, those of a longer stretch are given. */
     bool (*bounds)(struct posting_cursor *cursor, uint32_t target, struct posting_bounds *out);
     /* Positions (rising, weighted fields not multiplied) of block->docs[index]; valid until next call. */
     int (*positions)(struct posting_cursor *cursor, uint32_t index, const uint32_t **positions,

@@ -1,0 +1,434 @@
+/* Postings and positions on disk.
+ *
+ * Block: 1 to 128 postings of rising documents. From each document, one more than the one before is taken away
+ * (before the first stands what the place of the block says), and 1 from each frequency, so that the commonest
+ * case of both is 0.
+ *     8 postings and more   a bit-packed group (bitpack.c) of documents, one of frequencies
+ *     fewer                 for each posting a varint: document << 1 | (frequency is 1), and unless it is 1,
+ *                           a varint: frequency - 1
+ *
+ * Positions of a block:
+ *     group     for each posting its frequency minus its number of positions: mostly zeros, since a word of the
+ *               body counts as often as it stands there
+ *     groups    all positions, 128 in each group but the last; those of one posting are the first as it is, the
+ *               others less the one before
+ * Groups tell their own size, so one posting's positions are reached without decoding others.
+ *
+ * Chunk of postings, up to 8,192 of them:
+ *     u8        version, 1
+ *     le32      checksum of what follows
+ *     varint    postings
+ *     directory, for each block of 128 postings (the last may be shorter):
+ *         varint    last document, less that of the block before, less 1 (the first: less the chunk's first document)
+ *         varint    bytes of the block
+ *         bounds
+ *     blocks
+ * The first document of the chunk is not in it: it is in its key, and is what the first block counts from.
+ *
+ * Chunk of positions, for the same blocks:
+ *     u8        version, 1
+ *     le32      checksum of what follows
+ *     varints   bytes of each block's positions
+ *     positions of the blocks
+ *
+ * Bounds: u8 number of pairs 1..4; the first: varint frequency, u8 norm; others: varint frequency of the one
+ * before less this one's, u8 norm. Frequencies fall, and so do norms. They are (frequency, norm) pairs and no
+ * scores, so that they hold under any statistics and any weights of the formula (as Lucene's impacts do).
+ */
+#include "shard/posting_codec.h"
+
+#include "shard/bitpack.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define CHUNK_VERSION 1
+#define BLOCK_VARINT 8 /* blocks below this many postings are varints */
+
+/* Up to this width, 128 gaps cannot sum up to 2^32: a sum that wraps around ends below its start. */
+#define WIDTH_SAFE 24
+
+_Static_assert(BITPACK_GROUP == POSTING_BLOCK, "a block is a group");
+
+/* ---- bounds ---- */
+
+void codec_put_bounds(struct buf *out, const struct posting_bounds *bounds)
+{
+    uint32_t last = 0;
+
+    assert(bounds->count >= 1 && bounds->count <= POSTING_BOUNDS_MAX);
+    buf_append_u8(out, (uint8_t)bounds->count);
+    for (uint32_t i = 0; i < bounds->count; i++) {
+        buf_append_varint(out, i == 0 ? bounds->pair[i].freq : last - bounds->pair[i].freq);
+        buf_append_u8(out, bounds->pair[i].norm);
+        last = bounds->pair[i].freq;
+    }
+}
+
+bool codec_get_bounds(struct reader *reader, struct posting_bounds *bounds)
+{
+    uint64_t value;
+    uint32_t last = 0;
+    uint8_t count;
+
+    if (!reader_u8(reader, &count) || count < 1 || count > POSTING_BOUNDS_MAX)
+        return false;
+    bounds->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        if (!reader_varint(reader, &value) || !reader_u8(reader, &bounds->pair[i].norm) || value == 0 ||
+            (i == 0 ? value > UINT32_MAX : value >= last))
+            return false;
+        last = i == 0 ? (uint32_t)value : last - (uint32_t)value;
+        bounds->pair[i].freq = last;
+    }
+    return true;
+}
+
+/* ---- blocks ---- */
+
+void codec_put_block(struct buf *out, const uint32_t *docs, const uint32_t *freqs, uint32_t count,
+                     uint32_t next_doc)
+{
+    uint32_t gaps[POSTING_BLOCK], rest[POSTING_BLOCK];
+
+    assert(count >= 1 && count <= POSTING_BLOCK);
+    for (uint32_t i = 0; i < count; i++) {
+        assert(docs[i] >= next_doc && docs[i] < POSTING_END && freqs[i] >= 1);
+        gaps[i] = docs[i] - next_doc;
+        rest[i] = freqs[i] - 1;
+        next_doc = docs[i] + 1;
+    }
+    if (count >= BLOCK_VARINT) {
+        bitpack_put(out, gaps, count);
+        bitpack_put(out, rest, count);
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        buf_append_varint(out, (uint64_t)gaps[i] << 1 | (rest[i] == 0));
+        if (rest[i] != 0)
+            buf_append_varint(out, rest[i]);
+    }
+}
+
+static bool get_block_varint(struct reader *reader, uint32_t count, uint32_t next_doc,
+                             struct posting_block *block)
+{
+    uint64_t doc = next_doc, code, rest;
+
+    for (uint32_t i = 0; i < count; i++) {
+        rest = 0;
+        if (!reader_varint(reader, &code) || (!(code & 1) && !reader_varint(reader, &rest)) ||
+            code >> 1 >= POSTING_END || rest >= UINT32_MAX)
+            return false;
+        doc += code >> 1;
+        if (doc >= POSTING_END)
+            return false;
+        block->docs[i] = (uint32_t)doc++;
+        block->freqs[i] = (uint32_t)rest + 1;
+    }
+    return true;
+}
+
+/* From gaps to documents; false when they do not rise, which only damaged bytes can bring about. */
+static bool block_sum(uint32_t *docs, uint32_t count, uint32_t next_doc, uint32_t width)
+{
+    uint64_t doc = next_doc;
+
+    if (count == POSTING_BLOCK && width <= WIDTH_SAFE) {
+        bitpack_sum(docs, next_doc);
+        return docs[POSTING_BLOCK - 1] >= next_doc && docs[POSTING_BLOCK - 1] < POSTING_END;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        doc += docs[i];
+        docs[i] = (uint32_t)doc++;
+    }
+    return doc <= POSTING_END;
+}
+
+bool codec_get_block(struct reader *reader, uint32_t count, uint32_t next_doc, struct posting_block *block)
+{
+    uint32_t width, overflow = 0;
+
+    assert(count >= 1 && count <= POSTING_BLOCK);
+    block->count = count;
+    if (count < BLOCK_VARINT)
+        return get_block_varint(reader, count, next_doc, block);
+    if (!bitpack_get(reader, block->docs, count, &width) || !block_sum(block->docs, count, next_doc, width) ||
+        !bitpack_get(reader, block->freqs, count, NULL))
+        return false;
+    for (uint32_t i = 0; i < count; i++) {
+        block->freqs[i]++;
+        overflow |= block->freqs[i] == 0;
+    }
+    return overflow == 0;
+}
+
+/* ---- positions ---- */
+
+void codec_put_positions(struct buf *out, const uint32_t *freqs, const uint32_t *counts,
+                         const uint32_t *positions, uint32_t count)
+{
+    uint32_t values[POSTING_BLOCK] = {0}, filled = 0;
+
+    assert(count >= 1 && count <= POSTING_BLOCK);
+    for (uint32_t i = 0; i < count; i++) {
+        assert(counts[i] >= 1 && counts[i] <= freqs[i]);
+        values[i] = freqs[i] - counts[i];
+    }
+    bitpack_put(out, values, count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t last = 0;
+
+        for (uint32_t j = 0; j < counts[i]; j++) {
+            assert(*positions >= last);
+            values[filled++] = *positions - last;
+            last = *positions++;
+            if (filled == POSTING_BLOCK) {
+                bitpack_put(out, values, filled);
+                filled = 0;
+            }
+        }
+    }
+    if (filled > 0)
+        bitpack_put(out, values, filled);
+}
+
+bool codec_positions_open(struct bytes bytes, const struct posting_block *block, struct codec_positions *out)
+{
+    uint64_t total = 0;
+    struct reader reader;
+
+    reader_init(&reader, bytes);
+    out->count = block->count;
+    if (!bitpack_get(&reader, out->values, block->count, NULL))
+        return false;
+    for (uint32_t i = 0; i < block->count; i++) {
+        if (out->values[i] >= block->freqs[i])
+            return false;
+        out->start[i] = (uint32_t)total;
+        total += block->freqs[i] - out->values[i];
+        /* A group takes a byte at least. */
+        if (total > (uint64_t)reader_left(&reader) * POSTING_BLOCK || total > UINT32_MAX)
+            return false;
+    }
+    out->start[block->count] = (uint32_t)total;
+    out->groups = bytes_of(reader.at, reader_left(&reader));
+    out->group = UINT32_MAX;
+    out->next_group = 0;
+    out->next_offset = 0;
+    return true;
+}
+
+/* Decodes group `number`, going on from the last one where that lies before it. */
+static bool positions_group(struct codec_positions *p, uint32_t number)
+{
+    uint32_t total = p->start[p->count], left;
+    struct reader reader;
+
+    if (p->group == number)
+        return true;
+    if (number < p->next_group) {
+        p->next_group = 0;
+        p->next_offset = 0;
+    }
+    reader_init(&reader, bytes_of(p->groups.data + p->next_offset, p->groups.size - p->next_offset));
+    for (; p->next_group < number; p->next_group++)
+        if (!bitpack_skip(&reader, POSTING_BLOCK))
+            return false;
+    left = total - number * POSTING_BLOCK;
+    p->group = UINT32_MAX;
+    if (!bitpack_get(&reader, p->values, left > POSTING_BLOCK ? POSTING_BLOCK : left, NULL))
+        return false;
+    p->group = number;
+    p->next_group = number + 1;
+    p->next_offset = (uint32_t)(reader.at - p->groups.data);
+    return true;
+}
+
+bool codec_positions_get(struct codec_positions *p, uint32_t index, uint32_t *out)
+{
+    uint64_t position = 0;
+
+    assert(index < p->count);
+    for (uint32_t at = p->start[index]; at < p->start[index + 1]; at++) {
+        if (!positions_group(p, at / POSTING_BLOCK))
+            return false;
+        position += p->values[at % POSTING_BLOCK];
+        if (position > UINT32_MAX)
+            return false;
+        *out++ = (uint32_t)position;
+    }
+    return true;
+}
+
+/* ---- chunks ---- */
+
+static void put_checked(struct buf *out, const struct buf *body)
+{
+    buf_append_u8(out, CHUNK_VERSION);
+    buf_append_le32(out, checksum32(body->data, body->size));
+    buf_append_bytes(out, buf_bytes(body));
+}
+
+static bool get_checked(struct bytes bytes, struct reader *reader)
+{
+    uint32_t checksum;
+    uint8_t version;
+
+    reader_init(reader, bytes);
+    return reader_u8(reader, &version) && version == CHUNK_VERSION && reader_le32(reader, &checksum) &&
+           checksum == checksum32(reader->at, reader_left(reader));
+}
+
+static uint32_t blocks_of(uint32_t count)
+{
+    return (count + POSTING_BLOCK - 1) / POSTING_BLOCK;
+}
+
+static uint32_t block_size_of(uint32_t count, uint32_t number)
+{
+    uint32_t left = count - number * POSTING_BLOCK;
+
+    return left > POSTING_BLOCK ? POSTING_BLOCK : left;
+}
+
+static void put_posting_chunk(struct buf *post, const struct codec_postings *p, struct posting_bounds *bounds)
+{
+    struct buf head = {0}, blocks = {0};
+    uint32_t next_doc = p->docs[0];
+
+    buf_append_varint(&head, p->count);
+    for (uint32_t i = 0; i < blocks_of(p->count); i++) {
+        uint32_t from = i * POSTING_BLOCK, count = block_size_of(p->count, i);
+        size_t before = blocks.size;
+        struct posting_bounds own = {0};
+
+        codec_put_block(&blocks, p->docs + from, p->freqs + from, count, next_doc);
+        posting_bounds_build(p->freqs + from, p->norms + from, count, &own);
+        own.last_doc = p->docs[from + count - 1];
+        buf_append_varint(&head, own.last_doc - next_doc);
+        buf_append_varint(&head, blocks.size - before);
+        codec_put_bounds(&head, &own);
+        posting_bounds_merge(bounds, &own);
+        next_doc = own.last_doc + 1;
+    }
+    buf_append_bytes(&head, buf_bytes(&blocks));
+    put_checked(post, &head);
+    buf_deinit(&head);
+    buf_deinit(&blocks);
+}
+
+static void put_position_chunk(struct buf *pos, const struct codec_postings *p)
+{
+    struct buf head = {0}, blocks = {0};
+    const uint32_t *positions = p->positions;
+
+    for (uint32_t i = 0; i < blocks_of(p->count); i++) {
+        uint32_t from = i * POSTING_BLOCK, count = block_size_of(p->count, i);
+        size_t before = blocks.size;
+
+        codec_put_positions(&blocks, p->freqs + from, p->position_counts + from, positions, count);
+        for (uint32_t j = from; j < from + count; j++)
+            positions += p->position_counts[j];
+        buf_append_varint(&head, blocks.size - before);
+    }
+    buf_append_bytes(&head, buf_bytes(&blocks));
+    put_checked(pos, &head);
+    buf_deinit(&head);
+    buf_deinit(&blocks);
+}
+
+void codec_put_chunk(struct buf *post, struct buf *pos, const struct codec_postings *postings,
+                     struct posting_bounds *bounds)
+{
+    assert(postings->count >= 1 && postings->count <= CODEC_CHUNK_MAX);
+    *bounds = (struct posting_bounds){0};
+    put_posting_chunk(post, postings, bounds);
+    if (postings->position_counts != NULL)
+        put_position_chunk(pos, postings);
+}
+
+bool codec_chunk_open(struct bytes bytes, uint32_t first_doc, struct codec_chunk *chunk)
+{
+    uint64_t count, next = first_doc, gap, size, offset = 0;
+    struct reader reader;
+
+    if (!get_checked(bytes, &reader) || !reader_varint(&reader, &count) || count == 0 ||
+        count > CODEC_CHUNK_MAX)
+        return false;
+    chunk->count = (uint32_t)count;
+    chunk->block_count = blocks_of(chunk->count);
+    chunk->first_doc = first_doc;
+    for (uint32_t i = 0; i < chunk->block_count; i++) {
+        if (!reader_varint(&reader, &gap) || !reader_varint(&reader, &size) ||
+            !codec_get_bounds(&reader, &chunk->bounds[i]) || gap >= POSTING_END || next + gap >= POSTING_END ||
+            size > bytes.size)
+            return false;
+        chunk->bounds[i].last_doc = (uint32_t)(next + gap);
+        chunk->offset[i] = (uint32_t)offset;
+        next += gap + 1;
+        offset += size;
+    }
+    chunk->offset[chunk->block_count] = (uint32_t)offset;
+    chunk->blocks = bytes_of(reader.at, reader_left(&reader));
+    return offset == chunk->blocks.size;
+}
+
+uint32_t codec_chunk_block_count(const struct codec_chunk *chunk, uint32_t number)
+{
+    return block_size_of(chunk->count, number);
+}
+
+uint32_t codec_chunk_find(const struct codec_chunk *chunk, uint32_t target)
+{
+    uint32_t low = 0, high = chunk->block_count;
+
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (chunk->bounds[middle].last_doc < target)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+bool codec_chunk_decode(const struct codec_chunk *chunk, uint32_t number, struct posting_block *block)
+{
+    uint32_t next_doc = number == 0 ? chunk->first_doc : chunk->bounds[number - 1].last_doc + 1;
+    uint32_t count = block_size_of(chunk->count, number);
+    struct reader reader;
+
+    assert(number < chunk->block_count);
+    reader_init(&reader, bytes_of(chunk->blocks.data + chunk->offset[number],
+                                  chunk->offset[number + 1] - chunk->offset[number]));
+    return codec_get_block(&reader, count, next_doc, block) && reader_left(&reader) == 0 &&
+           block->docs[count - 1] == chunk->bounds[number].last_doc;
+}
+
+bool codec_position_chunk_open(struct bytes bytes, uint32_t block_count, struct codec_position_chunk *out)
+{
+    uint64_t offset = 0, size;
+    struct reader reader;
+
+    if (block_count > CODEC_CHUNK_BLOCKS || !get_checked(bytes, &reader))
+        return false;
+    out->block_count = block_count;
+    for (uint32_t i = 0; i < block_count; i++) {
+        if (!reader_varint(&reader, &size) || size > bytes.size)
+            return false;
+        out->offset[i] = (uint32_t)offset;
+        offset += size;
+    }
+    out->offset[block_count] = (uint32_t)offset;
+    out->blocks = bytes_of(reader.at, reader_left(&reader));
+    return offset == out->blocks.size;
+}
+
+struct bytes codec_position_chunk_block(const struct codec_position_chunk *chunk, uint32_t number)
+{
+    assert(number < chunk->block_count);
+    return bytes_of(chunk->blocks.data + chunk->offset[number],
+                    chunk->offset[number + 1] - chunk->offset[number]);
+}
