@@ -370,7 +370,7 @@ static void block_release(struct rpc_conn *conn, struct block *block)
     free(block);
 }
 
-static void visit(struct door_item *item)
+static void visit(struct door_item *item, bool reaped)
 {
     struct rpc_conn *conn = (struct rpc_conn *)item;
     struct list blocks;
@@ -378,7 +378,6 @@ static void visit(struct door_item *item)
     pthread_mutex_lock(&conn->lock);
     list_splice(&blocks, &conn->inbound);
     struct err err = conn->error;
-    bool reaped = conn->reaped;
     bool flushed = !conn->sending && !conn->out.size;
     pthread_mutex_unlock(&conn->lock);
     conn_ref(conn);
@@ -447,10 +446,7 @@ static void reap(struct reap_item *item)
     nng_aio_free(conn->send_aio);
     nng_aio_free(conn->recv_aio);
     nng_stream_free(conn->stream);
-    pthread_mutex_lock(&conn->lock);
-    conn->reaped = true;
-    pthread_mutex_unlock(&conn->lock);
-    rpc_door_push(conn->rpc, &conn->door);
+    rpc_door_push_reaped(conn->rpc, &conn->door);
 }
 
 void conn_close(struct rpc_conn *conn, int code, const char *text)

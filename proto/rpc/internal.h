@@ -37,11 +37,13 @@
 #define RPC_ID_SIZE 64
 
 /* An object that other threads announce to the loop. Announcing it twice before the loop has looked
- * is one visit. */
+ * is one visit. The reaper's announcement is the last one: the visit that is told `reaped` may free
+ * the object. Whether it has come is decided under the door's lock, when the visit begins; were it
+ * read from the object later, an earlier visit could free what the reaper is about to announce. */
 struct door_item {
     struct list link;
-    bool queued;
-    void (*run)(struct door_item *item); /* on the loop's thread */
+    bool queued, reaped;
+    void (*run)(struct door_item *item, bool reaped); /* on the loop's thread */
 };
 
 /* Work for the reaper thread; `run` ends by announcing the object at the door. */
@@ -98,7 +100,8 @@ struct rpc {
 };
 
 /* ---- rpc.c ---- */
-void rpc_door_push(struct rpc *rpc, struct door_item *item); /* any thread */
+void rpc_door_push(struct rpc *rpc, struct door_item *item);        /* any thread */
+void rpc_door_push_reaped(struct rpc *rpc, struct door_item *item); /* the reaper, at last */
 void rpc_reap(struct rpc *rpc, struct reap_item *item);
 void rpc_wake_at(struct rpc *rpc, uint64_t at_ms); /* the timer */
 void rpc_tick_at(struct rpc *rpc, uint64_t at_ms); /* the timer, and a tick with it */
@@ -155,7 +158,6 @@ struct rpc_conn {
 
     pthread_mutex_t lock; /* everything below */
     bool closing;         /* no new operation on the stream */
-    bool reaped;
     bool sending;
     struct buf out;      /* gathered while a send is in flight */
     struct buf flight;   /* being sent */

@@ -67,7 +67,7 @@ struct rpc_peer {
     void *changed_data;
 
     pthread_mutex_t lock; /* everything below */
-    bool dialed, reaped;
+    bool dialed;
     int dial_status;
     nng_stream *stream; /* dialed, not yet taken by the loop */
 };
@@ -350,11 +350,11 @@ static void peer_free(struct rpc_peer *peer)
     free(peer);
 }
 
-static void visit(struct door_item *item)
+static void visit(struct door_item *item, bool reaped)
 {
     struct rpc_peer *peer = (struct rpc_peer *)item;
     pthread_mutex_lock(&peer->lock);
-    bool done = peer->dialed, reaped = peer->reaped;
+    bool done = peer->dialed;
     int status = peer->dial_status;
     nng_stream *stream = peer->stream;
     peer->dialed = false;
@@ -387,10 +387,7 @@ static void reap(struct reap_item *item)
     nng_aio_stop(peer->aio);
     nng_aio_free(peer->aio);
     nng_stream_dialer_free(peer->dialer);
-    pthread_mutex_lock(&peer->lock);
-    peer->reaped = true;
-    pthread_mutex_unlock(&peer->lock);
-    rpc_door_push(peer->rpc, &peer->door);
+    rpc_door_push_reaped(peer->rpc, &peer->door);
 }
 
 /* ---- life ---- */

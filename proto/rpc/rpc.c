@@ -32,9 +32,11 @@
 
 /* ---- door ---- */
 
-void rpc_door_push(struct rpc *rpc, struct door_item *item)
+static void announce(struct rpc *rpc, struct door_item *item, bool reaped)
 {
     pthread_mutex_lock(&rpc->door_lock);
+    assert(!item->reaped);
+    item->reaped = reaped;
     if (!item->queued) {
         bool first = list_empty(&rpc->door_items);
         item->queued = true;
@@ -47,7 +49,17 @@ void rpc_door_push(struct rpc *rpc, struct door_item *item)
     pthread_mutex_unlock(&rpc->door_lock);
 }
 
-static struct door_item *door_next(struct rpc *rpc, struct list *visitors)
+void rpc_door_push(struct rpc *rpc, struct door_item *item)
+{
+    announce(rpc, item, false);
+}
+
+void rpc_door_push_reaped(struct rpc *rpc, struct door_item *item)
+{
+    announce(rpc, item, true);
+}
+
+static struct door_item *door_next(struct rpc *rpc, struct list *visitors, bool *reaped)
 {
     struct door_item *item = NULL;
     pthread_mutex_lock(&rpc->door_lock);
@@ -55,6 +67,7 @@ static struct door_item *door_next(struct rpc *rpc, struct list *visitors)
     if (link) {
         item = list_entry(link, struct door_item, link);
         item->queued = false; /* from here on a new announcement is a new visit */
+        *reaped = item->reaped;
     }
     pthread_mutex_unlock(&rpc->door_lock);
     return item;
@@ -98,8 +111,9 @@ static void door_opened(uv_async_t *async)
     pthread_mutex_lock(&rpc->door_lock);
     list_splice(&visitors, &rpc->door_items);
     pthread_mutex_unlock(&rpc->door_lock);
-    for (struct door_item *item; (item = door_next(rpc, &visitors));)
-        item->run(item);
+    bool reaped;
+    for (struct door_item *item; (item = door_next(rpc, &visitors, &reaped));)
+        item->run(item, reaped);
     finished_drain(rpc);
     maybe_end(rpc);
 }

@@ -47,7 +47,7 @@ struct rpc_server {
     pthread_mutex_t lock; /* everything below */
     nng_stream *accepted[RPC_ACCEPTED_MAX];
     int accepted_count;
-    bool accepting, closing, reaped;
+    bool accepting, closing;
     int error;
 };
 
@@ -305,12 +305,12 @@ static void admit(struct rpc_server *server, nng_stream *stream)
     server->conn_count++;
 }
 
-static void visit(struct door_item *item)
+static void visit(struct door_item *item, bool reaped)
 {
     struct rpc_server *server = (struct rpc_server *)item;
     nng_stream *streams[RPC_ACCEPTED_MAX];
     pthread_mutex_lock(&server->lock);
-    bool closing = server->closing, reaped = server->reaped;
+    bool closing = server->closing;
     int error = server->error, count = closing ? 0 : server->accepted_count;
     memcpy(streams, server->accepted, (size_t)count * sizeof streams[0]);
     server->accepted_count -= count;
@@ -357,9 +357,8 @@ static void reap(struct reap_item *item)
         nng_stream_free(server->accepted[i]);
     }
     server->accepted_count = 0;
-    server->reaped = true;
     pthread_mutex_unlock(&server->lock);
-    rpc_door_push(server->rpc, &server->door);
+    rpc_door_push_reaped(server->rpc, &server->door);
 }
 
 /* ---- life ---- */
