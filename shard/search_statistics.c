@@ -112,17 +112,23 @@ static int consider(struct expander *expander, struct bytes token, uint32_t dist
                : err_set(err, ERR_NOMEM, "out of memory for an expansion");
 }
 
+/* Near spellings keep the first letter: of what was typed, or of its stem. */
+static uint32_t distance_to(const struct expander *expander, const struct distance_word *word)
+{
+    const struct distance_word *other = expander->other;
+    if (word->count == 0 || other->count == 0 || word->points[0] != other->points[0])
+        return expander->distance + 1;
+    return distance_between(word, other, expander->distance);
+}
+
 static uint32_t token_distance(struct expander *expander, struct bytes token)
 {
     if (expander->distance == 0)
         return 0;
     distance_word_init(expander->other, token);
-    uint32_t distance = distance_between(expander->typed_word, expander->other, expander->distance);
-    if (expander->stem.size && distance > 0) {
-        uint32_t other = distance_between(expander->stem_word, expander->other, expander->distance);
-        distance = other < distance ? other : distance;
-    }
-    return distance;
+    uint32_t typed = distance_to(expander, expander->typed_word);
+    uint32_t stem = distance_to(expander, expander->stem_word);
+    return typed < stem ? typed : stem;
 }
 
 /* Over the tokens that begin with `prefix`. */

@@ -1,0 +1,99 @@
+#include "shard/score.h"
+#include "shard/segment.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void ln_is_the_logarithm(void **state)
+{
+    assert_true(score_ln(1.0) == 0.0);
+    double x = 1;
+    for (int i = 0; i < 200000; i++) {
+        double true_value = log(x), ours = score_ln(x);
+        assert_true(fabs(ours - true_value) <= 4e-16 * fabs(true_value) + 1e-18);
+        x *= 1.000213;
+    }
+    for (int i = 1; i < 3000; i++) { /* close to 1, where cancellation would show */
+        double y = 1 + i * 0x1p-40;
+        assert_true(fabs(score_ln(y) - log1p(i * 0x1p-40)) <= 4e-16 * log1p(i * 0x1p-40));
+    }
+}
+
+/* What every machine has to compute, to the last bit. */
+static void ln_bits_are_fixed(void **state)
+{
+    static const double at[] = {1.5, 2, 3, 10, 1234.5678, 1e6 + 0.5, 1e9};
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        double ours = score_ln(at[i]), theirs = log(at[i]);
+        int64_t a, b;
+        memcpy(&a, &ours, sizeof a);
+        memcpy(&b, &theirs, sizeof b);
+        assert_true(a - b <= 1 && b - a <= 1);
+    }
+}
+
+static void idf_falls_with_frequency_and_stays_positive(void **state)
+{
+    double before = INFINITY;
+    for (uint64_t df = 0; df <= 1000; df++) {
+        double idf = score_idf(1000, df);
+        assert_true(idf > 0 && idf < before);
+        before = idf;
+    }
+    assert_true(fabs(score_idf(10, 3) - log(1 + 7.5 / 3.5)) < 1e-15);
+    assert_true(score_idf(10, 5000) > 0);
+    assert_true(score_idf(0, 0) > 0);
+    assert_true(isfinite(score_idf(UINT64_MAX, 0)));
+}
+
+static void parts_rise_with_frequency_and_fall_with_length(void **state)
+{
+    struct score_collection collection = {.documents = 1000, .total_length = 50000, .k1 = 1.2, .b = 0.75};
+    float norms[256];
+    score_norms(&collection, norms);
+    struct score_term term = score_term_init(&collection, norms, 10, 1);
+    for (uint32_t norm = 0; norm < 256; norm += 5)
+        for (uint32_t freq = 1; freq < 100; freq++)
+            assert_true(score_part(&term, freq, (uint8_t)norm) <= score_part(&term, freq + 1, (uint8_t)norm));
+    for (uint32_t norm = 0; norm < 255; norm++)
+        assert_true(score_part(&term, 3, (uint8_t)norm) >= score_part(&term, 3, (uint8_t)(norm + 1)));
+    double length = norm_decode(norm_encode(40));
+    double expected = log(1 + 990.5 / 10.5) * 2 / (2 + 1.2 * (0.25 + 0.75 * length / 50));
+    assert_true(fabs((double)score_part(&term, 2, norm_encode(40)) / SCORE_ONE - expected) < 1e-6);
+}
+
+static void extremes_stay_in_range(void **state)
+{
+    struct score_collection empty = {.k1 = 1.2, .b = 0.75};
+    float norms[256];
+    score_norms(&empty, norms);
+    for (int i = 0; i < 256; i++)
+        assert_true(isfinite(norms[i]) && norms[i] >= 0);
+    struct score_collection huge = {
+        .documents = UINT64_MAX, .total_length = UINT64_MAX, .k1 = 1000, .b = 1};
+    score_norms(&huge, norms);
+    struct score_term term = score_term_init(&huge, norms, 0, SCORE_BOOST_MAX);
+    assert_true(score_part(&term, UINT32_MAX, 0) < UINT64_C(1) << 42);
+    struct score_collection flat = {.documents = 5, .total_length = 5};
+    score_norms(&flat, norms);
+    term = score_term_init(&flat, norms, 5, 1e-30);
+    assert_int_equal(score_part(&term, 1, 255), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ln_is_the_logarithm),
+        cmocka_unit_test(ln_bits_are_fixed),
+        cmocka_unit_test(idf_falls_with_frequency_and_stays_positive),
+        cmocka_unit_test(parts_rise_with_frequency_and_fall_with_length),
+        cmocka_unit_test(extremes_stay_in_range),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
