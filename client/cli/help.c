@@ -1,0 +1,195 @@
+/* What every command is called, what it says about itself, and who runs it. */
+#include "client/cli/commands.h"
+
+#define COMMON                                                                                     \
+    "\nand what every command takes: -c NAME (collection), --json, --connect URL,...,\n"           \
+    "--timeout MS, --help.\n"
+
+static const char up_help[] =
+    "usage: quire up [--dir DIR] [--shards N] [--port P] [--replicas 1] [--foreground]\n\n"
+    "Starts a local cluster, one coordinator and N shards, and returns when it serves.\n"
+    "What runs already is left alone; what is missing is started.\n\n"
+    "  --dir DIR       data folder (default: $XDG_DATA_HOME/quire or ~/.local/share/quire)\n"
+    "  --shards N      shard processes (default 3, or as before); may grow later\n"
+    "  --port P        the coordinator's port (default 7400); the shards take the next ones,\n"
+    "                  and the coordinator also P + 10000\n"
+    "  --replicas R    copies of each range: only 1 for now\n"
+    "  --foreground    stay, show the logs, restart what dies, stop all on Ctrl-C\n" COMMON
+    "\nexamples:\n"
+    "  quire up\n"
+    "  quire up --dir /tmp/quire-demo --port 7500 --shards 2\n";
+
+static const char down_help[] =
+    "usage: quire down [--dir DIR]\n\n"
+    "Stops the local cluster in DIR cleanly. Its data stays; 'quire up' starts it again.\n\n"
+    "  --dir DIR       data folder (default: $XDG_DATA_HOME/quire or ~/.local/share/quire)\n" COMMON
+    "\nexamples:\n"
+    "  quire down\n"
+    "  quire down --dir /tmp/quire-demo\n";
+
+static const char collection_create_help[] =
+    "usage: quire collection create NAME [--language LANGUAGE]\n\n"
+    "Creates a collection. NAME: small letters, digits, '-' and '_', at most 64.\n\n"
+    "  --language L    how words are stemmed: en (default), de, fr, ... or none\n" COMMON
+    "\nexamples:\n"
+    "  quire collection create computing\n"
+    "  quire collection create woerter --language de\n";
+
+static const char collection_list_help[] =
+    "usage: quire collection list\n\n"
+    "Lists the collections with their languages, entries and ranges.\n" COMMON "\nexamples:\n"
+    "  quire collection list\n"
+    "  quire collection list --json\n";
+
+static const char collection_drop_help[] =
+    "usage: quire collection drop NAME\n\n"
+    "Drops a collection with all its entries. There is no way back.\n" COMMON "\nexamples:\n"
+    "  quire collection drop computing\n";
+
+static const char import_help[] =
+    "usage: quire import [--format FORMAT] [--language L] [--dry-run] FILE...\n\n"
+    "Writes the entries of files into a collection, which is created when it is missing.\n"
+    "An entry that is there already with the same contents is counted as unchanged. Exit\n"
+    "code 1 when an entry failed; each is told with its file, line and reason.\n\n"
+    "  --format F      auto (default), glossary, jsonl, dictd or tsv\n"
+    "  --language L    stemming language of a collection that is created\n"
+    "  --dry-run       only read: counts, and what is wrong with the files\n\n"
+    "Formats; gzip and zstd are undone, and '-' is standard input:\n"
+    "  glossary  page dumps of a web glossary: a header line 'headword, part...', its body\n"
+    "  jsonl     an object a line: {\"headword\",\"sense\",\"terms\":[],\"categories\":[],\"body\"}\n"
+    "            or {\"id\",\"terms\":[headword, other names...],\"category\":[],\"body\"}\n"
+    "  dictd     NAME.index with NAME.dict or NAME.dict.dz (either may be named)\n"
+    "  tsv       headword<TAB>body, or headword<TAB>name|name<TAB>category|...<TAB>body,\n"
+    "            or with a first line of column names\n" COMMON "\nexamples:\n"
+    "  quire import page-*.txt\n"
+    "  quire import -c foldoc /usr/share/dictd/foldoc.index\n"
+    "  quire export | quire import -c copy -\n";
+
+static const char export_help[] =
+    "usage: quire export [--versions]\n\n"
+    "Writes every entry of a collection as JSON lines, in key order. Importing them again\n"
+    "changes nothing. With --json: one document, {\"entries\":[...]}.\n\n"
+    "  --versions      with the version of each entry\n" COMMON "\nexamples:\n"
+    "  quire export > backup.jsonl\n"
+    "  quire export -c foldoc | zstd > foldoc.jsonl.zst\n";
+
+static const char get_help[] =
+    "usage: quire get HEADWORD [--sense S]\n\n"
+    "Shows the entries of a headword; case, accents and punctuation do not matter.\n\n"
+    "  --sense S       only this sense ('' is the empty one)\n" COMMON "\nexamples:\n"
+    "  quire get estimator\n"
+    "  quire get \"model card\" --sense documentation --json\n";
+
+static const char put_help[] =
+    "usage: quire put [--if-version N] < ENTRY\n\n"
+    "Writes one entry, a JSON object on standard input, replacing what has its headword and\n"
+    "sense. When it returns the entry is on disk and the next search sees it.\n\n"
+    "  --if-version N  only if the stored version is N (0: only if there is none)\n" COMMON
+    "\nexamples:\n"
+    "  echo '{\"headword\":\"quokka\",\"body\":\"a small marsupial\"}' | quire put\n"
+    "  quire get quokka --json | jq '.entries[0]' | quire put -c copy\n";
+
+static const char delete_help[] =
+    "usage: quire delete HEADWORD [--sense S | --all-senses]\n\n"
+    "Deletes an entry. Exit code 1 when there was none.\n\n"
+    "  --sense S       this sense (default: the empty one)\n"
+    "  --all-senses    every entry of that headword\n" COMMON "\nexamples:\n"
+    "  quire delete quokka\n"
+    "  quire delete estimator --sense \"of cost\"\n";
+
+static const char define_help[] =
+    "usage: quire define TERM\n\n"
+    "Shows the entries that bear TERM as headword or as other name; case, accents and\n"
+    "punctuation do not matter.\n" COMMON "\nexamples:\n"
+    "  quire define \"cramer rao bound\"\n"
+    "  quire define foobar -c foldoc --json\n";
+
+static const char browse_help[] =
+    "usage: quire browse [--letter M | --from TERM] [--page P] [--per-page N]\n\n"
+    "A page of a collection in key order, with the letters and their counts.\n\n"
+    "  --letter M      only entries under this letter\n"
+    "  --from TERM     pages begin at this term\n"
+    "  --page P        which page, from 1\n"
+    "  --per-page N    entries a page, 1 to 1000 (default 50)\n" COMMON "\nexamples:\n"
+    "  quire browse --letter M\n"
+    "  quire browse --from model --per-page 20 --page 2\n";
+
+static const char match_help[] =
+    "usage: quire match [--strategy S] [--distance D] [-n NUMBER] WORD\n\n"
+    "Finds headwords and other names by their spelling.\n\n"
+    "  --strategy S    exact (default), prefix, substring or fuzzy\n"
+    "  --distance D    fuzzy: at most 1 (default) or 2 letters wrong, missing, or swapped\n"
+    "  -n NUMBER       at most so many names (default 50)\n" COMMON "\nexamples:\n"
+    "  quire match --strategy substring gradient\n"
+    "  quire match --strategy fuzzy --distance 2 eigenvecter\n";
+
+static const char suggest_help[] =
+    "usage: quire suggest [-n NUMBER] PREFIX\n\n"
+    "Headwords and other names that begin with PREFIX, each once: what a search box offers.\n\n"
+    "  -n NUMBER       at most so many (default 10)\n" COMMON "\nexamples:\n"
+    "  quire suggest mod\n"
+    "  quire suggest -n 5 --json quant\n";
+
+static const char search_help[] =
+    "usage: quire search [-n K] [--all] [--category C]... [--cursor X] QUERY...\n\n"
+    "Ranked full-text search over headwords, other names, categories and bodies.\n\n"
+    "  -n K            at most K hits, 1 to 1000 (default 10)\n"
+    "  --all           entries with all of the words (default: any of them)\n"
+    "  --category C    only entries of this category; again: or of that one\n"
+    "  --cursor X      go on where an earlier answer ended\n"
+    "  --complete      fail (exit code 3) rather than answer with a part missing\n"
+    "  --strict        a query that is not well-formed is an error, not a guess\n"
+    "  --facets N      count at most N categories (default 20)\n\n"
+    "In a query: \"a phrase\", \"near words\"~3, +must, -not, AND OR NOT, ( ), pre*, speling~,\n"
+    "word^2, headword:word, category:\"computer vision\". A query that begins with '-' goes\n"
+    "behind '--'. Exit code 1 when nothing was found, 3 when a part of the cluster did not\n"
+    "answer.\n" COMMON "\nexamples:\n"
+    "  quire search gradient descent\n"
+    "  quire search --all -n 3 'bayesian \"random variable\"'\n"
+    "  quire search --category statistics 'estim* -bias' --json\n";
+
+static const char explain_help[] =
+    "usage: quire explain QUERY HEADWORD [--sense S] [--all]\n\n"
+    "Shows how the score of an entry came about: what each word of the query adds, and why.\n"
+    "Exit code 1 when the query does not match the entry.\n\n"
+    "  --sense S       which entry of that headword\n"
+    "  --all           as in 'quire search --all'\n" COMMON "\nexamples:\n"
+    "  quire explain \"gradient descent\" backpropagation\n"
+    "  quire explain --json estimator variance\n";
+
+static const char status_help[] =
+    "usage: quire status\n\n"
+    "Shows coordinators, shards, and every range with its bounds, entries and bytes. Exit\n"
+    "code 3 when a range is not served.\n" COMMON "\nexamples:\n"
+    "  quire status\n"
+    "  quire status --json | jq '.ranges[] | {lo, hi, entries}'\n";
+
+static const char verify_help[] =
+    "usage: quire verify\n\n"
+    "Checks every range, or those of one collection (-c): index against entries, checksums,\n"
+    "statistics. Exit code 1 when something is wrong.\n" COMMON "\nexamples:\n"
+    "  quire verify\n"
+    "  quire verify -c foldoc --json\n";
+
+const struct cli_command cli_commands[] = {
+    {"up", "start a local cluster", up_help, cmd_up},
+    {"down", "stop it; its data stays", down_help, cmd_down},
+    {"collection create", "create a collection", collection_create_help, cmd_collection_create},
+    {"collection list", "list the collections", collection_list_help, cmd_collection_list},
+    {"collection drop", "drop a collection with its entries", collection_drop_help,
+     cmd_collection_drop},
+    {"import", "write the entries of files", import_help, cmd_import},
+    {"export", "print every entry as JSON lines", export_help, cmd_export},
+    {"get", "show the entries of a headword", get_help, cmd_get},
+    {"put", "write one entry", put_help, cmd_put},
+    {"delete", "delete an entry", delete_help, cmd_delete},
+    {"define", "what does a term mean: by headword or other name", define_help, cmd_define},
+    {"browse", "pages from A to Z", browse_help, cmd_browse},
+    {"match", "find names by their spelling", match_help, cmd_match},
+    {"suggest", "names that begin with something", suggest_help, cmd_suggest},
+    {"search", "ranked full-text search", search_help, cmd_search},
+    {"explain", "how a score came about", explain_help, cmd_explain},
+    {"status", "the cluster's nodes and ranges", status_help, cmd_status},
+    {"verify", "check the data of every range", verify_help, cmd_verify},
+    {0},
+};

@@ -1,0 +1,125 @@
+#include "client/cli/cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void say(const struct cli *cli, const char *format, va_list arguments)
+{
+    char text[2048];
+
+    vsnprintf(text, sizeof text, format, arguments);
+    /* A sentence may quote what somebody typed or stored: no control characters for the terminal. */
+    for (char *at = text; *at != '\0'; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = ' ';
+    fflush(stdout);
+    fprintf(stderr, "quire%s%s: %s\n", cli->command != NULL ? " " : "",
+            cli->command != NULL ? cli->command->name : "", text);
+}
+
+void cli_say(const struct cli *cli, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    say(cli, format, arguments);
+    va_end(arguments);
+}
+
+/* "deadline exceeded" as "deadline_exceeded": codes are for programs. */
+static json_t *error_document(const char *code, const char *message)
+{
+    char name[64];
+
+    snprintf(name, sizeof name, "%s", code);
+    for (char *at = name; *at != '\0'; at++)
+        if (*at == ' ' || *at == '/')
+            *at = '_';
+    return json_pack("{s:{s:s,s:o}}", "error", "code", name, "message", cli_text(message));
+}
+
+int cli_usage(struct cli *cli, const char *format, ...)
+{
+    char text[1024];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    cli_say(cli, "%s", text);
+    fprintf(stderr, "Try 'quire%s%s --help'.\n", cli->command != NULL ? " " : "",
+            cli->command != NULL ? cli->command->name : "");
+    if (cli->json)
+        cli_print_json(cli, error_document("usage", text));
+    return CLI_USAGE;
+}
+
+int cli_exit_of(int status)
+{
+    switch (status) {
+    case QUIRE_OK:
+        return CLI_DONE;
+    case QUIRE_NOT_FOUND:
+    case QUIRE_EXISTS:
+    case QUIRE_CONFLICT:
+        return CLI_NO;
+    case QUIRE_INVALID:
+    case QUIRE_TOO_LARGE:
+    case QUIRE_UNSUPPORTED:
+        return CLI_USAGE;
+    default:
+        return CLI_CLUSTER;
+    }
+}
+
+int cli_failed(struct cli *cli, int status, const char *error, json_t *shape)
+{
+    int exit = cli_exit_of(status);
+
+    if (error == NULL || error[0] == '\0')
+        error = quire_strerror(status);
+    cli_say(cli, "%s", error);
+    if (cli->json && !cli->printed) {
+        if (exit == CLI_NO && shape != NULL)
+            cli_print_json(cli, json_incref(shape));
+        else
+            cli_print_json(cli, error_document(quire_strerror(status), error));
+    }
+    json_decref(shape);
+    return exit;
+}
+
+void cli_print_json(struct cli *cli, json_t *document)
+{
+    if (document == NULL)
+        document = error_document("internal error", "the answer cannot be written as JSON");
+    json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    putchar('\n');
+    json_decref(document);
+    cli->printed = true;
+}
+
+bool cli_connect(struct cli *cli, int *exit)
+{
+    struct quire_options options = QUIRE_OPTIONS_INIT;
+    char error[QUIRE_ERROR_SIZE] = "";
+    int status;
+
+    options.connect = cli->connect;
+    options.timeout_ms = cli->timeout_ms;
+    status = quire_client_create(&options, &cli->client, error, sizeof error);
+    if (status == QUIRE_OK)
+        return true;
+    *exit = cli_failed(cli, status, error, NULL);
+    return false;
+}
+
+int cli_end(struct cli *cli, int exit)
+{
+    quire_client_destroy(cli->client);
+    cli->client = NULL;
+    if (fflush(stdout) != 0 && exit == CLI_DONE)
+        exit = CLI_CLUSTER; /* the reader went away, or the disk is full: not everything was told */
+    return exit;
+}

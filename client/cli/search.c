@@ -1,0 +1,221 @@
+/* quire search: ranked full-text search */
+#include "client/cli/commands.h"
+
+#include "proto/base/bytes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The snippet with «» around the words that matched. Highlights that do not fit are left out. */
+static json_t *marked_snippet(const struct quire_hit *hit)
+{
+    struct buf text = {0};
+    size_t size = strlen(hit->snippet), at = 0;
+    json_t *value;
+
+    for (size_t i = 0; i < hit->highlight_count; i++) {
+        const struct quire_highlight *highlight = &hit->highlights[i];
+        if (highlight->offset < at || highlight->offset > size ||
+            highlight->length > size - highlight->offset)
+            continue;
+        buf_append(&text, hit->snippet + at, highlight->offset - at);
+        buf_append_str(&text, "«");
+        buf_append(&text, hit->snippet + highlight->offset, highlight->length);
+        buf_append_str(&text, "»");
+        at = highlight->offset + highlight->length;
+    }
+    buf_append(&text, hit->snippet + at, size - at);
+    value = cli_text(buf_text(&text));
+    buf_deinit(&text);
+    return value;
+}
+
+static json_t *hit_json(const struct quire_hit *hit, const char *collection)
+{
+    return json_pack("{s:o,s:o,s:o,s:f,s:o,s:o}", "collection", cli_text(collection), "headword",
+                     cli_text(hit->headword), "sense", cli_text(hit->sense), "score", hit->score,
+                     "categories", cli_texts(hit->categories, hit->category_count), "snippet",
+                     marked_snippet(hit));
+}
+
+static json_t *missing_json(const struct quire_search_result *result)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; result != NULL && i < result->missing_count; i++)
+        json_array_append_new(list, json_pack("{s:o,s:o,s:o}", "lo",
+                                              cli_text(result->missing[i]->lo), "hi",
+                                              cli_text(result->missing[i]->hi), "reason",
+                                              cli_text(result->missing[i]->reason)));
+    return list;
+}
+
+/* The answer; of nothing when `result` is NULL. */
+static json_t *search_json(const char *query, const char *collection,
+                           const struct quire_search_result *result)
+{
+    json_t *hits = json_array(), *facets = json_array(), *document;
+
+    for (size_t i = 0; result != NULL && i < result->hit_count; i++)
+        json_array_append_new(hits, hit_json(result->hits[i], collection));
+    for (size_t i = 0; result != NULL && i < result->category_count; i++)
+        json_array_append_new(facets, json_pack("{s:o,s:I}", "value",
+                                                cli_text(result->categories[i]->value), "count",
+                                                (json_int_t)result->categories[i]->count));
+    document = json_pack(
+        "{s:o,s:{s:I,s:s},s:o,s:{s:o},s:o,s:b,s:o,s:I}", "query", cli_text(query), "total", "value",
+        (json_int_t)(result != NULL ? result->total : 0), "relation",
+        result != NULL && result->total_is_lower_bound ? "gte" : "eq", "hits", hits, "facets",
+        "category", facets, "cursor",
+        result != NULL && result->cursor[0] != '\0' ? cli_text(result->cursor) : json_null(),
+        "complete", result == NULL || result->complete, "missing", missing_json(result), "took_us",
+        (json_int_t)(result != NULL ? result->took_us : 0));
+    if (result != NULL && result->warning_count > 0)
+        json_object_set_new(document, "warnings", cli_texts(result->warnings, result->warning_count));
+    if (result != NULL && result->expansion_limited)
+        json_object_set_new(document, "expansion_limited", json_true());
+    return document;
+}
+
+static void put_snippet(const struct quire_hit *hit)
+{
+    size_t size = strlen(hit->snippet), at = 0;
+    bool styled = cli_styled();
+
+    for (size_t i = 0; i < hit->highlight_count; i++) {
+        const struct quire_highlight *highlight = &hit->highlights[i];
+        if (highlight->offset < at || highlight->offset > size ||
+            highlight->length > size - highlight->offset)
+            continue;
+        cli_put_bytes(hit->snippet + at, highlight->offset - at);
+        fputs(styled ? "\033[1m" : "«", stdout);
+        cli_put_bytes(hit->snippet + highlight->offset, highlight->length);
+        fputs(styled ? "\033[0m" : "»", stdout);
+        at = highlight->offset + highlight->length;
+    }
+    cli_put_bytes(hit->snippet + at, size - at);
+}
+
+static void print_hit(const struct quire_hit *hit, size_t number)
+{
+    printf("%3zu. ", number);
+    cli_put_bold(hit->headword);
+    if (hit->category_count > 0) {
+        fputs("  (", stdout);
+        cli_put_list(hit->categories, hit->category_count, ", ");
+        putchar(')');
+    } else if (hit->sense[0] != '\0') {
+        fputs("  [", stdout);
+        cli_put(hit->sense);
+        putchar(']');
+    }
+    printf("  %.3f\n", hit->score);
+    if (hit->snippet[0] != '\0') {
+        fputs("     ", stdout);
+        put_snippet(hit);
+        putchar('\n');
+    }
+}
+
+static void print_answer(const struct quire_search_result *result)
+{
+    char number[32];
+
+    for (size_t i = 0; i < result->hit_count; i++)
+        print_hit(result->hits[i], i + 1);
+    printf("\n%s%s entries found in %.1f ms\n", result->total_is_lower_bound ? "at least " : "",
+           cli_count(result->total, number), (double)result->took_us / 1000);
+    if (result->category_count > 0) {
+        size_t shown = result->category_count < 8 ? result->category_count : 8;
+        fputs("categories: ", stdout);
+        for (size_t i = 0; i < shown; i++) {
+            fputs(i > 0 ? ", " : "", stdout);
+            cli_put(result->categories[i]->value);
+            printf(" %s", cli_count(result->categories[i]->count, number));
+        }
+        fputs(shown < result->category_count ? ", ...\n" : "\n", stdout);
+    }
+    if (result->cursor[0] != '\0')
+        printf("more: --cursor %s\n", result->cursor);
+}
+
+static int tell_answer(struct cli *cli, const char *query, const struct quire_search_result *result)
+{
+    for (size_t i = 0; i < result->warning_count; i++)
+        cli_say(cli, "%s", result->warnings[i]);
+    if (result->expansion_limited)
+        cli_say(cli, "a word with * or ~ stands for more words than are looked at; be more precise");
+    if (cli->json)
+        cli_print_json(cli, search_json(query, cli->collection, result));
+    else if (result->hit_count > 0)
+        print_answer(result);
+    for (size_t i = 0; i < result->missing_count; i++) {
+        const struct quire_missing *missing = result->missing[i];
+        cli_say(cli, "the answer lacks the entries from '%s' to '%s': %s", missing->lo,
+                missing->hi[0] != '\0' ? missing->hi : "the end", missing->reason);
+    }
+    if (!result->complete)
+        return CLI_CLUSTER;
+    if (result->hit_count > 0)
+        return CLI_DONE;
+    cli_say(cli, result->total > 0 ? "there are no more hits" : "nothing found in collection %s",
+            cli->collection);
+    return CLI_NO;
+}
+
+/* The operands with a space between: a query needs no quotes in the shell. malloc'd. */
+static char *join_words(const struct cli *cli)
+{
+    struct buf text = {0};
+
+    for (int i = 0; i < cli->operand_count; i++) {
+        if (i > 0)
+            buf_append_u8(&text, ' ');
+        buf_append_str(&text, cli->operands[i]);
+    }
+    buf_append_u8(&text, 0);
+    return (char *)buf_steal(&text, NULL);
+}
+
+int cmd_search(const struct cli_command *command, int argc, char **argv)
+{
+    struct quire_search_request request = QUIRE_SEARCH_INIT;
+    const struct quire_search_result *result = NULL;
+    struct cli_texts categories = {.count = 0};
+    uint64_t limit = 10, facets = 0;
+    const struct cli_option options[] = {
+        {"limit", 'n', CLI_NUMBER, &limit, 1, QUIRE_MAX_HITS},
+        {"all", 'a', CLI_FLAG, &request.all, 0, 0},
+        {"category", 0, CLI_TEXTS, &categories, 0, 0},
+        {"cursor", 0, CLI_TEXT, &request.cursor, 0, 0},
+        {"complete", 0, CLI_FLAG, &request.complete, 0, 0},
+        {"strict", 0, CLI_FLAG, &request.strict, 0, 0},
+        {"facets", 0, CLI_NUMBER, &facets, 1, QUIRE_MAX_FACETS}};
+    struct cli cli;
+    char *query;
+    int exit, status;
+
+    if (!cli_parse(&cli, command, argc, argv, options, 7, 1, -1, &exit))
+        return exit;
+    query = join_words(&cli);
+    if (!cli_connect(&cli, &exit))
+        goto done;
+    request.collection = cli.collection;
+    request.query = query;
+    request.limit = (uint32_t)limit;
+    request.facet_limit = (uint32_t)facets;
+    request.categories = categories.texts;
+    request.category_count = categories.count;
+    request.timeout_ms = cli.timeout_ms;
+    status = quire_search_wait(cli.client, &request, &result);
+    if (status == QUIRE_OK)
+        exit = tell_answer(&cli, query, result);
+    else
+        exit = cli_failed(&cli, status, result != NULL ? result->error : NULL,
+                          search_json(query, cli.collection, NULL));
+done:
+    quire_result_free(result);
+    free(query);
+    return cli_end(&cli, exit);
+}

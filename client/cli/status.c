@@ -1,0 +1,192 @@
+/* quire status, verify: the cluster itself */
+#include "client/cli/commands.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static json_t *nodes_json(const struct quire_node *const *nodes, size_t count)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(
+            list, json_pack("{s:o,s:o,s:o,s:b,s:I}", "id", cli_text(nodes[i]->id), "address",
+                            cli_text(nodes[i]->address), "zone", cli_text(nodes[i]->zone), "alive",
+                            (int)nodes[i]->alive, "last_seen_ms", (json_int_t)nodes[i]->last_seen_ms));
+    return list;
+}
+
+static json_t *range_json(const struct quire_range *range)
+{
+    return json_pack("{s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:I,s:I}", "id",
+                     (json_int_t)range->id, "collection", cli_text(range->collection), "epoch",
+                     (json_int_t)range->epoch, "lo", cli_text(range->lo), "hi", cli_text(range->hi),
+                     "primary", cli_text(range->primary), "in_sync",
+                     cli_texts(range->in_sync, range->in_sync_count), "state",
+                     cli_text(range->state), "entries", (json_int_t)range->entries, "bytes",
+                     (json_int_t)range->bytes, "memory_bytes", (json_int_t)range->memory_bytes,
+                     "segments", (int)range->segments, "committed_seq",
+                     (json_int_t)range->committed_seq, "durable_seq",
+                     (json_int_t)range->durable_seq);
+}
+
+static json_t *status_json(const struct quire_status_result *result)
+{
+    json_t *ranges = json_array();
+
+    for (size_t i = 0; i < result->range_count; i++)
+        json_array_append_new(ranges, range_json(result->ranges[i]));
+    return json_pack("{s:o,s:I,s:o,s:o,s:o,s:o,s:o}", "cluster_id", cli_text(result->cluster_id),
+                     "map_epoch", (json_int_t)result->map_epoch, "software",
+                     cli_text(result->software), "leader", cli_text(result->leader), "coordinators",
+                     nodes_json(result->coordinators, result->coordinator_count), "nodes",
+                     nodes_json(result->nodes, result->node_count), "ranges", ranges);
+}
+
+static void print_nodes(const struct quire_status_result *result)
+{
+    struct cli_table *table = cli_table_create(4);
+    static const char *const heads[] = {"role", "address", "state", "id"};
+
+    for (size_t i = 0; i < 4; i++)
+        cli_table_add(table, heads[i]);
+    for (size_t i = 0; i < result->coordinator_count + result->node_count; i++) {
+        bool coordinator = i < result->coordinator_count;
+        const struct quire_node *node = coordinator
+                                            ? result->coordinators[i]
+                                            : result->nodes[i - result->coordinator_count];
+        cli_table_add(table, coordinator ? "coordinator" : "shard");
+        cli_table_add(table, node->address);
+        cli_table_add(table, !node->alive                                            ? "gone"
+                             : coordinator && strcmp(node->id, result->leader) == 0 ? "leader"
+                                                                                     : "up");
+        cli_table_add(table, node->id);
+    }
+    cli_table_print(table);
+}
+
+/* The address of a node id, or the id itself. */
+static const char *address_of(const struct quire_status_result *result, const char *id)
+{
+    for (size_t i = 0; i < result->node_count; i++)
+        if (strcmp(result->nodes[i]->id, id) == 0)
+            return result->nodes[i]->address;
+    return id;
+}
+
+static void print_ranges(const struct quire_status_result *result)
+{
+    static const char *const heads[] = {"collection", "from",  "to",       "shard",
+                                        "state",      "entries", "bytes", "segments"};
+    struct cli_table *table = cli_table_create(8);
+    char cell[32];
+
+    for (size_t i = 0; i < 8; i++)
+        cli_table_add(table, heads[i]);
+    for (size_t i = 5; i < 8; i++)
+        cli_table_right(table, i);
+    for (size_t i = 0; i < result->range_count; i++) {
+        const struct quire_range *range = result->ranges[i];
+        cli_table_add(table, range->collection);
+        cli_table_add(table, range->lo[0] != '\0' ? range->lo : "-");
+        cli_table_add(table, range->hi[0] != '\0' ? range->hi : "-");
+        cli_table_add(table, address_of(result, range->primary));
+        cli_table_add(table, range->state);
+        cli_table_add(table, cli_count(range->entries, cell));
+        cli_table_add(table, cli_size(range->bytes, cell));
+        cli_table_add(table, cli_count(range->segments, cell));
+    }
+    cli_table_print(table);
+}
+
+/* Whether every range is served; the first that is not is named. */
+static bool is_complete(const struct cli *cli, const struct quire_status_result *result)
+{
+    for (size_t i = 0; i < result->range_count; i++) {
+        const struct quire_range *range = result->ranges[i];
+        if (strcmp(range->state, "serving") != 0) {
+            cli_say(cli, "range %llu of collection %s is %s", (unsigned long long)range->id,
+                    range->collection, range->state[0] != '\0' ? range->state : "not served");
+            return false;
+        }
+    }
+    return true;
+}
+
+int cmd_status(const struct cli_command *command, int argc, char **argv)
+{
+    struct quire_simple_request request = QUIRE_SIMPLE_INIT;
+    const struct quire_status_result *result = NULL;
+    struct cli cli;
+    int exit, status;
+
+    if (!cli_parse(&cli, command, argc, argv, NULL, 0, 0, 0, &exit) || !cli_connect(&cli, &exit))
+        return exit;
+    request.timeout_ms = cli.timeout_ms;
+    status = quire_status_wait(cli.client, &request, &result);
+    if (status != QUIRE_OK) {
+        exit = cli_failed(&cli, status, result != NULL ? result->error : NULL, NULL);
+    } else {
+        if (cli.json) {
+            cli_print_json(&cli, status_json(result));
+        } else {
+            printf("cluster %s, %s, map epoch %llu\n\n", result->cluster_id, result->software,
+                   (unsigned long long)result->map_epoch);
+            print_nodes(result);
+            if (result->range_count > 0) {
+                putchar('\n');
+                print_ranges(result);
+            }
+        }
+        if (!is_complete(&cli, result))
+            exit = CLI_CLUSTER;
+    }
+    quire_result_free(result);
+    return cli_end(&cli, exit);
+}
+
+static json_t *verify_json(const struct quire_verify_result *result)
+{
+    json_t *problems = json_array();
+
+    for (size_t i = 0; result != NULL && i < result->problem_count; i++)
+        json_array_append_new(problems, json_pack("{s:I,s:o}", "range",
+                                                  (json_int_t)result->problems[i]->range, "text",
+                                                  cli_text(result->problems[i]->text)));
+    return json_pack("{s:I,s:I,s:I,s:o}", "ranges",
+                     (json_int_t)(result != NULL ? result->ranges : 0), "entries",
+                     (json_int_t)(result != NULL ? result->entries : 0), "postings",
+                     (json_int_t)(result != NULL ? result->postings : 0), "problems", problems);
+}
+
+int cmd_verify(const struct cli_command *command, int argc, char **argv)
+{
+    struct quire_simple_request request = QUIRE_SIMPLE_INIT;
+    const struct quire_verify_result *result = NULL;
+    char ranges[32], entries[32], postings[32];
+    struct cli cli;
+    int exit, status;
+
+    if (!cli_parse(&cli, command, argc, argv, NULL, 0, 0, 0, &exit) || !cli_connect(&cli, &exit))
+        return exit;
+    request.collection = cli.collection_given ? cli.collection : NULL; /* NULL: all of them */
+    request.timeout_ms = cli.timeout_ms;
+    status = quire_verify_wait(cli.client, &request, &result);
+    if (status != QUIRE_OK) {
+        exit = cli_failed(&cli, status, result != NULL ? result->error : NULL, verify_json(NULL));
+    } else {
+        if (cli.json)
+            cli_print_json(&cli, verify_json(result));
+        else
+            printf("%s ranges, %s entries, %s postings: %s\n", cli_count(result->ranges, ranges),
+                   cli_count(result->entries, entries), cli_count(result->postings, postings),
+                   result->problem_count == 0 ? "all is well" : "there are problems");
+        for (size_t i = 0; i < result->problem_count; i++)
+            cli_say(&cli, "range %llu: %s", (unsigned long long)result->problems[i]->range,
+                    result->problems[i]->text);
+        if (result->problem_count > 0)
+            exit = CLI_NO;
+    }
+    quire_result_free(result);
+    return cli_end(&cli, exit);
+}

@@ -1,0 +1,364 @@
+/* quire up: a local cluster, started and waited for.
+ *
+ * Settings are remembered in the folder, so that a second `up` starts the same cluster; what already runs is left
+ * alone. In the background the processes are on their own: nobody restarts them (a second `up` does). In the
+ * foreground this process is their parent: it starts again what dies, and stops all of them when it is told to stop.
+ */
+#include "client/cli/commands.h"
+#include "client/cli/local.h"
+
+#include "proto/base/clock.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define READY_MS 90000    /* until it serves; recovery of a large log takes its time */
+#define STOP_MS 30000
+#define RESTART_PAUSE_MS 1000
+#define RESTARTS_MAX 5    /* of a process that ends within QUICK_DEATH_MS of its start each time */
+#define QUICK_DEATH_MS 3000
+
+struct up {
+    struct cli cli;
+    struct local local;
+    const char *dir;
+    uint64_t shards, replicas, port; /* 0: not given */
+    bool foreground;
+    bool fresh[LOCAL_SHARDS_MAX + 1]; /* started by us */
+    size_t started;
+};
+
+static int refuse(struct up *up, int exit, const char *sentence)
+{
+    if (exit == CLI_USAGE)
+        return cli_usage(&up->cli, "%s", sentence);
+    cli_failed(&up->cli, QUIRE_UNAVAILABLE, sentence, NULL);
+    return exit;
+}
+
+/* ---- settings ---- */
+
+static int check_settings(struct up *up)
+{
+    char text[LOCAL_ERROR_SIZE];
+    struct local *local = &up->local;
+
+    if (local->existed && up->port != 0 && up->port != local->port) {
+        snprintf(text, sizeof text,
+                 "the cluster in %s has port %llu and keeps it; leave --port out, or choose another "
+                 "folder with --dir",
+                 local->dir, (unsigned long long)local->port);
+        return refuse(up, CLI_USAGE, text);
+    }
+    if (local->existed && up->shards != 0 && up->shards < local->shards) {
+        snprintf(text, sizeof text,
+                 "the cluster in %s has %llu shards with data; they cannot become fewer", local->dir,
+                 (unsigned long long)local->shards);
+        return refuse(up, CLI_USAGE, text);
+    }
+    if (up->port != 0)
+        local->port = up->port;
+    if (up->shards != 0)
+        local->shards = up->shards;
+    if (local->port + local->shards > 65535) {
+        snprintf(text, sizeof text, "the shards' ports follow port %llu, and there is none above 65535",
+                 (unsigned long long)local->port);
+        return refuse(up, CLI_USAGE, text);
+    }
+    return CLI_DONE;
+}
+
+/* ---- starting ---- */
+
+/* Stops what this run of the command started; what ran before goes on. */
+static void take_back(struct up *up)
+{
+    for (size_t i = 0; i <= up->local.shards; i++) {
+        pid_t pid = up->fresh[i] ? local_pid(&up->local, local_name(i)) : 0;
+        if (pid != 0)
+            kill(pid, SIGTERM);
+    }
+    for (size_t i = 0; i <= up->local.shards; i++) {
+        uint64_t deadline = clock_ms() + 5000;
+        pid_t pid = up->fresh[i] ? local_pid(&up->local, local_name(i)) : 0;
+        while (pid != 0 && local_alive(pid) && clock_ms() < deadline) {
+            waitpid(pid, NULL, WNOHANG);
+            usleep(20000);
+        }
+        if (pid != 0 && local_alive(pid))
+            kill(pid, SIGKILL);
+        if (up->fresh[i])
+            local_remove_pid(&up->local, local_name(i));
+    }
+}
+
+static int start_missing(struct up *up)
+{
+    char text[LOCAL_ERROR_SIZE * 2], error[LOCAL_ERROR_SIZE] = "";
+    uint64_t port = local_taken_port(&up->local);
+
+    if (port != 0) {
+        snprintf(text, sizeof text,
+                 "port %llu is taken by another program; stop that, or choose other ports with --port",
+                 (unsigned long long)port);
+        return refuse(up, CLI_CLUSTER, text);
+    }
+    for (size_t i = 0; i <= up->local.shards; i++) {
+        if (local_pid(&up->local, local_name(i)) != 0)
+            continue;
+        if (local_start(&up->local, i, !up->foreground, error) == 0) {
+            take_back(up);
+            snprintf(text, sizeof text, "%s: %s", local_name(i), error);
+            return refuse(up, CLI_CLUSTER, text);
+        }
+        up->fresh[i] = true;
+        up->started++;
+    }
+    return CLI_DONE;
+}
+
+/* Sets *serves once the coordinator knows every shard as alive and every range is served. */
+static bool all_serving(struct up *up, struct quire_client *client)
+{
+    struct quire_simple_request request = QUIRE_SIMPLE_INIT;
+    const struct quire_status_result *result = NULL;
+    size_t alive = 0;
+    bool serving;
+
+    request.timeout_ms = 1000;
+    serving = quire_status_wait(client, &request, &result) == QUIRE_OK;
+    for (size_t i = 0; serving && i < result->node_count; i++)
+        alive += result->nodes[i]->alive;
+    serving = serving && alive >= up->local.shards;
+    for (size_t i = 0; serving && i < result->range_count; i++)
+        serving = strcmp(result->ranges[i]->state, "serving") == 0;
+    quire_result_free(result);
+    return serving;
+}
+
+/* Number of a process that has ended, or SIZE_MAX. */
+static size_t find_dead(struct up *up)
+{
+    for (size_t i = 0; i <= up->local.shards; i++)
+        if (local_pid(&up->local, local_name(i)) == 0)
+            return i;
+    return SIZE_MAX;
+}
+
+static int tell_dead(struct up *up, size_t i)
+{
+    char words[1024], text[1536];
+
+    local_last_words(&up->local, i, words, sizeof words);
+    snprintf(text, sizeof text, "%s ended right after its start%s%s%s", local_name(i),
+             words[0] != '\0' && !up->foreground ? "; its log ends with: " : "",
+             up->foreground ? "" : words, "");
+    take_back(up);
+    return refuse(up, CLI_CLUSTER, text);
+}
+
+static int await_serving(struct up *up)
+{
+    struct quire_options options = QUIRE_OPTIONS_INIT;
+    struct quire_client *client = NULL;
+    char error[QUIRE_ERROR_SIZE] = "", url[64], text[LOCAL_ERROR_SIZE * 2];
+    uint64_t deadline = clock_ms() + READY_MS;
+    int exit = CLI_DONE;
+
+    snprintf(url, sizeof url, "%s", local_url(&up->local, 0));
+    options.connect = url;
+    options.timeout_ms = 1000;
+    if (quire_client_create(&options, &client, error, sizeof error) != QUIRE_OK) {
+        take_back(up);
+        return refuse(up, CLI_CLUSTER, error);
+    }
+    while (!all_serving(up, client)) {
+        size_t dead;
+        if (up->foreground)
+            while (waitpid(-1, NULL, WNOHANG) > 0)
+                continue;
+        dead = find_dead(up);
+        if (dead != SIZE_MAX) {
+            exit = tell_dead(up, dead);
+            break;
+        }
+        if (clock_ms() > deadline) {
+            snprintf(text, sizeof text,
+                     "it does not serve after %d s; the processes go on, see their logs in %s/log",
+                     READY_MS / 1000, up->local.dir);
+            exit = refuse(up, CLI_CLUSTER, text);
+            break;
+        }
+        usleep(50000);
+    }
+    quire_client_destroy(client);
+    return exit;
+}
+
+/* ---- telling ---- */
+
+static void tell(struct up *up)
+{
+    const char *url = local_url(&up->local, 0);
+
+    if (up->cli.json) {
+        cli_print_json(&up->cli,
+                       json_pack("{s:o,s:s,s:I,s:I,s:i,s:I}", "dir", cli_text(up->local.dir),
+                                 "connect", url, "port", (json_int_t)up->local.port, "shards",
+                                 (json_int_t)up->local.shards, "replicas", 1, "started",
+                                 (json_int_t)up->started));
+        return;
+    }
+    if (up->started == 0)
+        printf("the cluster in %s is up already: %s\n", up->local.dir, url);
+    else
+        printf("the cluster in %s is up: %s, %llu shards\n", up->local.dir, url,
+               (unsigned long long)up->local.shards);
+    if (up->local.port != QUIRE_DEFAULT_PORT)
+        printf("export QUIRE_CONNECT=%s\n", url);
+    fflush(stdout);
+}
+
+/* ---- the foreground ---- */
+
+struct health {
+    uint64_t started_ms;
+    uint64_t restart_ms; /* when to start it again; 0: it runs */
+    unsigned quick_deaths;
+};
+
+static bool restart(struct up *up, size_t i, struct health *health)
+{
+    char error[LOCAL_ERROR_SIZE] = "";
+
+    if (local_start(&up->local, i, false, error) == 0) {
+        cli_say(&up->cli, "%s: %s", local_name(i), error);
+        return false;
+    }
+    health->started_ms = clock_ms();
+    health->restart_ms = 0;
+    return true;
+}
+
+/* Notices what has died and starts it again; false when one keeps dying. */
+static bool tend(struct up *up, struct health *health)
+{
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        continue;
+    for (size_t i = 0; i <= up->local.shards; i++) {
+        uint64_t now = clock_ms();
+        if (health[i].restart_ms == 0 && local_pid(&up->local, local_name(i)) == 0) {
+            bool quick = now - health[i].started_ms < QUICK_DEATH_MS;
+            health[i].quick_deaths = quick ? health[i].quick_deaths + 1 : 0;
+            if (health[i].quick_deaths >= RESTARTS_MAX) {
+                cli_say(&up->cli, "%s ends each time it is started", local_name(i));
+                return false;
+            }
+            cli_say(&up->cli, "%s has ended; it is started again", local_name(i));
+            health[i].restart_ms = now + RESTART_PAUSE_MS;
+        } else if (health[i].restart_ms != 0 && now >= health[i].restart_ms &&
+                   !restart(up, i, &health[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static int stay(struct up *up, const sigset_t *signals)
+{
+    struct health health[LOCAL_SHARDS_MAX + 1];
+    const struct timespec tick = {0, 200000000};
+    bool good = true;
+
+    for (size_t i = 0; i <= up->local.shards; i++)
+        health[i] = (struct health){.started_ms = clock_ms()};
+    while (good) {
+        int got = sigtimedwait(signals, NULL, &tick);
+        if (got == SIGINT || got == SIGTERM || got == SIGHUP)
+            break;
+        good = tend(up, health);
+    }
+    local_stop(&up->local, STOP_MS, NULL, NULL);
+    local_remove_pid(&up->local, LOCAL_SUPERVISOR);
+    return good ? CLI_DONE : CLI_CLUSTER;
+}
+
+static int run_foreground(struct up *up)
+{
+    sigset_t signals;
+    int exit;
+
+    if (local_pid(&up->local, LOCAL_SUPERVISOR) != 0 || find_dead(up) == SIZE_MAX)
+        return refuse(up, CLI_CLUSTER,
+                      "the cluster runs already; 'quire down' stops it, then it can be started in "
+                      "the foreground");
+    local_stop(&up->local, STOP_MS, NULL, NULL); /* what is left of a cluster that was not stopped */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    exit = start_missing(up);
+    if (exit == CLI_DONE)
+        local_write_pid(&up->local, LOCAL_SUPERVISOR, getpid());
+    if (exit == CLI_DONE)
+        exit = await_serving(up);
+    if (exit != CLI_DONE) {
+        local_remove_pid(&up->local, LOCAL_SUPERVISOR);
+        local_stop(&up->local, STOP_MS, NULL, NULL);
+        return exit;
+    }
+    tell(up);
+    /* Others may ask for `down` now. */
+    close(up->local.lock);
+    up->local.lock = -1;
+    return stay(up, &signals);
+}
+
+int cmd_up(const struct cli_command *command, int argc, char **argv)
+{
+    struct up up = {.replicas = 1};
+    char error[LOCAL_ERROR_SIZE] = "";
+    const struct cli_option options[] = {
+        {"dir", 'd', CLI_TEXT, &up.dir, 0, 0},
+        {"shards", 0, CLI_NUMBER, &up.shards, 1, LOCAL_SHARDS_MAX},
+        {"replicas", 0, CLI_NUMBER, &up.replicas, 1, 1000},
+        {"port", 0, CLI_NUMBER, &up.port, 1, 65535},
+        {"foreground", 0, CLI_FLAG, &up.foreground, 0, 0}};
+    int exit;
+
+    if (!cli_parse(&up.cli, command, argc, argv, options, 5, 0, 0, &exit))
+        return exit;
+    if (up.replicas > 1)
+        return cli_usage(&up.cli, "replicas above 1 are not supported yet: each range has one "
+                                  "replica, on one shard");
+    if (!local_open(&up.local, up.dir, true, error)) {
+        exit = refuse(&up, CLI_CLUSTER, error);
+        local_close(&up.local);
+        return exit;
+    }
+    exit = check_settings(&up);
+    if (exit == CLI_DONE && up.foreground) {
+        if (!local_save(&up.local, error))
+            exit = refuse(&up, CLI_CLUSTER, error);
+        else
+            exit = run_foreground(&up);
+    } else if (exit == CLI_DONE) {
+        exit = start_missing(&up);
+        if (exit == CLI_DONE)
+            exit = await_serving(&up);
+        if (exit == CLI_DONE && !local_save(&up.local, error))
+            exit = refuse(&up, CLI_CLUSTER, error);
+        if (exit == CLI_DONE)
+            tell(&up);
+    }
+    local_close(&up.local);
+    return cli_end(&up.cli, exit);
+}
