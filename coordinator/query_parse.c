@@ -532,7 +532,7 @@ static struct operand parse_and(struct parser *parser, enum text_field field)
     set_occur(parser, first, result.occur == OCCUR(MUST_NOT) ? OCCUR(MUST_NOT) : OCCUR(MUST));
     warn_exclusions(parser, at, included);
     close_group(parser, arity);
-    return (struct operand){.any = true};
+    return (struct operand){.any = true, .occur = OCCUR(SHOULD)};
 }
 
 static struct operand parse_list(struct parser *parser, enum text_field field)
@@ -563,7 +563,7 @@ static struct operand parse_list(struct parser *parser, enum text_field field)
         close_group(parser, arity);
     else
         set_occur(parser, parser->count - 1, OCCUR(SHOULD));
-    return (struct operand){.any = true};
+    return (struct operand){.any = true, .occur = OCCUR(SHOULD)};
 }
 
 static int check_text(struct parser *parser)
