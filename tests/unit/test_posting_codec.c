@@ -1,0 +1,297 @@
+#include "shard/bitpack.h"
+#include "shard/posting_codec.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static uint64_t seed = 88172645463325252u;
+
+static uint32_t random_below(uint32_t below)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (uint32_t)((seed >> 32) * below >> 32);
+}
+
+static uint32_t random_bits(uint32_t width)
+{
+    return width == 0 ? 0 : (uint32_t)(((uint64_t)random_below(UINT32_MAX) + random_below(2)) >> (32 - width));
+}
+
+/* The layout, value by value: lane i mod 4, bit (i / 4) * width of that lane. */
+static void test_pack_layout(void **state)
+{
+    for (uint32_t width = 0; width <= 32; width++) {
+        uint32_t values[BITPACK_GROUP], back[BITPACK_GROUP];
+        uint8_t packed[16 * 32 + 1], expected[16 * 32 + 1];
+
+        memset(packed, 0xa5, sizeof(packed));
+        memset(expected, 0, sizeof(expected));
+        for (uint32_t i = 0; i < BITPACK_GROUP; i++) {
+            values[i] = random_bits(width);
+            for (uint32_t b = 0; b < width; b++) {
+                uint32_t bit = i / 4 * width + b;
+                uint32_t byte = bit / 32 * 16 + i % 4 * 4 + bit % 32 / 8;
+
+                expected[byte] |= (uint8_t)((values[i] >> b & 1) << bit % 8);
+            }
+        }
+        bitpack_pack(values, width, packed);
+        assert_memory_equal(packed, expected, 16 * width);
+        assert_int_equal(packed[16 * width], 0xa5);
+        memset(back, 0xff, sizeof(back));
+        bitpack_unpack(packed, width, back);
+        assert_memory_equal(back, values, sizeof(values));
+    }
+}
+
+static void test_sum(void **state)
+{
+    uint32_t values[BITPACK_GROUP], expected[BITPACK_GROUP], doc = 12345;
+
+    for (uint32_t i = 0; i < BITPACK_GROUP; i++) {
+        values[i] = random_below(1000);
+        doc += values[i];
+        expected[i] = doc++;
+    }
+    bitpack_sum(values, 12345);
+    assert_memory_equal(values, expected, sizeof(values));
+}
+
+static void test_groups(void **state)
+{
+    for (uint32_t turn = 0; turn < 3000; turn++) {
+        uint32_t values[BITPACK_GROUP], back[BITPACK_GROUP], count = 1 + random_below(BITPACK_GROUP);
+        uint32_t width = random_below(33), wider = random_below(33), often = 1 + random_below(40);
+        struct buf out = {0};
+        struct reader reader;
+
+        if (turn % 3 == 0)
+            count = BITPACK_GROUP;
+        for (uint32_t i = 0; i < count; i++)
+            values[i] = random_bits(random_below(often) == 0 ? wider : width);
+        bitpack_put(&out, values, count);
+        reader_init(&reader, buf_bytes(&out));
+        assert_true(bitpack_get(&reader, back, count, NULL));
+        assert_int_equal(reader_left(&reader), 0);
+        assert_memory_equal(back, values, count * sizeof(*values));
+        reader_init(&reader, buf_bytes(&out));
+        assert_true(bitpack_skip(&reader, count));
+        assert_int_equal(reader_left(&reader), 0);
+        for (size_t size = 0; size < out.size; size += 1 + size / 8) {
+            reader_init(&reader, bytes_of(out.data, size));
+            assert_false(bitpack_get(&reader, back, count, NULL));
+        }
+        buf_deinit(&out);
+    }
+}
+
+/* A few large values among small ones cost their own bytes only. */
+static void test_exceptions_are_cheap(void **state)
+{
+    uint32_t values[BITPACK_GROUP] = {0};
+    struct buf out = {0};
+
+    values[5] = UINT32_MAX;
+    values[100] = 70000;
+    bitpack_put(&out, values, BITPACK_GROUP);
+    assert_true(out.size <= 12);
+    buf_deinit(&out);
+}
+
+struct sample {
+    struct codec_postings postings;
+    uint32_t docs[CODEC_CHUNK_MAX], freqs[CODEC_CHUNK_MAX], counts[CODEC_CHUNK_MAX];
+    uint8_t norms[CODEC_CHUNK_MAX];
+    uint32_t *positions;
+};
+
+static struct sample *sample_create(uint32_t count, uint32_t gap)
+{
+    struct sample *s = calloc(1, sizeof(*s));
+    uint32_t doc = random_below(100000), total = 0, at = 0;
+
+    assert_non_null(s);
+    for (uint32_t i = 0; i < count; i++) {
+        s->docs[i] = doc;
+        doc += 1 + random_below(random_below(30) == 0 ? gap * 20 : gap);
+        s->counts[i] = 1 + random_below(random_below(40) == 0 ? 300 : 3);
+        s->freqs[i] = s->counts[i] + (random_below(5) == 0 ? random_below(20) : 0);
+        s->norms[i] = (uint8_t)random_below(256);
+        total += s->counts[i];
+    }
+    s->positions = malloc((total + 1) * sizeof(*s->positions));
+    assert_non_null(s->positions);
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t j = 0, last = 0; j < s->counts[i]; j++)
+            s->positions[at++] = last += random_below(j == 0 ? 300 : 50);
+    s->postings = (struct codec_postings){s->docs, s->freqs, s->norms, count, s->counts, s->positions};
+    return s;
+}
+
+static void sample_destroy(struct sample *s)
+{
+    free(s->positions);
+    free(s);
+}
+
+static void check_block(const struct sample *s, uint32_t from, const struct posting_block *block,
+                        const struct posting_bounds *bounds, struct bytes bytes, const uint32_t *expected)
+{
+    struct codec_positions positions;
+    uint32_t got[400];
+
+    assert_memory_equal(block->docs, s->docs + from, block->count * sizeof(uint32_t));
+    assert_memory_equal(block->freqs, s->freqs + from, block->count * sizeof(uint32_t));
+    for (uint32_t i = 0; i < block->count; i++) {
+        bool held = false;
+
+        for (uint32_t j = 0; j < bounds->count; j++)
+            held |= bounds->pair[j].freq >= block->freqs[i] && bounds->pair[j].norm <= s->norms[from + i];
+        assert_true(held);
+    }
+    assert_true(codec_positions_open(bytes, block, &positions));
+    for (uint32_t turn = 0; turn < 2; turn++) { /* in order, then anywhere */
+        const uint32_t *at = expected;
+
+        for (uint32_t i = 0; i < block->count; at += s->counts[from + i], i++) {
+            if (turn == 1 && random_below(3) != 0)
+                continue;
+            assert_int_equal(codec_positions_count(&positions, i), s->counts[from + i]);
+            assert_true(codec_positions_get(&positions, i, got));
+            assert_memory_equal(got, at, s->counts[from + i] * sizeof(uint32_t));
+        }
+    }
+    assert_true(codec_positions_get(&positions, 0, got));
+    assert_memory_equal(got, expected, s->counts[from] * sizeof(uint32_t));
+}
+
+static void check_chunk(uint32_t count, uint32_t gap)
+{
+    struct sample *s = sample_create(count, gap);
+    struct buf post = {0}, pos = {0};
+    struct posting_bounds bounds;
+    struct codec_chunk chunk;
+    struct codec_position_chunk positions;
+    const uint32_t *expected = s->positions;
+
+    codec_put_chunk(&post, &pos, &s->postings, &bounds);
+    assert_int_equal(bounds.last_doc, s->docs[count - 1]);
+    assert_true(codec_chunk_open(buf_bytes(&post), s->docs[0], &chunk));
+    assert_int_equal(chunk.count, count);
+    assert_true(codec_position_chunk_open(buf_bytes(&pos), chunk.block_count, &positions));
+    for (uint32_t i = 0; i < chunk.block_count; i++) {
+        struct posting_block block;
+
+        assert_true(codec_chunk_decode(&chunk, i, &block));
+        assert_int_equal(block.count, codec_chunk_block_count(&chunk, i));
+        check_block(s, i * POSTING_BLOCK, &block, &chunk.bounds[i], codec_position_chunk_block(&positions, i),
+                    expected);
+        for (uint32_t j = 0; j < block.count; j++)
+            expected += s->counts[i * POSTING_BLOCK + j];
+        assert_int_equal(codec_chunk_find(&chunk, block.docs[0]), i);
+        assert_int_equal(codec_chunk_find(&chunk, block.docs[block.count - 1]), i);
+        assert_int_equal(codec_chunk_find(&chunk, block.docs[block.count - 1] + 1), i + 1);
+    }
+    for (size_t size = 0; size < post.size; size += 1 + size / 3)
+        assert_false(codec_chunk_open(bytes_of(post.data, size), s->docs[0], &chunk));
+    for (uint32_t i = 0; i < 50; i++) { /* one bit anywhere is noticed */
+        size_t at = random_below((uint32_t)post.size);
+
+        post.data[at] ^= (uint8_t)(1u << random_below(8));
+        assert_false(codec_chunk_open(buf_bytes(&post), s->docs[0], &chunk));
+        post.data[at] ^= 0xff;
+        buf_clear(&post);
+        buf_clear(&pos);
+        codec_put_chunk(&post, &pos, &s->postings, &bounds);
+    }
+    buf_deinit(&post);
+    buf_deinit(&pos);
+    sample_destroy(s);
+}
+
+static void test_chunks(void **state)
+{
+    static const uint32_t counts[] = {1, 2, 7, 8, 9, 127, 128, 129, 255, 256, 1000, CODEC_CHUNK, CODEC_CHUNK_MAX};
+
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        check_chunk(counts[i], 1);
+        check_chunk(counts[i], 100);
+        check_chunk(counts[i], 20000);
+    }
+}
+
+static void test_block_extremes(void **state)
+{
+    uint32_t docs[POSTING_BLOCK], freqs[POSTING_BLOCK];
+
+    for (uint32_t count = 1; count <= POSTING_BLOCK; count++) {
+        struct posting_block block;
+        struct buf out = {0};
+        struct reader reader;
+
+        for (uint32_t i = 0; i < count; i++) {
+            docs[i] = i + 1 == count ? POSTING_END - 1 : i * 3;
+            freqs[i] = i % 9 == 0 ? UINT32_MAX : 1;
+        }
+        codec_put_block(&out, docs, freqs, count, 0);
+        reader_init(&reader, buf_bytes(&out));
+        assert_true(codec_get_block(&reader, count, 0, &block));
+        assert_memory_equal(block.docs, docs, count * sizeof(*docs));
+        assert_memory_equal(block.freqs, freqs, count * sizeof(*freqs));
+        /* The same bytes counted from 1 would end at POSTING_END: refused. */
+        reader_init(&reader, buf_bytes(&out));
+        assert_false(codec_get_block(&reader, count, 1, &block));
+        buf_deinit(&out);
+    }
+}
+
+static void test_bounds(void **state)
+{
+    for (uint32_t turn = 0; turn < 500; turn++) {
+        uint32_t freqs[POSTING_BLOCK], count = 1 + random_below(POSTING_BLOCK);
+        uint8_t norms[POSTING_BLOCK];
+        struct posting_bounds half[2] = {{0}, {0}}, back = {0};
+        struct buf out = {0};
+        struct reader reader;
+
+        for (uint32_t i = 0; i < count; i++) {
+            freqs[i] = 1 + random_below(1 + random_below(100));
+            norms[i] = (uint8_t)random_below(256);
+        }
+        posting_bounds_build(freqs, norms, (count + 1) / 2, &half[0]);
+        if (count > 1)
+            posting_bounds_build(freqs + (count + 1) / 2, norms + (count + 1) / 2, count / 2, &half[1]);
+        posting_bounds_merge(&half[0], &half[1]);
+        codec_put_bounds(&out, &half[0]);
+        reader_init(&reader, buf_bytes(&out));
+        assert_true(codec_get_bounds(&reader, &back));
+        assert_int_equal(reader_left(&reader), 0);
+        assert_int_equal(back.count, half[0].count);
+        for (uint32_t i = 0; i < count; i++) {
+            bool held = false;
+
+            for (uint32_t j = 0; j < back.count; j++)
+                held |= back.pair[j].freq >= freqs[i] && back.pair[j].norm <= norms[i];
+            assert_true(held);
+        }
+        buf_deinit(&out);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_pack_layout),          cmocka_unit_test(test_sum),
+        cmocka_unit_test(test_groups),               cmocka_unit_test(test_exceptions_are_cheap),
+        cmocka_unit_test(test_bounds),               cmocka_unit_test(test_block_extremes),
+        cmocka_unit_test(test_chunks),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
