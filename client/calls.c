@@ -1,5 +1,6 @@
-/* The public calls: for each kind of request what it is (struct call_spec), how its callback is called, and its
- * asynchronous and its blocking form. All of them go through call_start() and call_wait(). */
+/* The public calls: for each kind of request what it is (struct call_spec), how its callback is
+ * called, and its asynchronous and its blocking form. All of them go through call_start() and
+ * call_wait(). */
 #include "client/core.h"
 #include "client/encode.h"
 #include "proto/base/clock.h"
@@ -34,9 +35,10 @@ static struct lane *take_lane(struct door *door)
     return lane;
 }
 
-/* Puts the request on the list of what the loop's thread will take, to whom it belongs from then on. 0: not taken,
- * since the client is closing or memory for a lane is out. */
-static quire_ticket enter_door(struct quire_client *client, struct request *request, bool identified)
+/* Puts the request on the list of what the loop's thread will take, to whom it belongs from then
+ * on. 0: not taken, since the client is closing or memory for a lane is out. */
+static quire_ticket enter_door(struct quire_client *client, struct request *request,
+                               bool identified)
 {
     struct door *door = &client->door;
     quire_ticket ticket = 0;
@@ -44,7 +46,8 @@ static quire_ticket enter_door(struct quire_client *client, struct request *requ
     if (door->closing)
         goto done;
     if (request->refusal == NULL && door->outstanding >= client->max_outstanding)
-        request->refusal = box_failed(request->spec->result, QUIRE_FULL, "too many requests are outstanding");
+        request->refusal =
+            box_failed(request->spec->result, QUIRE_FULL, "too many requests are outstanding");
     if (request->refusal == NULL && request->spec->write && !identified) {
         request->lane = take_lane(door);
         if (request->lane == NULL)
@@ -60,9 +63,9 @@ done:
     return ticket;
 }
 
-quire_ticket request_submit(struct quire_client *client, const struct call_spec *spec, uint32_t timeout_ms,
-                            struct buf *payload, bool identified, struct box *refusal, deliver_fn deliver,
-                            void (*cb)(void), void *data)
+quire_ticket request_submit(struct quire_client *client, const struct call_spec *spec,
+                            uint32_t timeout_ms, struct buf *payload, const struct encoded *how,
+                            struct box *refusal, deliver_fn deliver, void (*cb)(void), void *data)
 {
     struct request *request = client->pid == getpid() ? calloc(1, sizeof(*request)) : NULL;
     quire_ticket ticket;
@@ -75,6 +78,7 @@ quire_ticket request_submit(struct quire_client *client, const struct call_spec 
     request->client = client;
     request->spec = spec;
     request->payload = *payload;
+    request->ops = how->ops;
     buf_init(payload);
     request->refusal = refusal;
     request->timeout_ms = timeout_ms;
@@ -83,7 +87,7 @@ quire_ticket request_submit(struct quire_client *client, const struct call_spec 
     request->deliver = deliver;
     request->cb = cb;
     request->data = data;
-    ticket = enter_door(client, request, identified);
+    ticket = enter_door(client, request, how->identified);
     if (ticket == 0) {
         box_release(request->refusal);
         buf_deinit(&request->payload);
@@ -92,8 +96,8 @@ quire_ticket request_submit(struct quire_client *client, const struct call_spec 
     return ticket;
 }
 
-static int encode(const struct call_spec *spec, const void *request, uint32_t *timeout_ms, struct buf *payload,
-                  bool *identified, struct err *err)
+static int encode(const struct call_spec *spec, const void *request, uint32_t *timeout_ms,
+                  struct buf *payload, struct encoded *how, struct err *err)
 {
     _Alignas(16) unsigned char copy[REQUEST_MAX];
     assert(spec->request_size <= sizeof(copy));
@@ -102,27 +106,28 @@ static int encode(const struct call_spec *spec, const void *request, uint32_t *t
         struct_copy(copy, spec->request_size, request, "request", err) != 0)
         return err->code;
     *timeout_ms = ((const struct request_head *)(void *)copy)->timeout_ms;
-    return spec->encode(copy, payload, identified, err);
+    return spec->encode(copy, payload, how, err);
 }
 
-static quire_ticket call_start(struct quire_client *client, const struct call_spec *spec, const void *request,
-                               deliver_fn deliver, void (*cb)(void), void *data)
+static quire_ticket call_start(struct quire_client *client, const struct call_spec *spec,
+                               const void *request, deliver_fn deliver, void (*cb)(void),
+                               void *data)
 {
     struct buf payload;
     struct err err = {0};
     struct box *refusal = NULL;
     uint32_t timeout_ms = 0;
-    bool identified = false;
+    struct encoded how = {0};
     quire_ticket ticket;
     buf_init(&payload);
-    if (encode(spec, request, &timeout_ms, &payload, &identified, &err) != 0) {
+    if (encode(spec, request, &timeout_ms, &payload, &how, &err) != 0) {
         refusal = box_failed(spec->result, err.code, err.text);
         if (refusal == NULL) {
             buf_deinit(&payload);
             return 0;
         }
     }
-    ticket = request_submit(client, spec, timeout_ms, &payload, identified, refusal, deliver, cb, data);
+    ticket = request_submit(client, spec, timeout_ms, &payload, &how, refusal, deliver, cb, data);
     buf_deinit(&payload);
     return ticket;
 }
@@ -150,13 +155,16 @@ static const void *refused(const struct call_spec *spec, int status, const char 
     return box ? box->result : NULL;
 }
 
-static const void *wait_for(struct quire_client *client, const struct call_spec *spec, const void *request)
+static const void *wait_for(struct quire_client *client, const struct call_spec *spec,
+                            const void *request)
 {
     struct waiter waiter = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL};
     if (client->pid != getpid())
-        return refused(spec, QUIRE_INVALID, "the client belongs to the process that created it, before fork()");
+        return refused(spec, QUIRE_INVALID,
+                       "the client belongs to the process that created it, before fork()");
     if (client_on_loop(client))
-        return refused(spec, QUIRE_INVALID, "a blocking call from a callback would wait for itself");
+        return refused(spec, QUIRE_INVALID,
+                       "a blocking call from a callback would wait for itself");
     if (call_start(client, spec, request, deliver_to_waiter, NULL, &waiter) == 0)
         return refused(spec, QUIRE_CLOSED, "the client is closing, or memory is out");
     pthread_mutex_lock(&waiter.lock);

@@ -1,9 +1,10 @@
 /* The life of a client: its loop and thread, and the door through which other threads reach it.
  *
- * Closing. quire_client_destroy() (or quire_client_close()) shuts the door: from then on requests are not taken. The
- * loop's thread ends what waits, then rpc_close() ends what is being called; when that is done the timer and the
- * async handle are closed, and the last close callback ends the loop's thread by leaving the loop without handles (or,
- * on a loop of the caller's, frees the client and tells).
+ * Closing. quire_client_destroy() (or quire_client_close()) shuts the door: from then on requests
+ * are not taken. The loop's thread ends what waits, then rpc_close() ends what is being called;
+ * when that is done the timer and the async handle are closed, and the last close callback ends the
+ * loop's thread by leaving the loop without handles (or, on a loop of the caller's, frees the
+ * client and tells).
  */
 #include "client/core.h"
 #include "client/encode.h"
@@ -126,7 +127,8 @@ static void *run_loop(void *data)
     return NULL;
 }
 
-static int options_take(struct quire_client *client, const struct quire_options *options, struct err *err)
+static int options_take(struct quire_client *client, const struct quire_options *options,
+                        struct err *err)
 {
     struct quire_options copy = QUIRE_OPTIONS_INIT;
     if (options != NULL && struct_copy(&copy, sizeof(copy), options, "options", err) != 0)
@@ -194,8 +196,8 @@ static int start_thread(struct quire_client *client, struct err *err)
     return 0;
 }
 
-static int create(const struct quire_options *options, uv_loop_t *loop, struct quire_client **out, char *error,
-                  size_t error_size)
+static int create(const struct quire_options *options, uv_loop_t *loop, struct quire_client **out,
+                  char *error, size_t error_size)
 {
     struct err err = {0};
     struct quire_client *client;
@@ -223,8 +225,8 @@ static int create(const struct quire_options *options, uv_loop_t *loop, struct q
     return err.code;
 }
 
-int quire_client_create(const struct quire_options *options, struct quire_client **client, char *error,
-                        size_t error_size)
+int quire_client_create(const struct quire_options *options, struct quire_client **client,
+                        char *error, size_t error_size)
 {
     return create(options, NULL, client, error, error_size);
 }

@@ -21,15 +21,16 @@ static bool port_valid(const char *text)
     return *end == '\0' && port >= 1 && port <= 65535;
 }
 
-/* Where the colon of host:port is; NULL when there is none. "[::1]:7400" has its colons in brackets. */
+/* Where the colon of host:port is; NULL when there is none. "[::1]:7400" has its colons in
+ * brackets. */
 static const char *find_port(const char *address)
 {
     const char *close = address[0] == '[' ? strchr(address, ']') : NULL;
     return strrchr(close ? close : address, ':');
 }
 
-static int parse_tcp(const char *part, const char *scheme, const char *address, struct coordinator *out,
-                     struct err *err)
+static int parse_tcp(const char *part, const char *scheme, const char *address,
+                     struct coordinator *out, struct err *err)
 {
     const char *colon = find_port(address);
     size_t host = colon ? (size_t)(colon - address) : strlen(address);
@@ -37,13 +38,16 @@ static int parse_tcp(const char *part, const char *scheme, const char *address, 
     if (host == 0 || strpbrk(address, "/ \t@?#") != NULL ||
         (address[0] != '[' && memchr(address, ':', host) != NULL) ||
         (address[0] == '[' && (host < 3 || address[host - 1] != ']')))
-        return err_set(err, ERR_INVALID, "connect: \"%.100s\" is no address of the form tcp://host:port", part);
+        return err_set(err, ERR_INVALID,
+                       "connect: \"%.100s\" is no address of the form tcp://host:port", part);
     if (colon && !port_valid(colon + 1))
-        return err_set(err, ERR_INVALID, "connect: \"%.100s\" has no port from 1 to 65535 after the colon", part);
+        return err_set(err, ERR_INVALID,
+                       "connect: \"%.100s\" has no port from 1 to 65535 after the colon", part);
     if (colon)
         written = snprintf(out->url, sizeof(out->url), "%s%s", scheme, address);
     else
-        written = snprintf(out->url, sizeof(out->url), "%s%s:%d", scheme, address, QUIRE_DEFAULT_PORT);
+        written =
+            snprintf(out->url, sizeof(out->url), "%s%s:%d", scheme, address, QUIRE_DEFAULT_PORT);
     if (written >= (int)sizeof(out->url))
         return err_set(err, ERR_INVALID, "connect: the address \"%.40s...\" is too long", part);
     return 0;
@@ -55,12 +59,14 @@ static int parse_one(const char *part, struct coordinator *out, struct err *err)
         return parse_tcp(part, "tcp://", part + 6, out, err);
     if (strncmp(part, "ipc://", 6) == 0) {
         if (part[6] != '/' || strlen(part) >= sizeof(out->url))
-            return err_set(err, ERR_INVALID, "connect: \"%.100s\" is no address of the form ipc:///path", part);
+            return err_set(err, ERR_INVALID,
+                           "connect: \"%.100s\" is no address of the form ipc:///path", part);
         strcpy(out->url, part);
         return 0;
     }
     if (strstr(part, "://") != NULL)
-        return err_set(err, ERR_INVALID, "connect: \"%.100s\": only tcp:// and ipc:// are known", part);
+        return err_set(err, ERR_INVALID, "connect: \"%.100s\": only tcp:// and ipc:// are known",
+                       part);
     return parse_tcp(part, "tcp://", part, out, err);
 }
 
@@ -82,7 +88,8 @@ int coordinators_parse(const char *connect, struct coordinators *out, struct err
         while (length > 0 && isspace((unsigned char)at[length - 1]))
             length--;
         if (length == 0)
-            return err_set(err, ERR_INVALID, "connect: an address is missing in \"%.100s\"", connect);
+            return err_set(err, ERR_INVALID, "connect: an address is missing in \"%.100s\"",
+                           connect);
         if (length >= sizeof(part))
             return err_set(err, ERR_INVALID, "connect: the address \"%.40s...\" is too long", at);
         if (out->count == COORDINATORS_MAX)
@@ -103,5 +110,6 @@ void coordinators_text(const struct coordinators *coordinators, char *out, size_
     size_t used = 0;
     out[0] = '\0';
     for (size_t i = 0; i < coordinators->count && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "", coordinators->list[i].url);
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "",
+                                 coordinators->list[i].url);
 }

@@ -27,8 +27,8 @@ struct coordinators {
     size_t preferred; /* requests go to this one while it is connected */
 };
 
-/* Parses "tcp://host:port, host:port, host, [::1]:7400, ipc:///path" into urls. ERR_INVALID names the part that is
- * no address. NULL: QUIRE_CONNECT, else the default. */
+/* Parses "tcp://host:port, host:port, host, [::1]:7400, ipc:///path" into urls. ERR_INVALID names
+ * the part that is no address. NULL: QUIRE_CONNECT, else the default. */
 int coordinators_parse(const char *connect, struct coordinators *out, struct err *err);
 
 /* Their urls, for messages: "tcp://a:7400, tcp://b:7400". */

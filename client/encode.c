@@ -38,7 +38,8 @@ int struct_copy(void *out, size_t size, const void *in, const char *what, struct
         return err_set(err, ERR_INVALID, "%s: the struct was not initialised", what);
     for (size_t i = size; i < theirs; i++)
         if (((const unsigned char *)in)[i] != 0)
-            return err_set(err, ERR_UNSUPPORTED, "%s: uses something that libquire %s does not know", what,
+            return err_set(err, ERR_UNSUPPORTED,
+                           "%s: uses something that libquire %s does not know", what,
                            quire_version());
     memcpy(out, in, theirs < size ? theirs : size);
     memcpy(out, &size, sizeof(size));
@@ -57,13 +58,15 @@ static int encode_name(const char *collection, struct buf *payload, struct err *
     return 0;
 }
 
-int encode_collection_create(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_collection_create(const void *request, struct buf *payload, struct encoded *how,
+                             struct err *err)
 {
     const struct quire_collection_request *in = request;
     Quire__Collection message = QUIRE__COLLECTION__INIT;
     Quire__FieldWeights weights = QUIRE__FIELD_WEIGHTS__INIT;
     message.name = lend(collection_or_default(in->collection));
-    if (check_collection(message.name, err) != 0 || check_text("language", in->language, 16, err) != 0 ||
+    if (check_collection(message.name, err) != 0 ||
+        check_text("language", in->language, 16, err) != 0 ||
         check_number("weight_headword", in->weight_headword, 15, err) != 0 ||
         check_number("weight_terms", in->weight_terms, 15, err) != 0 ||
         check_number("weight_categories", in->weight_categories, 15, err) != 0 ||
@@ -89,7 +92,8 @@ int encode_collection_create(const void *request, struct buf *payload, bool *ide
     return 0;
 }
 
-int encode_collection_drop(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_collection_drop(const void *request, struct buf *payload, struct encoded *how,
+                           struct err *err)
 {
     const struct quire_simple_request *in = request;
     if (in->collection == NULL)
@@ -97,21 +101,22 @@ int encode_collection_drop(const void *request, struct buf *payload, bool *ident
     return encode_name(in->collection, payload, err);
 }
 
-int encode_nothing(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_nothing(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     return 0;
 }
 
-int encode_prepare(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_prepare(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_prepare_request *in = request;
     Quire__ImportPrepare message = QUIRE__IMPORT_PREPARE__INIT;
     message.collection = lend(collection_or_default(in->collection));
-    if (check_collection(message.collection, err) != 0 || check_text("language", in->language, 16, err) != 0)
+    if (check_collection(message.collection, err) != 0 ||
+        check_text("language", in->language, 16, err) != 0)
         return err->code;
     if (in->sample_count > LIMIT_SAMPLE)
-        return err_set(err, ERR_TOO_LARGE, "sample: %zu headwords are too many, the limit is %d", in->sample_count,
-                       LIMIT_SAMPLE);
+        return err_set(err, ERR_TOO_LARGE, "sample: %zu headwords are too many, the limit is %d",
+                       in->sample_count, LIMIT_SAMPLE);
     for (size_t i = 0; i < in->sample_count; i++)
         if (check_required("sample", in->sample[i], LIMIT_HEADWORD_BYTES, err) != 0)
             return err->code;
@@ -121,7 +126,8 @@ int encode_prepare(const void *request, struct buf *payload, bool *identified, s
     if (message.sample == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
     for (size_t i = 0; i < in->sample_count; i++)
-        message.sample[i] = (ProtobufCBinaryData){strlen(in->sample[i]), (uint8_t *)lend(in->sample[i])};
+        message.sample[i] =
+            (ProtobufCBinaryData){strlen(in->sample[i]), (uint8_t *)lend(in->sample[i])};
     pack(&message.base, payload);
     free(message.sample);
     return 0;
@@ -201,7 +207,8 @@ static void entry_message(const struct quire_entry *in, Quire__Entry *out, struc
     }
 }
 
-static int encode_op_put(const struct quire_op *op, Quire__WriteOp *message, struct buf *payload, struct err *err)
+static int encode_op_put(const struct quire_op *op, Quire__WriteOp *message, struct buf *payload,
+                         struct err *err)
 {
     struct quire_entry entry;
     Quire__Entry put = QUIRE__ENTRY__INIT;
@@ -209,7 +216,8 @@ static int encode_op_put(const struct quire_op *op, Quire__WriteOp *message, str
     size_t bytes;
     if (op->delete_headword != NULL)
         return err_set(err, ERR_INVALID, "op: both an entry to put and a headword to delete");
-    if (struct_copy(&entry, sizeof(entry), op->put, "entry", err) != 0 || check_entry(&entry, &bytes, err) != 0)
+    if (struct_copy(&entry, sizeof(entry), op->put, "entry", err) != 0 ||
+        check_entry(&entry, &bytes, err) != 0)
         return err->code;
     arena_init(&arena, 0);
     entry_message(&entry, &put, &arena);
@@ -239,19 +247,22 @@ int encode_op(const struct quire_op *op, struct buf *payload, struct err *err)
     return 0;
 }
 
-int encode_write(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_write(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_write_request *in = request;
     size_t stride = 0;
     if (in->op_count == 0 || in->ops == NULL)
         return err_set(err, ERR_INVALID, "ops: a batch without any");
     if (in->op_count > LIMIT_BATCH_OPS)
-        return err_set(err, ERR_TOO_LARGE, "ops: %zu are too many for a batch, the limit is %d", in->op_count,
-                       LIMIT_BATCH_OPS);
-    if ((in->client_id == NULL) != (in->batch == 0) || (in->client_id && !uuid_valid(in->client_id)))
-        return err_set(err, ERR_INVALID, "client_id and batch: a UUID and a number from 1, or neither");
+        return err_set(err, ERR_TOO_LARGE, "ops: %zu are too many for a batch, the limit is %d",
+                       in->op_count, LIMIT_BATCH_OPS);
+    if ((in->client_id == NULL) != (in->batch == 0) ||
+        (in->client_id && !uuid_valid(in->client_id)))
+        return err_set(err, ERR_INVALID,
+                       "client_id and batch: a UUID and a number from 1, or neither");
     if (encode_write_collection(in->collection, payload, err) != 0)
         return err->code;
+    how->ops = in->op_count;
     stride = in->ops[0].size;
     for (size_t i = 0; i < in->op_count; i++) {
         struct quire_op op;
@@ -261,21 +272,23 @@ int encode_write(const void *request, struct buf *payload, bool *identified, str
             return err->code;
         }
         if (payload->size > LIMIT_BATCH_BYTES)
-            return err_set(err, ERR_TOO_LARGE, "ops: more than %u bytes, the limit of a batch", LIMIT_BATCH_BYTES);
+            return err_set(err, ERR_TOO_LARGE, "ops: more than %u bytes, the limit of a batch",
+                           LIMIT_BATCH_BYTES);
     }
     if (in->client_id != NULL) {
         encode_write_identity(in->client_id, in->batch, payload);
-        *identified = true;
+        how->identified = true;
     }
     return 0;
 }
 
-int encode_put(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_put(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_put_request *in = request;
     struct quire_op op = QUIRE_OP_INIT;
     if (in->entry == NULL)
         return err_set(err, ERR_INVALID, "entry: missing");
+    how->ops = 1;
     op.put = in->entry;
     op.conditional = in->conditional;
     op.if_version = in->if_version;
@@ -284,10 +297,11 @@ int encode_put(const void *request, struct buf *payload, bool *identified, struc
     return encode_op(&op, payload, err);
 }
 
-int encode_delete(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_delete(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_delete_request *in = request;
     struct quire_op op = QUIRE_OP_INIT;
+    how->ops = 1;
     op.delete_headword = in->headword;
     op.delete_sense = in->sense;
     op.delete_all_senses = in->all_senses;
@@ -300,7 +314,7 @@ int encode_delete(const void *request, struct buf *payload, bool *identified, st
 
 /* ---- lookup, browsing, names ---- */
 
-int encode_get(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_get(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_get_request *in = request;
     Quire__GetRequest message = QUIRE__GET_REQUEST__INIT;
@@ -315,7 +329,7 @@ int encode_get(const void *request, struct buf *payload, bool *identified, struc
     return 0;
 }
 
-int encode_define(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_define(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_define_request *in = request;
     Quire__DefineRequest message = QUIRE__DEFINE_REQUEST__INIT;
@@ -328,12 +342,13 @@ int encode_define(const void *request, struct buf *payload, bool *identified, st
     return 0;
 }
 
-int encode_browse(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_browse(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_browse_request *in = request;
     Quire__BrowseRequest message = QUIRE__BROWSE_REQUEST__INIT;
     message.collection = lend(collection_or_default(in->collection));
-    if (check_collection(message.collection, err) != 0 || check_text("letter", in->letter, 64, err) != 0 ||
+    if (check_collection(message.collection, err) != 0 ||
+        check_text("letter", in->letter, 64, err) != 0 ||
         check_text("from", in->from, LIMIT_HEADWORD_BYTES, err) != 0 ||
         check_number("per_page", in->per_page, LIMIT_PER_PAGE, err) != 0)
         return err->code;
@@ -349,8 +364,8 @@ int encode_browse(const void *request, struct buf *payload, bool *identified, st
     return 0;
 }
 
-static int encode_names(const char *collection, const char *what, const char *word, Quire__MatchRequest *message,
-                        struct buf *payload, struct err *err)
+static int encode_names(const char *collection, const char *what, const char *word,
+                        Quire__MatchRequest *message, struct buf *payload, struct err *err)
 {
     message->collection = lend(collection_or_default(collection));
     message->word = lend(word);
@@ -363,7 +378,7 @@ static int encode_names(const char *collection, const char *what, const char *wo
     return 0;
 }
 
-int encode_match(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_match(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_match_request *in = request;
     Quire__MatchRequest message = QUIRE__MATCH_REQUEST__INIT;
@@ -379,7 +394,7 @@ int encode_match(const void *request, struct buf *payload, bool *identified, str
     return encode_names(in->collection, "word", in->word, &message, payload, err);
 }
 
-int encode_suggest(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_suggest(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_suggest_request *in = request;
     Quire__MatchRequest message = QUIRE__MATCH_REQUEST__INIT;
@@ -390,7 +405,7 @@ int encode_suggest(const void *request, struct buf *payload, bool *identified, s
 
 /* ---- search ---- */
 
-int encode_search(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_search(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_search_request *in = request;
     Quire__SearchRequest message = QUIRE__SEARCH_REQUEST__INIT;
@@ -413,7 +428,8 @@ int encode_search(const void *request, struct buf *payload, bool *identified, st
     message.n_categories = in->category_count;
     message.cursor = in->cursor && in->cursor[0] ? lend(in->cursor) : NULL;
     message.has_completeness = in->complete;
-    message.completeness = in->complete ? QUIRE__COMPLETENESS__COMPLETE : QUIRE__COMPLETENESS__PARTIAL;
+    message.completeness =
+        in->complete ? QUIRE__COMPLETENESS__COMPLETE : QUIRE__COMPLETENESS__PARTIAL;
     message.has_strict = message.strict = in->strict;
     message.has_facet_limit = in->facet_limit != 0;
     message.facet_limit = in->facet_limit;
@@ -421,7 +437,7 @@ int encode_search(const void *request, struct buf *payload, bool *identified, st
     return 0;
 }
 
-int encode_explain(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_explain(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_explain_request *in = request;
     Quire__ExplainRequest message = QUIRE__EXPLAIN_REQUEST__INIT;
@@ -441,7 +457,7 @@ int encode_explain(const void *request, struct buf *payload, bool *identified, s
 
 /* ---- export and the cluster ---- */
 
-int encode_export(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_export(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_export_request *in = request;
     Quire__ExportRequest message = QUIRE__EXPORT_REQUEST__INIT;
@@ -458,7 +474,7 @@ int encode_export(const void *request, struct buf *payload, bool *identified, st
     return 0;
 }
 
-int encode_verify(const void *request, struct buf *payload, bool *identified, struct err *err)
+int encode_verify(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_simple_request *in = request;
     Quire__VerifyRequest message = QUIRE__VERIFY_REQUEST__INIT;

@@ -7,34 +7,43 @@
 #include "proto/base/err.h"
 #include "quire.h"
 
-/* Copies a struct of the caller, whose first member is its size, into ours of `size` bytes: members that the caller's
- * version does not know are zero. ERR_INVALID when it was not initialised, ERR_UNSUPPORTED when the caller's is
- * newer and uses a member that this library does not know. */
+/* Copies a struct of the caller, whose first member is its size, into ours of `size` bytes: members
+ * that the caller's version does not know are zero. ERR_INVALID when it was not initialised,
+ * ERR_UNSUPPORTED when the caller's is newer and uses a member that this library does not know. */
 int struct_copy(void *out, size_t size, const void *in, const char *what, struct err *err);
 
 /* Checks `op` (of our size) and appends it as an element of WriteRequest.ops. */
 int encode_op(const struct quire_op *op, struct buf *payload, struct err *err);
-/* Appends the other fields of a WriteRequest; in whatever order, the message is the sum of its fields. */
+/* Appends the other fields of a WriteRequest; in whatever order, the message is the sum of its
+ * fields. */
 int encode_write_collection(const char *collection, struct buf *payload, struct err *err);
 void encode_write_identity(const char *client_id, uint64_t batch, struct buf *payload);
 
+/* What else there is to know about a request that was encoded. */
+struct encoded {
+    size_t ops;      /* of a write: so many results belong to it */
+    bool identified; /* a write with a client id of the caller's */
+};
+
 /* For struct call_spec. `request` is the public struct, already of our size. */
-int encode_collection_create(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_collection_drop(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_nothing(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_prepare(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_write(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_put(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_delete(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_get(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_define(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_browse(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_match(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_suggest(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_search(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_explain(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_export(const void *request, struct buf *payload, bool *identified, struct err *err);
-int encode_verify(const void *request, struct buf *payload, bool *identified, struct err *err);
+int encode_collection_create(const void *request, struct buf *payload, struct encoded *how,
+                             struct err *err);
+int encode_collection_drop(const void *request, struct buf *payload, struct encoded *how,
+                           struct err *err);
+int encode_nothing(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_prepare(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_write(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_put(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_delete(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_get(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_define(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_browse(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_match(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_suggest(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_search(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_explain(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_export(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_verify(const void *request, struct buf *payload, struct encoded *how, struct err *err);
 
 /* check.c: each names the member that is wrong. `what` is its name. */
 int check_text(const char *what, const char *text, size_t limit, struct err *err);

@@ -1,4 +1,5 @@
-/* libquire: the client library of Quire, a search server for glossaries, dictionaries and encyclopedias.
+/* libquire: the client library of Quire, a search server for glossaries, dictionaries and
+ * encyclopedias.
  *
  * In short:
  *
@@ -22,37 +23,40 @@
  *
  * Each request exists twice: quire_X() is asynchronous and calls back, quire_X_wait() blocks.
  *
- * REQUESTS are structs of the caller. Start each with its initialiser (QUIRE_X_INIT): it sets the member
- * `size`, by which a library that is newer or older than the program knows which members there are; every
- * other member is zero, and zero means the default. Everything that a request points to is copied before
- * the call returns. Texts are UTF-8, terminated by NUL; the library checks them and the limits named here
- * before it sends anything. `collection` NULL means "default". `timeout_ms` 0 means the client's.
+ * REQUESTS are structs of the caller. Start each with its initialiser (QUIRE_X_INIT): it sets the
+ * member `size`, by which a library that is newer or older than the program knows which members
+ * there are; every other member is zero, and zero means the default. Everything that a request
+ * points to is copied before the call returns. Texts are UTF-8, terminated by NUL; the library
+ * checks them and the limits named here before it sends anything. `collection` NULL means
+ * "default". `timeout_ms` 0 means the client's.
  *
  * RESULTS all begin with `status` and `error` (a sentence; "" with QUIRE_OK) and are read-only.
- * In a callback a result is valid until the callback returns; quire_result_keep() makes it last until
- * quire_result_free(). A blocking call gives its result to the caller, also when it fails (it is NULL only
- * when memory is out): pass it to quire_result_free(). Arrays are arrays of pointers, so that structs may
- * grow; texts in results are never NULL. An array of no elements may be NULL.
+ * In a callback a result is valid until the callback returns; quire_result_keep() makes it last
+ * until quire_result_free(). A blocking call gives its result to the caller, also when it fails (it
+ * is NULL only when memory is out): pass it to quire_result_free(). Arrays are arrays of pointers,
+ * so that structs may grow; texts in results are never NULL. An array of no elements may be NULL.
  *
  * CALLBACKS run on the client's own thread, each exactly once, and never from inside the call that
- * submitted the request: also a request that is refused at once is told so by its callback. A callback
- * must not block; it may submit further requests and cancel others; it may be NULL. A blocking call made from a callback
- * is refused with QUIRE_INVALID: it would wait for itself.
+ * submitted the request: also a request that is refused at once is told so by its callback. A
+ * callback must not block; it may submit further requests and cancel others; it may be NULL. A
+ * blocking call made from a callback is refused with QUIRE_INVALID: it would wait for itself.
  *
- * THREADS: all functions may be called from any thread at any time, but quire_client_destroy() must not
- * run while another thread is in, or may still enter, a call on the same client.
+ * THREADS: all functions may be called from any thread at any time, but quire_client_destroy() must
+ * not run while another thread is in, or may still enter, a call on the same client.
  *
- * FAILURE: requests are sent to one of the coordinators of `connect`. When it cannot be reached, or is lost
- * before it answered, the request goes to the next one, as long as its deadline allows. Reads are always
- * safe to repeat. A write carries a client id and a batch number by which the servers recognise a repetition,
- * so it is repeated as well, and applied once. Collections are created and dropped without repetition once
- * the request may have arrived.
+ * FAILURE: requests are sent to one of the coordinators of `connect`. When it cannot be reached, or
+ * is lost before it answered, the request goes to the next one, as long as its deadline allows.
+ * Reads are always safe to repeat. A write carries a client id and a batch number by which the
+ * servers recognise a repetition, so it is repeated as well, and applied once. Collections are
+ * created and dropped without repetition once the request may have arrived.
  *
- * FORK: a client belongs to the process that created it; its threads do not exist in a child. After fork()
- * a child may call exec, or create a client of its own if the parent had none; on an inherited client every
- * request is refused with QUIRE_INVALID, and quire_client_destroy() does nothing.
+ * FORK: a client belongs to the process that created it; its threads do not exist in a child. After
+ * fork() a child may call exec, or create a client of its own if the parent had none; on an
+ * inherited client every request is refused with QUIRE_INVALID, and quire_client_destroy() does
+ * nothing.
  *
- * SIGNALS: the library's threads block all signals. Nothing is installed or changed for the process.
+ * SIGNALS: the library's threads block all signals. Nothing is installed or changed for the
+ * process.
  */
 #ifndef QUIRE_H
 #define QUIRE_H
@@ -73,9 +77,15 @@ extern "C" {
 
 /* For the initialisers below: the size, and zeros. */
 #ifdef __cplusplus
-#define QUIRE_INIT_(type) {sizeof(type)}
+#define QUIRE_INIT_(type)                                                                          \
+    {                                                                                              \
+        sizeof(type)                                                                               \
+    }
 #else
-#define QUIRE_INIT_(type) {.size = sizeof(type)}
+#define QUIRE_INIT_(type)                                                                          \
+    {                                                                                              \
+        .size = sizeof(type)                                                                       \
+    }
 #endif
 
 #define QUIRE_DEFAULT_PORT 7400
@@ -106,23 +116,23 @@ extern "C" {
 enum quire_status {
     QUIRE_OK = 0,
     QUIRE_NOMEM = 1,
-    QUIRE_INVALID = 2,      /* the request makes no sense; the error says where */
-    QUIRE_TOO_LARGE = 3,    /* beyond a limit */
-    QUIRE_NOT_FOUND = 4,    /* no such collection, entry, ... */
+    QUIRE_INVALID = 2,   /* the request makes no sense; the error says where */
+    QUIRE_TOO_LARGE = 3, /* beyond a limit */
+    QUIRE_NOT_FOUND = 4, /* no such collection, entry, ... */
     QUIRE_EXISTS = 5,
-    QUIRE_CONFLICT = 6,     /* if_version did not hold */
-    QUIRE_UNAVAILABLE = 7,  /* nobody who could answer was reached */
-    QUIRE_DEADLINE = 8,     /* timeout_ms passed; a write may or may not have been applied */
-    QUIRE_CANCELED = 9,     /* by quire_cancel() or because the client went away */
-    QUIRE_STALE = 10,       /* the cluster changed meanwhile; ask again */
-    QUIRE_CORRUPT = 11,     /* stored data is damaged; the error says what */
+    QUIRE_CONFLICT = 6,    /* if_version did not hold */
+    QUIRE_UNAVAILABLE = 7, /* nobody who could answer was reached */
+    QUIRE_DEADLINE = 8,    /* timeout_ms passed; a write may or may not have been applied */
+    QUIRE_CANCELED = 9,    /* by quire_cancel() or because the client went away */
+    QUIRE_STALE = 10,      /* the cluster changed meanwhile; ask again */
+    QUIRE_CORRUPT = 11,    /* stored data is damaged; the error says what */
     QUIRE_IO = 12,
     QUIRE_FULL = 13,        /* a disk or a queue; ask again later */
     QUIRE_PROTOCOL = 14,    /* the other side is no Quire coordinator, or of another version */
     QUIRE_UNSUPPORTED = 15, /* the other side, or this library, is too old for that */
     QUIRE_INTERNAL = 16,
-    QUIRE_INCOMPLETE = 17,  /* a complete answer was asked for and ranges are missing */
-    QUIRE_CLOSED = 18       /* the client or the writer is closing */
+    QUIRE_INCOMPLETE = 17, /* a complete answer was asked for and ranges are missing */
+    QUIRE_CLOSED = 18      /* the client or the writer is closing */
 };
 
 /* Fixed words for a status, "not found"; "unknown error" for any other number. */
@@ -141,39 +151,41 @@ struct quire_options {
      * "ipc:///path". At most 16. NULL: the environment variable QUIRE_CONNECT, else
      * "tcp://127.0.0.1:7400". Spaces around the commas are ignored. */
     const char *connect;
-    uint32_t timeout_ms;         /* of requests that do not say; default 10,000 */
+    uint32_t timeout_ms; /* of requests that do not say; default 10,000 */
     /* A request that has waited so long for a connection to any coordinator gives up with
      * QUIRE_UNAVAILABLE; 0: it waits until its own timeout. */
     uint32_t connect_timeout_ms;
-    uint32_t max_outstanding;    /* requests at a time; beyond: QUIRE_FULL; default 65,536 */
+    uint32_t max_outstanding; /* requests at a time; beyond: QUIRE_FULL; default 65,536 */
 };
 #define QUIRE_OPTIONS_INIT QUIRE_INIT_(struct quire_options)
 
-/* Starts a client and its thread; does not wait for a connection. QUIRE_OK, QUIRE_INVALID (a malformed
- * `connect`), QUIRE_NOMEM. When it fails, *client is NULL and `error` (may be NULL) holds a sentence. */
+/* Starts a client and its thread; does not wait for a connection. QUIRE_OK, QUIRE_INVALID (a
+ * malformed `connect`), QUIRE_NOMEM. When it fails, *client is NULL and `error` (may be NULL) holds
+ * a sentence. */
 QUIRE_API int quire_client_create(const struct quire_options *options, struct quire_client **client,
                                   char *error, size_t error_size);
 
-/* Ends outstanding requests with QUIRE_CANCELED (their callbacks run before this returns), stops the
- * thread and frees the client. Writers must have been destroyed before. NULL is allowed. From a callback of
- * this client it would wait for itself: that is refused, and nothing happens. */
+/* Ends outstanding requests with QUIRE_CANCELED (their callbacks run before this returns), stops
+ * the thread and frees the client. Writers must have been destroyed before. NULL is allowed. From a
+ * callback of this client it would wait for itself: that is refused, and nothing happens. */
 QUIRE_API void quire_client_destroy(struct quire_client *client);
 
-/* Names an outstanding asynchronous request. Never used twice by a client; 0 means that the request was
- * not taken and that no callback will come (memory is out, the client is being closed, or it was inherited
- * over fork). */
+/* Names an outstanding asynchronous request. Never used twice by a client; 0 means that the request
+ * was not taken and that no callback will come (memory is out, the client is being closed, or it
+ * was inherited over fork). */
 typedef uint64_t quire_ticket;
 
-/* Ends a request: its callback comes soon, with QUIRE_CANCELED, unless its result was already on the way.
- * A ticket whose request has ended is ignored. */
+/* Ends a request: its callback comes soon, with QUIRE_CANCELED, unless its result was already on
+ * the way. A ticket whose request has ended is ignored. */
 QUIRE_API void quire_cancel(struct quire_client *client, quire_ticket ticket);
 
-/* `result` is any quire_*_result. Keep: it lasts until a further quire_result_free(); returns its argument.
- * Free: gives up one hold; NULL is allowed. Results do not depend on their client. */
+/* `result` is any quire_*_result. Keep: it lasts until a further quire_result_free(); returns its
+ * argument. Free: gives up one hold; NULL is allowed. Results do not depend on their client. */
 QUIRE_API const void *quire_result_keep(const void *result);
 QUIRE_API void quire_result_free(const void *result);
 
-/* The head of all results, for code that handles them alike: every quire_*_result begins with these. */
+/* The head of all results, for code that handles them alike: every quire_*_result begins with
+ * these. */
 struct quire_result {
     int status;        /* enum quire_status */
     const char *error; /* a sentence; "" with QUIRE_OK */
@@ -187,9 +199,9 @@ struct quire_collection {
     const char *name;
     const char *language; /* "en", ... or "none" */
     uint32_t weight_headword, weight_terms, weight_categories, weight_body;
-    double k1, b;         /* of BM25 */
-    uint64_t entries;     /* live entries; in lists only */
-    uint32_t ranges;      /* in lists only */
+    double k1, b;     /* of BM25 */
+    uint64_t entries; /* live entries; in lists only */
+    uint32_t ranges;  /* in lists only */
 };
 
 struct quire_collection_request {
@@ -250,8 +262,9 @@ QUIRE_API int quire_collection_list_wait(struct quire_client *client,
                                          const struct quire_simple_request *request,
                                          const struct quire_collections_result **result);
 
-/* Before a large import: creates the collection when it is missing, and when it is empty cuts it into
- * ranges by a sample of the headwords to come, so that all shards share the work. Default timeout 60 s. */
+/* Before a large import: creates the collection when it is missing, and when it is empty cuts it
+ * into ranges by a sample of the headwords to come, so that all shards share the work. Default
+ * timeout 60 s. */
 struct quire_prepare_request {
     size_t size;
     uint32_t timeout_ms;
@@ -276,23 +289,23 @@ struct quire_attribute {
     const char *value;
 };
 
-/* An entry; its identity is (collection, term key of the headword, sense). The same struct goes in and
- * comes out: an entry of a result may be put again as it is. In: start with QUIRE_ENTRY_INIT; NULL texts
- * count as empty. Out: no text is NULL. */
+/* An entry; its identity is (collection, term key of the headword, sense). The same struct goes in
+ * and comes out: an entry of a result may be put again as it is. In: start with QUIRE_ENTRY_INIT;
+ * NULL texts count as empty. Out: no text is NULL. */
 struct quire_entry {
     size_t size;
     const char *headword;
-    const char *sense;                        /* tells homographs apart */
-    const char *const *terms;                 /* other names */
+    const char *sense;        /* tells homographs apart */
+    const char *const *terms; /* other names */
     size_t term_count;
     const char *const *categories;
     size_t category_count;
-    const char *body;                         /* Markdown */
-    size_t body_size;                         /* its bytes; in: 0 means up to the NUL */
-    const char *source;                       /* where it came from */
+    const char *body;   /* Markdown */
+    size_t body_size;   /* its bytes; in: 0 means up to the NUL */
+    const char *source; /* where it came from */
     const struct quire_attribute *attributes;
     size_t attribute_count;
-    uint64_t version;                         /* out only */
+    uint64_t version; /* out only */
 };
 #define QUIRE_ENTRY_INIT QUIRE_INIT_(struct quire_entry)
 
@@ -302,7 +315,7 @@ struct quire_op {
     const char *delete_headword;   /* or this: deleted */
     const char *delete_sense;      /* NULL: the empty sense */
     bool delete_all_senses;
-    bool conditional;              /* only if the stored version is if_version (0: only if there is none) */
+    bool conditional; /* only if the stored version is if_version (0: only if there is none) */
     uint64_t if_version;
 };
 #define QUIRE_OP_INIT QUIRE_INIT_(struct quire_op)
@@ -323,17 +336,17 @@ struct quire_written {
     const char *error; /* with QUIRE_FAILED: a sentence */
 };
 
-/* One batch of writes. An op that fails does not hinder the others: `status` of the result is QUIRE_OK and
- * the op's own says why. Default timeout 60 s. */
+/* One batch of writes. An op that fails does not hinder the others: `status` of the result is
+ * QUIRE_OK and the op's own says why. Default timeout 60 s. */
 struct quire_write_request {
     size_t size;
     uint32_t timeout_ms;
     const char *collection;
     const struct quire_op *ops; /* all of one `size` */
     size_t op_count;            /* 1..QUIRE_MAX_BATCH_OPS, QUIRE_MAX_BATCH_BYTES together */
-    /* By these the servers recognise a repetition. NULL and 0: the library chooses (recommended). A program
-     * that repeats batches by itself gives a UUID and a number that rises by one from batch to batch, and
-     * has one batch of a client id under way at a time. */
+    /* By these the servers recognise a repetition. NULL and 0: the library chooses (recommended). A
+     * program that repeats batches by itself gives a UUID and a number that rises by one from batch
+     * to batch, and has one batch of a client id under way at a time. */
     const char *client_id;
     uint64_t batch;
 };
@@ -354,7 +367,8 @@ QUIRE_API int quire_write_wait(struct quire_client *client,
                                const struct quire_write_request *request,
                                const struct quire_write_result **result);
 
-/* One entry. The result has one `written`; when it FAILED, its reason is also the status of the result. */
+/* One entry. The result has one `written`; when it FAILED, its reason is also the status of the
+ * result. */
 struct quire_put_request {
     size_t size;
     uint32_t timeout_ms;
@@ -371,8 +385,8 @@ QUIRE_API quire_ticket quire_put(struct quire_client *client,
 QUIRE_API int quire_put_wait(struct quire_client *client, const struct quire_put_request *request,
                              const struct quire_write_result **result);
 
-/* Deletes one entry, or every sense of a headword. Deleting what is not there is QUIRE_OK with the outcome
- * QUIRE_ABSENT. */
+/* Deletes one entry, or every sense of a headword. Deleting what is not there is QUIRE_OK with the
+ * outcome QUIRE_ABSENT. */
 struct quire_delete_request {
     size_t size;
     uint32_t timeout_ms;
@@ -428,8 +442,8 @@ struct quire_define_request {
 #define QUIRE_DEFINE_INIT QUIRE_INIT_(struct quire_define_request)
 
 QUIRE_API quire_ticket quire_define(struct quire_client *client,
-                                    const struct quire_define_request *request,
-                                    quire_entries_cb cb, void *data);
+                                    const struct quire_define_request *request, quire_entries_cb cb,
+                                    void *data);
 QUIRE_API int quire_define_wait(struct quire_client *client,
                                 const struct quire_define_request *request,
                                 const struct quire_entries_result **result);
@@ -534,8 +548,8 @@ struct quire_suggest_request {
 #define QUIRE_SUGGEST_INIT QUIRE_INIT_(struct quire_suggest_request)
 
 QUIRE_API quire_ticket quire_suggest(struct quire_client *client,
-                                     const struct quire_suggest_request *request,
-                                     quire_match_cb cb, void *data);
+                                     const struct quire_suggest_request *request, quire_match_cb cb,
+                                     void *data);
 QUIRE_API int quire_suggest_wait(struct quire_client *client,
                                  const struct quire_suggest_request *request,
                                  const struct quire_match_result **result);
@@ -551,10 +565,10 @@ struct quire_search_request {
     uint32_t facet_limit;          /* up to QUIRE_MAX_FACETS; 0: 20 */
     const char *const *categories; /* only entries of any of these */
     size_t category_count;
-    const char *cursor;            /* of the previous result: go on after it */
-    bool all;                      /* all words rather than any */
-    bool complete;                 /* rather QUIRE_INCOMPLETE than an answer with missing ranges */
-    bool strict;                   /* a query that does not parse is QUIRE_INVALID, not a guess */
+    const char *cursor; /* of the previous result: go on after it */
+    bool all;           /* all words rather than any */
+    bool complete;      /* rather QUIRE_INCOMPLETE than an answer with missing ranges */
+    bool strict;        /* a query that does not parse is QUIRE_INVALID, not a guess */
 };
 #define QUIRE_SEARCH_INIT QUIRE_INIT_(struct quire_search_request)
 
@@ -593,16 +607,16 @@ struct quire_search_result {
     size_t hit_count;
     uint64_t total;
     bool total_is_lower_bound;
-    bool complete;                               /* false: see `missing` */
-    bool expansion_limited;                      /* a pre* or fuzy~ stood for more words than are looked at */
+    bool complete;          /* false: see `missing` */
+    bool expansion_limited; /* a pre* or fuzy~ stood for more words than are looked at */
     const struct quire_missing *const *missing;
     size_t missing_count;
     const struct quire_facet *const *categories; /* most frequent first, then by value */
     size_t category_count;
-    const char *cursor;                          /* "": there is no more */
-    const char *const *warnings;                 /* what lenient parsing made of the query */
+    const char *cursor;          /* "": there is no more */
+    const char *const *warnings; /* what lenient parsing made of the query */
     size_t warning_count;
-    uint64_t took_us;                            /* in the cluster */
+    uint64_t took_us; /* in the cluster */
 };
 typedef void (*quire_search_cb)(void *data, const struct quire_search_result *result);
 
@@ -662,8 +676,8 @@ QUIRE_API int quire_explain_wait(struct quire_client *client,
 
 /* ---- export ---- */
 
-/* One page of all entries in key order. For the next page pass the result's `after`; when its size is 0
- * that was all. Default timeout 60 s. */
+/* One page of all entries in key order. For the next page pass the result's `after`; when its size
+ * is 0 that was all. Default timeout 60 s. */
 struct quire_export_request {
     size_t size;
     uint32_t timeout_ms;
@@ -705,14 +719,14 @@ struct quire_range {
     uint64_t id;
     const char *collection;
     uint64_t epoch;
-    const char *lo; /* inclusive; "": from the start */
-    const char *hi; /* exclusive; "": to the end */
+    const char *lo;      /* inclusive; "": from the start */
+    const char *hi;      /* exclusive; "": to the end */
     const char *primary; /* node id */
     const char *const *in_sync;
     size_t in_sync_count;
     const char *state; /* "serving", "opening", "unreachable", ... */
     uint64_t entries;
-    uint64_t bytes;        /* of files */
+    uint64_t bytes; /* of files */
     uint64_t memory_bytes;
     uint32_t segments;
     uint64_t committed_seq;
@@ -751,14 +765,14 @@ struct quire_problem {
 struct quire_verify_result {
     int status;
     const char *error;
-    uint64_t ranges, entries, postings;           /* that were looked at */
-    const struct quire_problem *const *problems;  /* none: everything is as it should be */
+    uint64_t ranges, entries, postings;          /* that were looked at */
+    const struct quire_problem *const *problems; /* none: everything is as it should be */
     size_t problem_count;
 };
 typedef void (*quire_verify_cb)(void *data, const struct quire_verify_result *result);
 
-/* Compares the index of every range with its entries and checks all checksums. `request` may be NULL;
- * here `collection` NULL means all of them. Default timeout one hour. */
+/* Compares the index of every range with its entries and checks all checksums. `request` may be
+ * NULL; here `collection` NULL means all of them. Default timeout one hour. */
 QUIRE_API quire_ticket quire_verify(struct quire_client *client,
                                     const struct quire_simple_request *request, quire_verify_cb cb,
                                     void *data);
@@ -768,17 +782,18 @@ QUIRE_API int quire_verify_wait(struct quire_client *client,
 
 /* ---- bulk writing ---- */
 
-/* A stream of writes. Puts and deletes are gathered into batches; a bounded number of batches is under way
- * at a time, and quire_writer_put() waits when there is no room (that is the back-pressure). What became
- * of each op is told by a callback.
+/* A stream of writes. Puts and deletes are gathered into batches; a bounded number of batches is
+ * under way at a time, and quire_writer_put() waits when there is no room (that is the
+ * back-pressure). What became of each op is told by a callback.
  *
- * A writer may be used by several threads, but not from callbacks (its calls may wait; they are refused
- * there with QUIRE_INVALID). Batches under way at the same time are applied in no particular order: two ops
- * on one entry belong in one batch, or have a quire_writer_flush() between them. */
+ * A writer may be used by several threads, but not from callbacks (its calls may wait; they are
+ * refused there with QUIRE_INVALID). Batches under way at the same time are applied in no
+ * particular order: two ops on one entry belong in one batch, or have a quire_writer_flush()
+ * between them. */
 struct quire_writer;
 
 struct quire_writer_item {
-    void *tag;         /* as given with the op */
+    void *tag; /* as given with the op */
     enum quire_outcome outcome;
     uint64_t version;
     int status;        /* with QUIRE_FAILED: why */
@@ -804,38 +819,39 @@ QUIRE_API int quire_writer_create(struct quire_client *client,
                                   const struct quire_writer_options *options,
                                   struct quire_writer **writer, char *error, size_t error_size);
 
-/* QUIRE_OK: the op was copied and taken, its result will be told. QUIRE_INVALID, QUIRE_TOO_LARGE: this op is
- * refused (no callback comes for it) and the writer goes on. Anything else: the status of the batch that
- * failed as a whole, after which the writer takes nothing more (unless keep_going). For all of them
- * quire_writer_error() has the sentence. */
+/* QUIRE_OK: the op was copied and taken, its result will be told. QUIRE_INVALID, QUIRE_TOO_LARGE:
+ * this op is refused (no callback comes for it) and the writer goes on. Anything else: the status
+ * of the batch that failed as a whole, after which the writer takes nothing more (unless
+ * keep_going). For all of them quire_writer_error() has the sentence. */
 QUIRE_API int quire_writer_put(struct quire_writer *writer, const struct quire_entry *entry,
                                void *tag);
 /* `op` with conditions, or a deletion. */
 QUIRE_API int quire_writer_op(struct quire_writer *writer, const struct quire_op *op, void *tag);
 
-/* Sends what was gathered and waits until everything under way has been told. Returns QUIRE_OK, or the
- * status of the first batch that failed as a whole since the writer was created. */
+/* Sends what was gathered and waits until everything under way has been told. Returns QUIRE_OK, or
+ * the status of the first batch that failed as a whole since the writer was created. */
 QUIRE_API int quire_writer_flush(struct quire_writer *writer);
 
-/* The sentence of the calling thread's last failed call on any writer; "" when there was none. Valid until
- * the thread's next call on a writer. */
+/* The sentence of the calling thread's last failed call on any writer; "" when there was none.
+ * Valid until the thread's next call on a writer. */
 QUIRE_API const char *quire_writer_error(const struct quire_writer *writer);
 
 struct quire_writer_stats {
     size_t size;
-    uint64_t ops;        /* taken */
-    uint64_t told;       /* whose result is known */
-    uint64_t batches;    /* sent */
-    uint64_t outstanding; /* batches under way now */
-    uint64_t bytes;      /* sent */
+    uint64_t ops;           /* taken */
+    uint64_t told;          /* whose result is known */
+    uint64_t batches;       /* sent */
+    uint64_t outstanding;   /* batches under way now */
+    uint64_t bytes;         /* sent */
     uint64_t by_outcome[8]; /* ops told, by enum quire_outcome */
 };
 #define QUIRE_WRITER_STATS_INIT QUIRE_INIT_(struct quire_writer_stats)
 QUIRE_API void quire_writer_get_stats(struct quire_writer *writer,
                                       struct quire_writer_stats *stats);
 
-/* Ops that are gathered or under way end with QUIRE_CANCELED (whether they were applied is not known);
- * quire_writer_flush() first when they matter. Waits for their callbacks. NULL is allowed. */
+/* Ops that are gathered or under way end with QUIRE_CANCELED (whether they were applied is not
+ * known); quire_writer_flush() first when they matter. Waits for their callbacks. NULL is allowed.
+ */
 QUIRE_API void quire_writer_destroy(struct quire_writer *writer);
 
 #ifdef __cplusplus

@@ -1,4 +1,5 @@
-/* Results: the public quire_*_result structs, counted, each with an arena that holds all that it points to. */
+/* Results: the public quire_*_result structs, counted, each with an arena that holds all that it
+ * points to. */
 #ifndef QUIRE_CLIENT_RESULT_H
 #define QUIRE_CLIENT_RESULT_H
 
@@ -14,7 +15,7 @@ struct box;
 
 /* A kind of result. */
 struct result_type {
-    size_t size; /* of the public struct */
+    size_t size;                /* of the public struct */
     void (*init)(void *result); /* makes texts "" that are NULL in zeros; may be NULL */
     /* Fills box->result from the reply; what it unpacks lives in the box's arena. */
     int (*decode)(struct box *box, struct bytes payload, struct err *err);
@@ -30,7 +31,8 @@ struct box {
 
 /* With one hold, status OK and no error; NULL when memory is out. */
 struct box *box_create(const struct result_type *type);
-/* With a status and its sentence ("" gives the fixed words). All else is empty, and no text is NULL. */
+/* With a status and its sentence ("" gives the fixed words). All else is empty, and no text is
+ * NULL. */
 struct box *box_failed(const struct result_type *type, int status, const char *text);
 struct box *box_of(const void *result);
 void box_release(struct box *box);

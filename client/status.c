@@ -4,7 +4,8 @@
 
 /* The public numbers are those that travel in messages. */
 #define X(name, number, text)                                                                      \
-    _Static_assert((int)QUIRE_##name == (int)ERR_##name, "quire.h and err.h disagree about " #name);
+    _Static_assert((int)QUIRE_##name == (int)ERR_##name, "quire.h and err.h disagree "             \
+                                                         "about " #name);
 ERR_CODES(X)
 #undef X
 

@@ -1,15 +1,18 @@
-/* The bulk writer: ops are encoded into the batch that is being gathered, full batches go out while there is credit,
- * and whoever brings more waits.
+/* The bulk writer: ops are encoded into the batch that is being gathered, full batches go out while
+ * there is credit, and whoever brings more waits.
  *
  *   quire_writer_put() --> gathering (a WriteRequest that grows) --> credit? --> request_submit()
  *        ^ waits for room                                             ^                |
- *        +---------------- condition variable <------ batch_done() ---+<---------------+ loop's thread
+ *        +---------------- condition variable <------ batch_done() ---+<---------------+ loop's
+ * thread
  *
- * Credit is counted in batches and in bytes. A batch that is larger than the byte credit goes when it is alone, so
- * every op that is allowed at all gets through. The writer's lock is not held while results are told.
+ * Credit is counted in batches and in bytes. A batch that is larger than the byte credit goes when
+ * it is alone, so every op that is allowed at all gets through. The writer's lock is not held while
+ * results are told.
  *
- * Repetition of batches, with one identity for each that is under way, is the business of the request (calls.c,
- * dispatch.c); here a batch either has its results or failed as a whole, which fails each of its ops.
+ * Repetition of batches, with one identity for each that is under way, is the business of the
+ * request (calls.c, dispatch.c); here a batch either has its results or failed as a whole, which
+ * fails each of its ops.
  */
 #include "client/core.h"
 #include "client/encode.h"
@@ -107,22 +110,24 @@ static bool batch_append(struct batch *batch, struct bytes op, void *tag)
 
 static bool batch_full(const struct quire_writer *writer, const struct batch *batch)
 {
-    return batch->count >= writer->options.batch_ops || batch->payload.size >= writer->options.batch_bytes;
+    return batch->count >= writer->options.batch_ops ||
+           batch->payload.size >= writer->options.batch_bytes;
 }
 
 /* Room for `more` bytes; an empty batch takes any op. */
 static bool batch_fits(const struct quire_writer *writer, const struct batch *batch, size_t more)
 {
-    return batch->count == 0 ||
-           (!batch_full(writer, batch) && batch->payload.size + more <= writer->options.batch_bytes);
+    return batch->count == 0 || (!batch_full(writer, batch) &&
+                                 batch->payload.size + more <= writer->options.batch_bytes);
 }
 
 /* ---- results ---- */
 
-static void tell_item(struct quire_writer *writer, void *tag, const struct quire_written *written, int status,
-                      const char *error)
+static void tell_item(struct quire_writer *writer, void *tag, const struct quire_written *written,
+                      int status, const char *error)
 {
-    struct quire_writer_item item = {.tag = tag, .outcome = QUIRE_FAILED, .status = status, .error = error};
+    struct quire_writer_item item = {
+        .tag = tag, .outcome = QUIRE_FAILED, .status = status, .error = error};
     if (written != NULL) {
         item.outcome = written->outcome;
         item.version = written->version;
@@ -133,17 +138,13 @@ static void tell_item(struct quire_writer *writer, void *tag, const struct quire
         writer->options.result(writer->options.data, &item);
 }
 
-static void tell(struct batch *batch, const struct quire_write_result *result, uint64_t by_outcome[8])
+static void tell(struct batch *batch, const struct quire_write_result *result,
+                 uint64_t by_outcome[8])
 {
-    int status = result->status;
-    const char *error = result->error;
-    if (status == QUIRE_OK && result->written_count != batch->count) {
-        status = QUIRE_PROTOCOL;
-        error = "the answer has not as many results as the batch had ops";
-    }
     for (size_t i = 0; i < batch->count; i++) {
-        const struct quire_written *written = status == QUIRE_OK ? result->written[i] : NULL;
-        tell_item(batch->writer, batch->tags[i], written, status, error);
+        const struct quire_written *written =
+            result->status == QUIRE_OK ? result->written[i] : NULL;
+        tell_item(batch->writer, batch->tags[i], written, result->status, result->error);
         by_outcome[written ? written->outcome : QUIRE_FAILED]++;
     }
 }
@@ -184,6 +185,7 @@ static bool credit(const struct quire_writer *writer)
 static int send_batch(struct quire_writer *writer, struct box *refusal)
 {
     struct batch *batch = writer->gathering;
+    struct encoded how = {.ops = batch->count};
     list_push(&writer->under_way, &batch->link);
     writer->under_way_bytes += batch->bytes;
     writer->stats.outstanding++;
@@ -193,8 +195,8 @@ static int send_batch(struct quire_writer *writer, struct box *refusal)
     }
     writer->gathering = NULL;
     /* batch_done() cannot run to its end before we let go of the lock. */
-    batch->ticket = request_submit(writer->client, &call_write, writer->options.timeout_ms, &batch->payload, false,
-                                   refusal, batch_done, NULL, batch);
+    batch->ticket = request_submit(writer->client, &call_write, writer->options.timeout_ms,
+                                   &batch->payload, &how, refusal, batch_done, NULL, batch);
     if (batch->ticket != 0)
         return QUIRE_OK;
     list_remove(&batch->link);
@@ -335,7 +337,8 @@ void quire_writer_destroy(struct quire_writer *writer)
     for (struct list *link = writer->under_way.next; link != &writer->under_way; link = link->next)
         quire_cancel(writer->client, list_entry(link, struct batch, link)->ticket);
     if (writer->gathering != NULL && writer->gathering->count > 0)
-        send_batch(writer, box_failed(&result_write, QUIRE_CANCELED, "the writer was destroyed before it was sent"));
+        send_batch(writer, box_failed(&result_write, QUIRE_CANCELED,
+                                      "the writer was destroyed before it was sent"));
     while (writer->stats.outstanding > 0)
         pthread_cond_wait(&writer->changed, &writer->lock);
     pthread_mutex_unlock(&writer->lock);
@@ -351,7 +354,8 @@ static void set_default(uint32_t *option, uint32_t value)
         *option = value;
 }
 
-static int options_take(struct quire_writer *writer, const struct quire_writer_options *options, struct err *err)
+static int options_take(struct quire_writer *writer, const struct quire_writer_options *options,
+                        struct err *err)
 {
     struct quire_writer_options *own = &writer->options;
     const char *collection;

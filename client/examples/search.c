@@ -3,9 +3,10 @@
  *     cc search.c -o search $(pkg-config --cflags --libs quire)
  *     ./search ai "gradient descent"
  *
- * It connects to the coordinators named by QUIRE_CONNECT, or to tcp://127.0.0.1:7400. First it asks in the
- * simplest way, by a call that waits. Then it looks up the definitions of all hits at once, asynchronously:
- * the requests travel together, and the answers come to a callback on the library's thread.
+ * It connects to the coordinators named by QUIRE_CONNECT, or to tcp://127.0.0.1:7400. First it asks
+ * in the simplest way, by a call that waits. Then it looks up the definitions of all hits at once,
+ * asynchronously: the requests travel together, and the answers come to a callback on the library's
+ * thread.
  */
 #include <pthread.h>
 #include <quire.h>
@@ -37,13 +38,15 @@ static void looked_up(void *data, const struct quire_entries_result *result)
 static void look_up_all(struct quire_client *client, const char *collection,
                         const struct quire_search_result *found)
 {
-    struct lookups lookups = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, found->hit_count, 0};
+    struct lookups lookups = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, found->hit_count,
+                              0};
     for (size_t i = 0; i < found->hit_count; i++) {
         struct quire_get_request get = QUIRE_GET_INIT;
         get.collection = collection;
         get.headword = found->hits[i]->headword;
         get.sense = found->hits[i]->sense;
-        if (quire_get(client, &get, looked_up, &lookups) == 0) { /* not taken: no callback will come */
+        if (quire_get(client, &get, looked_up, &lookups) ==
+            0) { /* not taken: no callback will come */
             pthread_mutex_lock(&lookups.lock);
             lookups.left--;
             pthread_mutex_unlock(&lookups.lock);

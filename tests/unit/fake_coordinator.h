@@ -1,4 +1,5 @@
-/* A coordinator that answers as a test wants: a real rpc server on a thread of its own, with a handler of the test's. */
+/* A coordinator that answers as a test wants: a real rpc server on a thread of its own, with a
+ * handler of the test's. */
 #ifndef QUIRE_TESTS_FAKE_COORDINATOR_H
 #define QUIRE_TESTS_FAKE_COORDINATOR_H
 
@@ -45,7 +46,8 @@ static void fake_release(struct fake *fake)
 {
     struct list *link;
     while ((link = list_shift(&fake->held)) != NULL)
-        rpc_reply_error(list_entry(link, struct rpc_request, link), ERR_CANCELED, "the fake goes away");
+        rpc_reply_error(list_entry(link, struct rpc_request, link), ERR_CANCELED,
+                        "the fake goes away");
 }
 
 static void fake_closed(void *data)
@@ -104,7 +106,8 @@ static void *fake_run(void *data)
 static void fake_start(struct fake *fake, rpc_handler handler, void *data, bool up)
 {
     static atomic_uint serial;
-    static const struct rpc_identity identity = {RPC_ROLE_COORDINATOR, "11111111-2222-4333-8444-555555555555", ""};
+    static const struct rpc_identity identity = {RPC_ROLE_COORDINATOR,
+                                                 "11111111-2222-4333-8444-555555555555", ""};
     struct err err;
     memset(fake, 0, sizeof(*fake));
     snprintf(fake->url, sizeof(fake->url), "ipc:///tmp/quire-test-%d-%u", (int)getpid(),
@@ -132,8 +135,15 @@ static void fake_stop(struct fake *fake)
     unlink(fake->url + strlen("ipc://"));
 }
 
+/* protobuf-c's structs have no const. */
+static inline char *lend(const char *text)
+{
+    return (char *)(uintptr_t)text;
+}
+
 /* Replies with a message. */
-static inline void fake_reply(struct rpc_request *request, uint16_t kind, const ProtobufCMessage *message)
+static inline void fake_reply(struct rpc_request *request, uint16_t kind,
+                              const ProtobufCMessage *message)
 {
     struct buf payload = {0};
     size_t size = protobuf_c_message_get_packed_size(message);
