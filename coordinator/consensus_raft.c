@@ -17,7 +17,10 @@
  * reserve for a few segments of 8 MiB;
  *   - auto recovery is on by default and quietly drops damaged segments: switched off, so that the
  * start fails with a message instead;
- *   - the install-snapshot timeout is 30 s: 2 s.
+ *   - the install-snapshot timeout is 30 s: 2 s;
+ *   - raft_close() with entries still being written crashes (it frees the leader's state, then
+ * fails the writes, which look for it): a close first waits for what raft has in hand. A leader
+ * that cannot reach a majority steps down and fails its entries, so that wait has an end.
  *
  * A coordinator with one voter leads as soon as it starts. Whether everything committed has been
  * applied is found out with a barrier; `ready` is called after it. With several voters leadership
@@ -53,13 +56,14 @@ struct consensus_raft {
     uint64_t disk_reserve;
     struct list waiting;  /* proposals not yet handed to raft */
     struct list finished; /* proposals to be delivered */
-    int in_flight;        /* handed to raft, not finished */
+    int in_flight;        /* handed to raft and not finished, the barrier included */
     int refusal;          /* what the last fsm_apply() said */
     struct err refusal_err;
     struct raft_barrier barrier;
     bool barrier_sent;
     bool ready;
     bool closing;
+    bool raft_closing;
     int handles; /* not yet closed, plus one for raft itself */
     uv_async_t wake;
     uv_timer_t leader_poll;
@@ -263,6 +267,8 @@ static int submit(struct consensus_raft *self, struct consensus_proposal *propos
     return 0;
 }
 
+static void close_when_idle(struct consensus_raft *self);
+
 static void on_wake(uv_async_t *wake)
 {
     struct consensus_raft *self = wake->data;
@@ -280,6 +286,7 @@ static void on_wake(uv_async_t *wake)
         struct consensus_proposal *proposal = list_entry(link, struct consensus_proposal, link);
         proposal->done(proposal, proposal->status, &proposal->err);
     }
+    close_when_idle(self);
 }
 
 static void op_propose(struct consensus *base, struct consensus_proposal *proposal)
@@ -303,8 +310,11 @@ static bool op_is_leader(const struct consensus *base)
 static void on_barrier(struct raft_barrier *barrier, int status)
 {
     struct consensus_raft *self = barrier->data;
-    if (self->closing)
+    self->in_flight--;
+    if (self->closing) {
+        uv_async_send(&self->wake);
         return;
+    }
     if (status != 0) { /* leadership was lost at once: the timer goes on looking */
         self->barrier_sent = false;
         return;
@@ -323,7 +333,10 @@ static void on_leader_poll(uv_timer_t *timer)
     int state = raft_state(&self->raft);
     if (state == RAFT_LEADER) {
         self->barrier.data = self;
+        self->in_flight++;
         self->barrier_sent = raft_barrier(&self->raft, &self->barrier, on_barrier) == 0;
+        if (!self->barrier_sent)
+            self->in_flight--;
     } else if (state == RAFT_UNAVAILABLE) {
         struct err err = {0};
         err_set(&err, ERR_IO, "the log of the cluster map: %s", raft_errmsg(&self->raft));
@@ -376,6 +389,15 @@ static void on_raft_closed(struct raft *raft)
     release(raft->data);
 }
 
+static void close_when_idle(struct consensus_raft *self)
+{
+    if (!self->closing || self->raft_closing || self->in_flight > 0 || !list_empty(&self->finished))
+        return;
+    self->raft_closing = true;
+    uv_close((uv_handle_t *)&self->wake, on_handle_closed);
+    raft_close(&self->raft, on_raft_closed);
+}
+
 static void op_close(struct consensus *base, void (*closed)(void *data), void *data)
 {
     struct consensus_raft *self = (struct consensus_raft *)base;
@@ -385,8 +407,7 @@ static void op_close(struct consensus *base, void (*closed)(void *data), void *d
     self->closed_data = data;
     uv_timer_stop(&self->leader_poll);
     uv_close((uv_handle_t *)&self->leader_poll, on_handle_closed);
-    uv_close((uv_handle_t *)&self->wake, on_handle_closed);
-    raft_close(&self->raft, on_raft_closed);
+    uv_async_send(&self->wake); /* fails what waits, and goes on with the close */
 }
 
 static const struct consensus_ops raft_ops = {op_propose, op_is_leader, op_close};
