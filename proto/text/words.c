@@ -196,7 +196,7 @@ static bool take_next(struct scan *scan, struct long_word *word)
         word->letters = word->letters && class == CLASS_LETTER;
         /* fall through */
     case CLASS_MARK:
-        word->ascii = word->ascii && point < 0x80;
+        word->ascii = word->ascii && behind == word->at + 1;
         take(scan, word, word->at, behind);
         return true;
     case CLASS_IGNORED:
