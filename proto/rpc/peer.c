@@ -24,12 +24,15 @@
 #include "proto/base/clock.h"
 #include "proto/quire.pb-c.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum peer_state { PEER_WAITING, PEER_DIALING, PEER_GREETING, PEER_READY, PEER_CLOSING };
+#define PEER_DIALERS 2
+
 enum call_state { CALL_WAITING = 1, CALL_SENT, CALL_FINISHING };
 
 static const struct sm_state peer_states[] = {
@@ -47,7 +50,9 @@ struct rpc_peer {
     struct reap_item reap;
     struct list link; /* in rpc->peers */
     struct rpc *rpc;
-    nng_stream_dialer *dialer;
+    nng_stream_dialer *dialers[PEER_DIALERS];
+    int dialer_count;
+    int turn; /* the dialer that is, or will be, in use */
     nng_aio *aio;
 
     struct sm sm;
@@ -310,11 +315,17 @@ static void dialed(void *data) /* on a thread of nng */
     rpc_door_push(peer->rpc, &peer->door);
 }
 
+static void dial_turn(struct rpc_peer *peer)
+{
+    nng_aio_set_timeout(peer->aio, RPC_HELLO_MS);
+    nng_stream_dialer_dial(peer->dialers[peer->turn], peer->aio);
+}
+
 static void dial(struct rpc_peer *peer)
 {
     sm_move(&peer->sm, PEER_DIALING);
-    nng_aio_set_timeout(peer->aio, RPC_HELLO_MS);
-    nng_stream_dialer_dial(peer->dialer, peer->aio);
+    peer->turn = 0;
+    dial_turn(peer);
 }
 
 static void stream_discard(nng_stream *stream)
@@ -331,6 +342,11 @@ static void on_dialed(struct rpc_peer *peer, int status, nng_stream *stream)
         stream_discard(stream); /* destroyed meanwhile */
         return;
     }
+    if (status && peer->turn + 1 < peer->dialer_count) {
+        peer->turn++;
+        dial_turn(peer);
+        return;
+    }
     if (!status) {
         peer->conn = conn_create(peer->rpc, stream, peer->url, &peer_events, peer);
         if (peer->conn)
@@ -338,8 +354,12 @@ static void on_dialed(struct rpc_peer *peer, int status, nng_stream *stream)
         else
             status = NNG_ENOMEM;
     }
-    if (status)
-        wait_to_dial(peer, nng_strerror(status));
+    if (!status)
+        return;
+    const char *why = status == NNG_EADDRINVAL ? "no such host" : nng_strerror(status);
+    if (peer->attempts == 0) /* not at every attempt: it may stay away for days */
+        rpc_log(peer->rpc, "cannot connect", peer->url, why);
+    wait_to_dial(peer, why);
 }
 
 static void peer_free(struct rpc_peer *peer)
@@ -378,15 +398,54 @@ void peer_tick(struct rpc_peer *peer, uint64_t now)
         dial(peer);
 }
 
+static void dialers_free(struct rpc_peer *peer)
+{
+    for (int i = 0; i < peer->dialer_count; i++)
+        nng_stream_dialer_free(peer->dialers[i]);
+    peer->dialer_count = 0;
+}
+
+/* True for "tcp://name:port" where the host is a name, not a numeric address. */
+static bool names_host(const char *url)
+{
+    static const char scheme[] = "tcp://";
+    char host[256];
+    struct in_addr address;
+    if (strncmp(url, scheme, strlen(scheme)) != 0 || url[strlen(scheme)] == '[')
+        return false;
+    snprintf(host, sizeof host, "%s", url + strlen(scheme));
+    host[strcspn(host, ":/")] = 0;
+    return inet_pton(AF_INET, host, &address) != 1;
+}
+
+/* 0 or an error of nng. */
+static int dialers_alloc(struct rpc_peer *peer)
+{
+    int status = nng_stream_dialer_alloc(&peer->dialers[0], peer->url);
+    if (status)
+        return status;
+    peer->dialer_count = 1;
+    if (names_host(peer->url)) {
+        struct buf buf = {0};
+        buf_printf(&buf, "tcp4%s", peer->url + strlen("tcp"));
+        /* Where nng does not know tcp4, the first dialer alone has to do. */
+        if (!nng_stream_dialer_alloc(&peer->dialers[1], buf_text(&buf)))
+            peer->dialer_count = 2;
+        buf_deinit(&buf);
+    }
+    return 0;
+}
+
 /* On the reaper's thread. The callback of a dial that was under way has run when this returns; a
  * stream that it left behind is the next visitor's. */
 static void reap(struct reap_item *item)
 {
     struct rpc_peer *peer = list_entry(item, struct rpc_peer, reap);
-    nng_stream_dialer_close(peer->dialer);
+    for (int i = 0; i < peer->dialer_count; i++)
+        nng_stream_dialer_close(peer->dialers[i]);
     nng_aio_stop(peer->aio);
     nng_aio_free(peer->aio);
-    nng_stream_dialer_free(peer->dialer);
+    dialers_free(peer);
     rpc_door_push_reaped(peer->rpc, &peer->door);
 }
 
@@ -400,7 +459,7 @@ int rpc_peer_create(struct rpc *rpc, const char *url, struct rpc_peer **out, str
     struct rpc_peer *peer = calloc(1, sizeof *peer);
     if (!peer || !(peer->url = strdup(url)))
         goto err_after_alloc;
-    int status = nng_stream_dialer_alloc(&peer->dialer, url);
+    int status = dialers_alloc(peer);
     if (status && status != NNG_ENOMEM) {
         free(peer->url);
         free(peer);
@@ -409,7 +468,7 @@ int rpc_peer_create(struct rpc *rpc, const char *url, struct rpc_peer **out, str
     if (status)
         goto err_after_alloc;
     if (nng_aio_alloc(&peer->aio, dialed, peer))
-        goto err_after_dialer;
+        goto err_after_dialers;
     peer->door.run = visit;
     peer->reap.run = reap;
     peer->rpc = rpc;
@@ -424,8 +483,8 @@ int rpc_peer_create(struct rpc *rpc, const char *url, struct rpc_peer **out, str
     *out = peer;
     return 0;
 
-err_after_dialer:
-    nng_stream_dialer_free(peer->dialer);
+err_after_dialers:
+    dialers_free(peer);
 err_after_alloc:
     if (peer)
         free(peer->url);

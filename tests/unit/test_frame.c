@@ -1,6 +1,5 @@
 /* The frame codec and the table of ids: round trips, every truncation, every flipped bit. */
-#include "proto/rpc/frame.h"
-#include "proto/rpc/idmap.h"
+#include "proto/rpc/internal.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -159,12 +158,50 @@ static void test_idmap(void **state)
     idmap_deinit(&map);
 }
 
+/* Always the earliest on top, whatever comes and goes. */
+static void test_heap(void **state)
+{
+    (void)state;
+    enum { CALLS = 300 };
+    static struct rpc_call calls[CALLS];
+    struct heap heap = {0};
+    uint32_t random = 4711;
+    assert_null(heap_first(&heap));
+    for (int i = 0; i < CALLS; i++)
+        calls[i].heap_index = HEAP_NONE;
+    for (int step = 0; step < 20000; step++) {
+        random = random * 1664525 + 1013904223;
+        struct rpc_call *call = &calls[(random >> 16) % CALLS];
+        if (call->heap_index != HEAP_NONE) {
+            heap_remove(&heap, call);
+            heap_remove(&heap, call); /* nothing the second time */
+        } else {
+            call->deadline_ms = (random >> 4) % 1000;
+            assert_int_equal(heap_push(&heap, call), 0);
+        }
+        uint64_t least = UINT64_MAX;
+        size_t count = 0;
+        for (int i = 0; i < CALLS; i++) {
+            if (calls[i].heap_index == HEAP_NONE)
+                continue;
+            count++;
+            assert_ptr_equal(heap.items[calls[i].heap_index], &calls[i]);
+            least = calls[i].deadline_ms < least ? calls[i].deadline_ms : least;
+        }
+        assert_int_equal(heap.count, count);
+        if (count)
+            assert_true(heap_first(&heap)->deadline_ms == least);
+    }
+    heap_deinit(&heap);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),  cmocka_unit_test(test_layout),
         cmocka_unit_test(test_truncations), cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_bad),         cmocka_unit_test(test_idmap),
+        cmocka_unit_test(test_heap),
     };
     return cmocka_run_group_tests_name("frame", tests, NULL, NULL);
 }

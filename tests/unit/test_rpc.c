@@ -125,8 +125,8 @@ static void nothing(uv_timer_t *timer)
         uv_timer_t timer;                                                                          \
         uv_timer_init(&(w)->loop, &timer);                                                         \
         uv_timer_start(&timer, nothing, 5, 5);                                                     \
-        uint64_t until = clock_ms() + 10000;                                                       \
-        while (!(expression) && clock_ms() < until)                                                \
+        uint64_t await_until = clock_ms() + 10000;                                                 \
+        while (!(expression) && clock_ms() < await_until)                                          \
             uv_run(&(w)->loop, UV_RUN_ONCE);                                                       \
         uv_close((uv_handle_t *)&timer, NULL);                                                     \
         uv_run(&(w)->loop, UV_RUN_NOWAIT);                                                         \
@@ -247,6 +247,19 @@ static void test_ipc(void **state)
     assert_int_equal(r.status, 0);
 }
 
+/* "localhost" reaches 127.0.0.1 also where the name means ::1 first. */
+static void test_name(void **state)
+{
+    struct world *w = *state;
+    serve(w);
+    snprintf(w->url, sizeof w->url, "tcp://localhost:%d", rpc_server_port(w->server));
+    dial(w, &client_identity);
+    struct result r;
+    start(w, &r, REPEAT, bytes_str("abc"), 8000);
+    AWAIT(w, r.times);
+    assert_int_equal(r.status, 0);
+}
+
 static void test_bad_urls(void **state)
 {
     struct world *w = *state;
@@ -292,6 +305,43 @@ static void test_sizes(void **state)
         assert_int_equal(many[i].status, 0);
         assert_int_equal(many[i].size, i * 997);
     }
+    free(bytes);
+}
+
+/* The server's loop does not turn while 60 MiB come in: reading pauses, nothing is lost. What does
+ * not fit into the send queue is refused at once. */
+static void test_flood(void **state)
+{
+    struct world *w = *state;
+    serve(w);
+    dial(w, &client_identity);
+    AWAIT(w, w->ups == 1);
+    enum { CALLS = 80, SIZE = 1 << 20 };
+    static struct result results[CALLS];
+    uint8_t *bytes = calloc(1, SIZE);
+    assert_non_null(bytes);
+    for (size_t i = 0; i < CALLS; i++)
+        start(w, &results[i], HOLD, bytes_of(bytes, SIZE), 9000);
+    usleep(200000); /* nng's threads go on, the loop does not */
+    int done = 0, good = 0, full = 0;
+    uint64_t until = clock_ms() + 9500;
+    while (done < CALLS && clock_ms() < until) {
+        uv_run(&w->loop, UV_RUN_NOWAIT);
+        while (w->held_count) {
+            struct rpc_request *request = held_shift(w);
+            rpc_reply(request, HOLD + 1, request->payload);
+        }
+        done = good = full = 0;
+        for (int i = 0; i < CALLS; i++) {
+            done += results[i].times;
+            good += results[i].times && results[i].status == 0;
+            full += results[i].times && results[i].status == ERR_FULL;
+        }
+    }
+    assert_int_equal(done, CALLS);
+    assert_int_equal(good + full, CALLS);
+    assert_true(good >= 60);
+    assert_int_equal(w->downs, 0);
     free(bytes);
 }
 
@@ -524,6 +574,46 @@ static void test_garbage(void **state)
     assert_int_equal(r.status, 0);
 }
 
+/* A client that asks and asks and never reads: its replies fill the queue, then become errors, then
+ * its connection is dropped. Others are not disturbed. */
+static void test_not_reading(void **state)
+{
+    struct world *w = *state;
+    serve(w);
+    dial(w, &client_identity);
+    int fd = raw_connect(w);
+    struct buf out = {0};
+    append_hello(&out, RPC_PROTOCOL_VERSION);
+    assert_int_equal(send(fd, out.data, out.size, MSG_NOSIGNAL), out.size);
+    AWAIT(w, rpc_server_connections(w->server) == 2);
+    static uint8_t large[1 << 20];
+    buf_clear(&out);
+    for (uint64_t id = 1; id <= 100; id++)
+        frame_append(&out, &(struct frame){
+                               .kind = REPEAT, .id = id, .payload = bytes_of(large, sizeof large)});
+    for (uint64_t id = 1000; id < 21000;
+         id++) /* each answered with an error, when the queue is full */
+        frame_append(&out,
+                     &(struct frame){.kind = REPEAT, .id = id, .payload = bytes_of(large, 200)});
+    size_t at = 0;
+    uint64_t until = clock_ms() + 9000;
+    bool gone = false;
+    while (!gone && clock_ms() < until) {
+        ssize_t n =
+            at < out.size ? send(fd, out.data + at, out.size - at, MSG_DONTWAIT | MSG_NOSIGNAL) : 0;
+        at += n > 0 ? (size_t)n : 0;
+        uv_run(&w->loop, UV_RUN_NOWAIT);
+        gone = rpc_server_connections(w->server) == 1;
+    }
+    assert_true(gone);
+    close(fd);
+    buf_deinit(&out);
+    struct result r;
+    start(w, &r, REPEAT, bytes_str("x"), 5000);
+    AWAIT(w, r.times);
+    assert_int_equal(r.status, 0);
+}
+
 /* A client that says nothing, or half a frame and then nothing, is dropped; one that is merely idle
  * is kept by heartbeats. */
 static void test_silence(void **state)
@@ -597,7 +687,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_call),
         TEST(test_ipc),
+        TEST(test_name),
         TEST(test_bad_urls),
+        TEST(test_flood),
+        TEST(test_not_reading),
         TEST(test_sizes),
         TEST(test_deadlines_and_cancel),
         TEST(test_no_server),
