@@ -1,0 +1,406 @@
+#include "segment_model.h"
+
+#include "shard/disk_format.h"
+#include "shard/disk_segment.h"
+
+#include <unistd.h>
+
+struct world {
+    char path[64];
+    struct store_cache *cache;
+    struct store *store;
+};
+
+static int setup(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    struct err err;
+
+    assert_non_null(w);
+    strcpy(w->path, "/tmp/quire-segment-XXXXXX");
+    assert_non_null(mkdtemp(w->path));
+    w->cache = store_cache_create(8 << 20);
+    if (store_open(w->path, w->cache, &w->store, &err) != 0)
+        fail_msg("%s", err.text);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct world *w = *state;
+
+    store_close(w->store);
+    store_cache_destroy(w->cache);
+    assert_int_equal(store_destroy_files(w->path, NULL), 0);
+    rmdir(w->path);
+    free(w);
+    return 0;
+}
+
+static struct segment *open_segment(struct world *w, uint64_t id)
+{
+    struct segment *segment;
+    uint64_t postings;
+    struct err err;
+
+    if (disk_segment_open(w->store, id, &segment, &err) != 0)
+        fail_msg("%s", err.text);
+    if (disk_segment_validate(segment, &postings, &err) != 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(postings, disk_segment_postings(segment));
+    return segment;
+}
+
+/* Rows of a segment in a family. */
+static uint64_t rows(struct world *w, enum store_family family, uint64_t id)
+{
+    struct disk_key from, to;
+    struct store_iterator *it;
+    uint64_t count = 0;
+
+    disk_key_segment(&from, id);
+    disk_key_segment(&to, id + 1);
+    it = store_iterate(w->store, family, disk_key_bytes(&from), disk_key_bytes(&to));
+    for (; store_iterator_valid(it); store_iterator_next(it))
+        count++;
+    store_iterator_close(it);
+    return count;
+}
+
+static void remove_segment(struct world *w, uint64_t id)
+{
+    struct store_batch *batch = store_batch_create();
+
+    disk_segment_remove(w->store, batch, id);
+    assert_int_equal(store_write(w->store, batch, NULL), 0);
+    store_batch_destroy(batch);
+    assert_int_equal(rows(w, STORE_TERM, id) + rows(w, STORE_POST, id) + rows(w, STORE_POS, id) +
+                         rows(w, STORE_DOC, id),
+                     0);
+}
+
+static void test_flush(void **state)
+{
+    static const struct {
+        uint32_t documents, terms, vocabulary;
+    } shapes[] = {{0, 5, 10}, {1, 5, 10}, {129, 10, 50}, {700, 30, 100}, {4097, 3, 2000}, {9000, 2, 3}};
+    struct world *w = *state;
+
+    for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+        struct model m;
+        struct model_list list = {0};
+        struct segment *memory, *disk;
+        struct view_segment source;
+        struct err err;
+        uint32_t *remap;
+
+        model_init(&m, i + 10, shapes[i].vocabulary, 40);
+        memory = model_memory(&m, &list, 1, shapes[i].documents, shapes[i].terms);
+        source = (struct view_segment){.segment = memory, .doc_limit = list.count};
+        if (disk_segment_write(w->store, 2 + i, &source, 1, &remap, NULL, NULL, &err) != 0)
+            fail_msg("%s", err.text);
+        for (uint32_t doc = 0; doc < list.count; doc++)
+            assert_int_equal(remap[doc], doc);
+        free(remap);
+        segment_unref(memory);
+        disk = open_segment(w, 2 + i);
+        assert_int_equal(disk_segment_documents(disk), list.count);
+        model_check(&m, disk, &list);
+        segment_unref(disk);
+        remove_segment(w, 2 + i);
+        free(list.docs);
+        model_deinit(&m);
+    }
+}
+
+/* ---- flush, delete, merge in random order, against the model ---- */
+
+#define SEGMENTS_MAX 8
+
+struct living { /* a segment of the world, and what it should hold */
+    struct view_segment view;
+    struct model_list list;
+    bool memory;
+};
+
+static void living_drop(struct world *w, struct living *l)
+{
+    uint64_t id = l->view.segment->id;
+
+    segment_unref(l->view.segment);
+    live_unref(l->view.dead);
+    free(l->list.docs);
+    if (!l->memory)
+        remove_segment(w, id);
+    memset(l, 0, sizeof(*l));
+}
+
+static void living_kill(struct model *m, struct living *l)
+{
+    uint32_t doomed[200], count = l->list.count == 0 ? 0 : model_random(m, 200);
+    struct live *dead;
+
+    for (uint32_t i = 0; i < count; i++)
+        doomed[i] = model_random(m, l->list.count);
+    dead = live_with(l->view.dead, doomed, count);
+    live_unref(l->view.dead);
+    l->view.dead = dead;
+}
+
+/* Merges living segments first .. first + count - 1 into one, which takes the place of the first. */
+static void living_merge(struct world *w, struct model *m, struct living *all, uint32_t *living, uint32_t first,
+                         uint32_t count, uint64_t id)
+{
+    struct view_segment sources[SEGMENTS_MAX] = {0};
+    uint32_t *remap[SEGMENTS_MAX];
+    struct living merged = {0};
+    struct err err;
+
+    for (uint32_t i = 0; i < count; i++)
+        sources[i] = all[first + i].view;
+    if (disk_segment_write(w->store, id, sources, count, remap, NULL, NULL, &err) != 0)
+        fail_msg("%s", err.text);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct living *from = &all[first + i];
+
+        for (uint32_t doc = 0; doc < from->list.count; doc++) {
+            if (live_is_dead(from->view.dead, doc)) {
+                assert_int_equal(remap[i][doc], POSTING_END);
+                continue;
+            }
+            assert_int_equal(remap[i][doc], merged.list.count);
+            model_push(&merged.list, from->list.docs[doc]);
+        }
+        free(remap[i]);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        living_drop(w, &all[first + i]);
+    merged.view = (struct view_segment){.segment = open_segment(w, id), .doc_limit = merged.list.count};
+    model_check(m, merged.view.segment, &merged.list);
+    all[first] = merged;
+    memmove(&all[first + 1], &all[first + count], (*living - first - count) * sizeof(*all));
+    *living -= count - 1;
+}
+
+static void test_random_life(void **state)
+{
+    struct world *w = *state;
+    struct living all[SEGMENTS_MAX] = {0};
+    uint32_t living = 0;
+    uint64_t id = 1000;
+    struct model m;
+
+    model_init(&m, 42, 120, 50);
+    for (uint32_t turn = 0; turn < 40; turn++) {
+        uint32_t what = model_random(&m, 4);
+
+        if (living < SEGMENTS_MAX && what < 2) {
+            struct living *l = &all[living++];
+
+            memset(l, 0, sizeof(*l)); /* what moved down left a copy */
+            l->memory = true;
+            l->view.segment = model_memory(&m, &l->list, id++, model_random(&m, 900), 6);
+            l->view.doc_limit = l->list.count;
+        } else if (living > 0 && what == 2) {
+            living_kill(&m, &all[model_random(&m, living)]);
+        } else if (living > 0) {
+            uint32_t first = model_random(&m, living), most = living - first;
+
+            living_merge(w, &m, all, &living, first, 1 + model_random(&m, most), id++);
+        }
+    }
+    if (living > 0)
+        living_merge(w, &m, all, &living, 0, living, id++);
+    for (uint32_t i = 0; i < living; i++)
+        living_drop(w, &all[i]);
+    model_deinit(&m);
+}
+
+/* The same documents give the same rows, however they got there. */
+static uint64_t segment_hash(struct world *w, uint64_t id)
+{
+    static const enum store_family families[] = {STORE_TERM, STORE_POST, STORE_POS, STORE_DOC};
+    struct buf all = {0};
+    uint64_t hash;
+
+    for (size_t i = 0; i < 4; i++) {
+        struct disk_key from, to;
+        struct store_iterator *it;
+
+        disk_key_segment(&from, id);
+        disk_key_segment(&to, id + 1);
+        it = store_iterate(w->store, families[i], disk_key_bytes(&from), disk_key_bytes(&to));
+        for (; store_iterator_valid(it); store_iterator_next(it)) {
+            struct bytes key = store_iterator_key(it);
+
+            buf_append(&all, key.data + 8, key.size - 8);
+            buf_append_bytes(&all, store_iterator_value(it));
+        }
+        store_iterator_close(it);
+    }
+    hash = hash64(all.data, all.size);
+    buf_deinit(&all);
+    return hash;
+}
+
+static void test_merge_is_flush(void **state)
+{
+    struct world *w = *state;
+    struct model m;
+    struct model_list list = {0}, parts[2] = {{0}, {0}};
+    struct segment *whole = memory_segment_create(1), *half[2];
+    struct view_segment sources[2];
+
+    model_init(&m, 7, 100, 20);
+    half[0] = model_memory(&m, &parts[0], 2, 3000, 5);
+    half[1] = model_memory(&m, &parts[1], 3, 2500, 5);
+    for (uint32_t i = 0; i < 2; i++) {
+        for (uint32_t doc = 0; doc < parts[i].count; doc++) {
+            uint32_t added;
+
+            assert_int_equal(memory_segment_add(whole, parts[i].docs[doc], &added, NULL), 0);
+            model_push(&list, parts[i].docs[doc]);
+        }
+        sources[i] = (struct view_segment){.segment = half[i], .doc_limit = parts[i].count};
+        assert_int_equal(disk_segment_write(w->store, 10 + i, &sources[i], 1, NULL, NULL, NULL, NULL), 0);
+        segment_unref(half[i]);
+        sources[i].segment = open_segment(w, 10 + i);
+    }
+    assert_int_equal(disk_segment_write(w->store, 20, sources, 2, NULL, NULL, NULL, NULL), 0);
+    segment_unref(sources[0].segment);
+    segment_unref(sources[1].segment);
+    sources[0] = (struct view_segment){.segment = whole, .doc_limit = list.count};
+    assert_int_equal(disk_segment_write(w->store, 21, sources, 1, NULL, NULL, NULL, NULL), 0);
+    assert_int_equal(segment_hash(w, 20), segment_hash(w, 21));
+    segment_unref(whole);
+    free(list.docs);
+    free(parts[0].docs);
+    free(parts[1].docs);
+    model_deinit(&m);
+}
+
+/* ---- giving up, and damage ---- */
+
+static bool give_up(void *data, size_t bytes)
+{
+    return --*(int *)data > 0;
+}
+
+static void test_cancel(void **state)
+{
+    struct world *w = *state;
+    struct model m;
+    struct model_list list = {0};
+    struct view_segment source;
+    struct err err;
+    uint32_t *remap;
+    int calls = 1;
+
+    model_init(&m, 9, 50, 8);
+    source.segment = model_memory(&m, &list, 1, 500, 10);
+    source.doc_limit = list.count;
+    source.dead = NULL;
+    assert_int_equal(disk_segment_write(w->store, 30, &source, 1, &remap, give_up, &calls, &err), ERR_CANCELED);
+    assert_null(remap);
+    assert_int_equal(rows(w, STORE_TERM, 30) + rows(w, STORE_DOC, 30), 0);
+    segment_unref(source.segment);
+    free(list.docs);
+    model_deinit(&m);
+}
+
+/* Reads everything there is to read, and does not care what it says. */
+static void read_all(struct segment *segment)
+{
+    struct segment_terms *terms;
+
+    if (segment->ops->terms(segment, (struct segment_token){0}, &terms, NULL) != 0)
+        return;
+    while (terms->ops->valid(terms)) {
+        struct posting_cursor *cursor;
+        const uint32_t *positions;
+        uint32_t count;
+        struct err err;
+
+        if (terms->ops->postings(terms, &cursor, &err) == 0)
+            while (posting_next(cursor, &err) == 0 && posting_doc(cursor) != POSTING_END) {
+                assert_true(posting_doc(cursor) < disk_segment_documents(segment));
+                if (cursor->ops->positions(cursor, cursor->index, &positions, &count, &err) != 0)
+                    break;
+            }
+        posting_close(cursor);
+        if (terms->ops->next(terms, &err) != 0)
+            break;
+    }
+    terms->ops->close(terms);
+}
+
+/* Flips a bit of each row of a segment in turn: it must be noticed, and never crash. */
+static void test_damage(void **state)
+{
+    static const enum store_family families[] = {STORE_TERM, STORE_POST, STORE_POS, STORE_DOC};
+    struct world *w = *state;
+    struct model m;
+    struct model_list list = {0};
+    struct view_segment source = {0};
+    uint32_t damages = 0, noticed = 0;
+
+    model_init(&m, 11, 30, 8);
+    source.segment = model_memory(&m, &list, 1, 600, 6);
+    source.doc_limit = list.count;
+    assert_int_equal(disk_segment_write(w->store, 40, &source, 1, NULL, NULL, NULL, NULL), 0);
+    segment_unref(source.segment);
+    for (size_t f = 0; f < 4; f++) {
+        struct disk_key from, to;
+        struct store_iterator *it;
+
+        disk_key_segment(&from, 40);
+        disk_key_segment(&to, 41);
+        it = store_iterate(w->store, families[f], disk_key_bytes(&from), disk_key_bytes(&to));
+        for (; store_iterator_valid(it); store_iterator_next(it)) {
+            struct bytes key = store_iterator_key(it), value = store_iterator_value(it);
+            struct store_batch *batch = store_batch_create();
+            uint8_t *damaged = malloc(value.size);
+            struct segment *segment;
+            uint64_t postings;
+            struct err err;
+            int code;
+
+            assert_non_null(damaged);
+            memcpy(damaged, value.data, value.size);
+            damaged[model_random(&m, (uint32_t)value.size)] ^= (uint8_t)(1u << model_random(&m, 8));
+            store_batch_put(batch, w->store, families[f], key, bytes_of(damaged, value.size));
+            assert_int_equal(store_write(w->store, batch, NULL), 0);
+            code = disk_segment_open(w->store, 40, &segment, &err);
+            if (code == 0) {
+                code = disk_segment_validate(segment, &postings, &err);
+                read_all(segment);
+                segment_unref(segment);
+            }
+            damages++;
+            noticed += code == ERR_CORRUPT;
+            store_batch_put(batch, w->store, families[f], key, value);
+            assert_int_equal(store_write(w->store, batch, NULL), 0);
+            store_batch_destroy(batch);
+            free(damaged);
+        }
+        store_iterator_close(it);
+    }
+    assert_true(damages > 30);
+    assert_int_equal(noticed, damages);
+    segment_unref(open_segment(w, 40));
+    free(list.docs);
+    model_deinit(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_flush, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_random_life, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_merge_is_flush, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
