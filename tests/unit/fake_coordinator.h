@@ -26,7 +26,8 @@ struct fake {
     pthread_cond_t obeyed;
     enum fake_command command;
     atomic_uint requests; /* that came */
-    struct list held;     /* requests that the handler does not answer; fake's thread */
+    unsigned tries;
+    struct list held; /* requests that the handler does not answer; fake's thread */
 };
 
 static void fake_request(void *data, struct rpc_request *request)
@@ -68,11 +69,17 @@ static void fake_obey(uv_async_t *async)
         fake_release(fake);
         break;
     case FAKE_UP:
-        if (rpc_server_create(fake->rpc, fake->url, fake_request, fake, &fake->server, &err) != 0) {
+        if (rpc_server_create(fake->rpc, fake->url, fake_request, fake, &fake->server, &err) == 0)
+            break;
+        if (++fake->tries > 1000) {
             fprintf(stderr, "fake: %s\n", err.text);
             abort();
         }
-        break;
+        /* The server before it is still letting go of the address: let the loop turn. */
+        pthread_mutex_unlock(&fake->lock);
+        usleep(5000);
+        uv_async_send(&fake->async);
+        return;
     case FAKE_STOP:
         fake_release(fake);
         rpc_close(fake->rpc, fake_closed, fake);

@@ -324,12 +324,55 @@ static void test_writer_destroyed(void **state)
     fake_stop(&fake);
 }
 
+/* The coordinator goes away and comes back all the time while a writer writes: whatever was applied
+ * and not answered comes again under its identity, so that each op is applied once and told once.
+ */
+static void test_writer_while_flapping(void **state)
+{
+    static struct told told;
+    struct fake fake;
+    struct ledger ledger = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    struct quire_client *client;
+    struct quire_writer_options options = QUIRE_WRITER_INIT;
+    struct quire_writer *writer;
+    struct quire_entry entry = QUIRE_ENTRY_INIT;
+    fake_start(&fake, answer_write, &ledger, true);
+    client = connect_to(&fake);
+    options.batch_ops = 2;
+    options.outstanding = 16;
+    options.result = tell;
+    options.data = &told;
+    assert_int_equal(quire_writer_create(client, &options, &writer, NULL, 0), QUIRE_OK);
+    entry.headword = "x";
+    for (uintptr_t i = 0; i < 4000; i++) {
+        assert_int_equal(quire_writer_put(writer, &entry, (void *)i), QUIRE_OK);
+        if (i % 800 == 799) {
+            fake_tell(&fake, FAKE_DOWN);
+            fake_tell(&fake, FAKE_UP);
+        }
+        if (i % 800 == 750) {
+            pthread_mutex_lock(&ledger.lock);
+            ledger.drop = 10; /* applied, and not answered before the connection is gone */
+            pthread_mutex_unlock(&ledger.lock);
+        }
+    }
+    assert_int_equal(quire_writer_flush(writer), QUIRE_OK);
+    assert_int_equal(atomic_load(&told.count), 4000);
+    for (int i = 0; i < 4000; i++)
+        assert_int_equal(atomic_load(&told.by_tag[i]), 1);
+    assert_int_equal(ledger.applied, 4000);
+    assert_true(ledger.repeated >= 10);
+    quire_writer_destroy(writer);
+    quire_client_destroy(client);
+    fake_stop(&fake);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_write_identity),   cmocka_unit_test(test_write_batch),
         cmocka_unit_test(test_writer),           cmocka_unit_test(test_writer_fails),
-        cmocka_unit_test(test_writer_destroyed),
+        cmocka_unit_test(test_writer_destroyed), cmocka_unit_test(test_writer_while_flapping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
