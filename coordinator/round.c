@@ -4,6 +4,7 @@
 #include "coordinator/messages.h"
 #include "coordinator/query_parse.h"
 #include "coordinator/query_plan.h"
+#include "proto/base/clock.h"
 #include "proto/limits.h"
 
 #include <string.h>
@@ -85,6 +86,14 @@ static void done_at_once(struct later_item *item)
     round->done(round);
 }
 
+/* A shard that does not answer must not eat the time of round two as well: the answer would miss
+ * everything. */
+static uint64_t first_deadline(const struct round *round)
+{
+    uint64_t now = clock_ms();
+    return round->deadline_ms > now ? now + (round->deadline_ms - now) * 2 / 5 : now;
+}
+
 bool round_start(struct round *round, const Quire__Collection *collection, const char *text,
                  bool all, bool strict)
 {
@@ -121,7 +130,7 @@ bool round_start(struct round *round, const Quire__Collection *collection, const
     scatter->collection = collection->id;
     scatter->kind = QUIRE__KIND__KIND_SHARD_STATS;
     scatter->reply_type = &quire__shard_stats_reply__descriptor;
-    scatter->deadline_ms = round->deadline_ms;
+    scatter->deadline_ms = round->complete ? round->deadline_ms : first_deadline(round);
     scatter->data = round;
     scatter->build = build_stats;
     scatter->done = on_stats;

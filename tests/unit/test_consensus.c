@@ -1,4 +1,5 @@
-/* Consensus over libraft: what was acknowledged is there after kill -9, in order, whatever its length. */
+/* Consensus over libraft: what was acknowledged is there after kill -9, in order, whatever its
+ * length. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A state machine that remembers everything: le32 length, bytes, ... A change that begins with '!' is refused. */
+/* A state machine that remembers everything: le32 length, bytes, ... A change that begins with '!'
+ * is refused. */
 struct memory {
     uv_loop_t loop;
     struct consensus *consensus;
@@ -53,8 +55,7 @@ static int memory_restore(void *data, struct bytes snapshot, struct err *err)
     struct reader reader;
     struct bytes all;
     reader_init(&reader, snapshot);
-    if (!reader_le64(&reader, &memory->count) ||
-        !reader_bytes(&reader, reader_left(&reader), &all))
+    if (!reader_le64(&reader, &memory->count) || !reader_bytes(&reader, reader_left(&reader), &all))
         return err_set(err, ERR_CORRUPT, "short");
     memory->restored = memory->count;
     buf_clear(&memory->all);
@@ -202,7 +203,8 @@ static void test_reopen(void **state)
     }
 }
 
-/* Proposals that are outstanding when it closes end with an error or were agreed on; none is forgotten. */
+/* Proposals that are outstanding when it closes end with an error or were agreed on; none is
+ * forgotten. */
 static void test_close_with_proposals(void **state)
 {
     enum { COUNT = 200 };
@@ -238,9 +240,8 @@ static void test_snapshots(void **state)
     uint64_t total = CONSENSUS_SNAPSHOT_THRESHOLD * 2 + 50;
     assert_int_equal(open_memory(&memory, *state, 0), 0);
     while (memory.count < total)
-        assert_int_equal(propose(&memory, &proposal,
-                                 bytes_of(change, make_change(memory.count, change))),
-                         0);
+        assert_int_equal(
+            propose(&memory, &proposal, bytes_of(change, make_change(memory.count, change))), 0);
     close_memory(&memory);
     assert_int_equal(open_memory(&memory, *state, 0), 0);
     assert_int_equal(memory.count, total);
@@ -265,8 +266,7 @@ static void test_bad_address(void **state)
         struct consensus_fsm fsm = {NULL, memory_apply, memory_snapshot, memory_restore};
         struct consensus_raft_options options = {.dir = *state, .address = bad[i], .id = 1};
         uv_loop_init(&loop);
-        assert_int_equal(consensus_raft_open(&loop, &options, &fsm, &consensus, &err),
-                         ERR_INVALID);
+        assert_int_equal(consensus_raft_open(&loop, &options, &fsm, &consensus, &err), ERR_INVALID);
         assert_int_equal(uv_loop_close(&loop), 0);
     }
 }

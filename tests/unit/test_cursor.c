@@ -26,8 +26,8 @@ static void write_one(struct buf *text)
     cursor_write(&cursor, secret, text);
 }
 
-static int read_text(const char *text, const uint8_t *key, uint64_t fingerprint,
-                     struct cursor *out, struct buf *memory)
+static int read_text(const char *text, const uint8_t *key, uint64_t fingerprint, struct cursor *out,
+                     struct buf *memory)
 {
     struct err err = {0};
     buf_clear(memory);

@@ -1,4 +1,5 @@
-/* Cutting: the properties that every set of bounds has, on random samples, and how even the ranges come out. */
+/* Cutting: the properties that every set of bounds has, on random samples, and how even the ranges
+ * come out. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -29,10 +30,11 @@ static void check(size_t count, size_t ranges, struct bytes *bounds, size_t foun
         while (below < count && bytes_compare(keys[below], bounds[i]) < 0)
             below++;
         assert_true(below > before && below < count);
-        /* No shorter string separates these two: cutting a byte (a code point here) falls to the left. */
+        /* No shorter string separates these two: cutting a byte (a code point here) falls to the
+         * left. */
         assert_true(bounds[i].size == 1 ||
-                    bytes_compare(bytes_of(bounds[i].data, bounds[i].size - 1),
-                                  keys[below - 1]) <= 0);
+                    bytes_compare(bytes_of(bounds[i].data, bounds[i].size - 1), keys[below - 1]) <=
+                        0);
         before = below;
     }
 }

@@ -148,8 +148,8 @@ static void test_answers_that_do_not_fit(void **state)
         uint64_t covered[3];
         size_t count;
     } cases[] = {
-        {{1, 2}, 2},    /* another's range */
-        {{1, 1}, 2},    /* twice */
+        {{1, 2}, 2},     /* another's range */
+        {{1, 1}, 2},     /* twice */
         {{1, 4, 99}, 3}, /* nobody's */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -158,9 +158,8 @@ static void test_answers_that_do_not_fit(void **state)
         arena_init(&arena, 0);
         gather_init(&gather, &arena, make_ranges(), false);
         gather_sent(&gather, 0);
-        assert_int_equal(
-            gather_answered(&gather, 0, cases[i].covered, cases[i].count, NULL, 0),
-            ERR_PROTOCOL);
+        assert_int_equal(gather_answered(&gather, 0, cases[i].covered, cases[i].count, NULL, 0),
+                         ERR_PROTOCOL);
         assert_int_equal(gather_missing(&gather), 2);
         assert_int_equal(gather.open, 2);
         arena_deinit(&arena);
@@ -182,7 +181,8 @@ static void test_stale(void **state)
     arena_deinit(&arena);
 }
 
-/* Any order of any events: the invariants are asserted inside; in the end each range is covered or missing. */
+/* Any order of any events: the invariants are asserted inside; in the end each range is covered or
+ * missing. */
 static void test_random_events(void **state)
 {
     (void)state;

@@ -79,8 +79,7 @@ static struct map *put_ranges(struct map *map, uint64_t id, const char *name, co
         ranges[i].epoch = 1;
         ranges[i].has_lo = ranges[i].has_hi = true;
         if (i > 0)
-            ranges[i].lo =
-                (ProtobufCBinaryData){strlen(bounds[i - 1]), (uint8_t *)bounds[i - 1]};
+            ranges[i].lo = (ProtobufCBinaryData){strlen(bounds[i - 1]), (uint8_t *)bounds[i - 1]};
         if (i < bound_count)
             ranges[i].hi = (ProtobufCBinaryData){strlen(bounds[i]), (uint8_t *)bounds[i]};
         ranges[i].primary = (char *)node;
@@ -184,9 +183,9 @@ static void test_routing(void **state)
     static const struct {
         const char *key;
         size_t range;
-    } cases[] = {{"", 0},     {"a", 0},      {"azzz", 0}, {"b", 1},   {"bc", 1},  {"bczz", 1},
-                 {"bd", 2},   {"bda", 2},    {"m", 2},    {"mo", 2},  {"mocz", 2}, {"mod", 3},
-                 {"model", 3}, {"zebra", 3}, {"\xf4", 3}};
+    } cases[] = {{"", 0},     {"a", 0},   {"azzz", 0},  {"b", 1},     {"bc", 1},
+                 {"bczz", 1}, {"bd", 2},  {"bda", 2},   {"m", 2},     {"mo", 2},
+                 {"mocz", 2}, {"mod", 3}, {"model", 3}, {"zebra", 3}, {"\xf4", 3}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_ptr_equal(map_range_of(map, id, str(cases[i].key)), all.items[cases[i].range]);
     assert_null(map_range_of(map, id + 100, str("a")));
@@ -255,8 +254,8 @@ static int compare_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Random creations, cuts and drops; every map on the way is validated by map_apply, and every key finds exactly
- * the range whose bounds enclose it. */
+/* Random creations, cuts and drops; every map on the way is validated by map_apply, and every key
+ * finds exactly the range whose bounds enclose it. */
 static void test_random_walk(void **state)
 {
     (void)state;
