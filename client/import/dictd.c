@@ -191,7 +191,8 @@ static int read_article(struct dictd *dictd, uint64_t offset, size_t size, struc
 
         if (drop > window->size)
             drop = window->size;
-        memmove(window->data, window->data + drop, window->size - (size_t)drop);
+        if (drop > 0)
+            memmove(window->data, window->data + drop, window->size - (size_t)drop);
         window->size -= (size_t)drop;
         dictd->window_offset += drop;
         if (dictd->window_offset == offset && window->size >= size)
@@ -232,9 +233,9 @@ static struct bytes as_utf8(struct import_entry *entry, struct bytes text)
 
 static struct bytes first_line(struct bytes text, struct bytes *rest)
 {
-    const uint8_t *end = memchr(text.data, '\n', text.size);
+    const uint8_t *end = text.size > 0 ? memchr(text.data, '\n', text.size) : NULL;
 
-    if (text.size == 0 || end == NULL) {
+    if (end == NULL) {
         *rest = bytes_of(NULL, 0);
         return text;
     }

@@ -35,7 +35,7 @@
 #include <string.h>
 
 #define CHAIN_WINDOW 128
-#define ORDER_PENALTY_SORTED 8 /* as much as a hardly doubtful line weighs above the least */
+#define ORDER_PENALTY_SORTED 9 /* more than a line whose commas are followed by spaces, as in prose, can weigh */
 #define ORDER_PENALTY_UNSORTED 3
 #define FORMULA_LINES_MAX 80 /* a $$ block longer than this was never closed */
 #define SITE_BLOCK_LINES 60  /* within these stands "Showing page ..." */

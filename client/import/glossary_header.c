@@ -170,11 +170,19 @@ static int weigh_start(struct bytes line)
     return is_upper(second) || is_digit(second) || second == '-' ? 0 : -2;
 }
 
+/* The part before the first comma. */
+static struct bytes headword_of(struct bytes line)
+{
+    const uint8_t *comma = line.size > 0 ? memchr(line.data, ',', line.size) : NULL;
+
+    return import_trim(
+        bytes_of(line.data, comma != NULL ? (size_t)(comma - line.data) : line.size));
+}
+
 /* Whether the body that would begin speaks of the headword. */
 static int weigh_next(struct bytes line, struct bytes next)
 {
-    const uint8_t *comma = memchr(line.data, ',', line.size);
-    struct bytes headword = bytes_of(line.data, comma != NULL ? (size_t)(comma - line.data) : line.size);
+    struct bytes headword = headword_of(line);
     struct bytes beginning = bytes_of(next.data, next.size < 240 ? next.size : 240);
     size_t words = 0, found = 0;
     int score = 0;
@@ -261,5 +269,6 @@ static int compare_folded(struct bytes a, struct bytes b)
 
 bool header_in_order(struct bytes a, struct bytes b)
 {
-    return bytes_compare(a, b) <= 0 || compare_folded(a, b) <= 0;
+    return bytes_compare(a, b) <= 0 || compare_folded(a, b) <= 0 ||
+           compare_folded(headword_of(a), headword_of(b)) <= 0;
 }

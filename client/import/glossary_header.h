@@ -22,8 +22,8 @@ int header_score(struct bytes line, const struct header_context *context);
 #define HEADER_SCORE_LEAST 4  /* below: not a candidate */
 #define HEADER_SCORE_STRONG 9 /* from here on there is hardly a doubt */
 
-/* True when `a` may stand before `b` on a page: pages are sorted by header line, by bytes or without regard to
- * case. */
+/* True when `a` may stand before `b` on a page: pages are sorted by header line or by headword, by bytes or without
+ * regard to case. */
 bool header_in_order(struct bytes a, struct bytes b);
 
 #endif
