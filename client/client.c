@@ -123,6 +123,7 @@ static void ask_to_close(struct quire_client *client)
 static void *run_loop(void *data)
 {
     struct quire_client *client = data;
+    pthread_setname_np(pthread_self(), "quire-client");
     uv_run(client->loop, UV_RUN_DEFAULT);
     return NULL;
 }

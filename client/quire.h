@@ -34,7 +34,8 @@
  * In a callback a result is valid until the callback returns; quire_result_keep() makes it last
  * until quire_result_free(). A blocking call gives its result to the caller, also when it fails (it
  * is NULL only when memory is out): pass it to quire_result_free(). Arrays are arrays of pointers,
- * so that structs may grow; texts in results are never NULL. An array of no elements may be NULL.
+ * so that structs may grow (attributes and highlights, which never will, lie side by side); texts
+ * in results are never NULL. An array of no elements may be NULL.
  *
  * CALLBACKS run on the client's own thread, each exactly once, and never from inside the call that
  * submitted the request: also a request that is refused at once is told so by its callback. A
@@ -820,9 +821,10 @@ QUIRE_API int quire_writer_create(struct quire_client *client,
                                   struct quire_writer **writer, char *error, size_t error_size);
 
 /* QUIRE_OK: the op was copied and taken, its result will be told. QUIRE_INVALID, QUIRE_TOO_LARGE:
- * this op is refused (no callback comes for it) and the writer goes on. Anything else: the status
- * of the batch that failed as a whole, after which the writer takes nothing more (unless
- * keep_going). For all of them quire_writer_error() has the sentence. */
+ * this op is refused (no callback comes for it) and the writer goes on. Anything else: the writer
+ * takes nothing more, since a batch failed as a whole (unless keep_going); it is that batch's
+ * status, or QUIRE_CLOSED where that would be one of the two above. For all of them
+ * quire_writer_error() has the sentence. */
 QUIRE_API int quire_writer_put(struct quire_writer *writer, const struct quire_entry *entry,
                                void *tag);
 /* `op` with conditions, or a deletion. */

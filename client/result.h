@@ -39,7 +39,7 @@ void box_release(struct box *box);
 /* Sets status and error of the result in it. */
 void box_fail(struct box *box, int status, const char *text);
 
-/* The replies, see decode.c. */
+/* The replies: decode.c, decode_search.c, decode_cluster.c. */
 extern const struct result_type result_done;
 extern const struct result_type result_collection;
 extern const struct result_type result_collections;

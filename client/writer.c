@@ -211,8 +211,12 @@ static int refuse_more(struct quire_writer *writer)
 {
     if (writer->destroying)
         return complain(QUIRE_CLOSED, "the writer is closing");
-    if (writer->failed.code != 0 && !writer->options.keep_going)
-        return complain(writer->failed.code, writer->failed.text);
+    if (writer->failed.code != 0 && !writer->options.keep_going) {
+        /* Not to be taken for "this op is refused". */
+        bool like_refusal =
+            writer->failed.code == QUIRE_INVALID || writer->failed.code == QUIRE_TOO_LARGE;
+        return complain(like_refusal ? QUIRE_CLOSED : writer->failed.code, writer->failed.text);
+    }
     return QUIRE_OK;
 }
 
