@@ -17,13 +17,14 @@ static size_t space_at(struct bytes text, size_t at)
     if (left < 3)
         return 0;
     uint32_t three = (uint32_t)s[0] << 16 | (uint32_t)s[1] << 8 | s[2];
-    bool space = three == 0xe19a80 || (three >= 0xe28080 && three <= 0xe2808a) || three == 0xe280a8 ||
-                 three == 0xe280a9 || three == 0xe280af || three == 0xe2819f || three == 0xe38080;
+    bool space = three == 0xe19a80 || (three >= 0xe28080 && three <= 0xe2808a) ||
+                 three == 0xe280a8 || three == 0xe280a9 || three == 0xe280af || three == 0xe2819f ||
+                 three == 0xe38080;
     return space ? 3 : 0;
 }
 
-/* Bytes of the quotation mark at `at`: the straight one, and the curly ones that keyboards and word processors
- * put in its place. */
+/* Bytes of the quotation mark at `at`: the straight one, and the curly ones that keyboards and word
+ * processors put in its place. */
 static size_t quote_at(struct bytes text, size_t at)
 {
     const uint8_t *s = text.data + at;
@@ -45,7 +46,7 @@ static bool is_digit(struct bytes text, size_t at)
     return at < text.size && text.data[at] >= '0' && text.data[at] <= '9';
 }
 
-/* digits [. digits]; false when there are none. Digits beyond what a double tells apart do no harm. */
+/* digits [. digits]; false when there are none. More of them than a double holds do no harm. */
 static bool number_at(struct bytes text, size_t at, double *value, size_t *end)
 {
     double number = 0, scale = 1;
@@ -174,12 +175,13 @@ static const struct {
     const char *name;
     enum text_field field;
 } fields[] = {
-    {"headword", TEXT_FIELD_HEADWORD}, {"name", TEXT_FIELD_TERMS},     {"names", TEXT_FIELD_TERMS},
-    {"term", TEXT_FIELD_TERMS},        {"terms", TEXT_FIELD_TERMS},    {"category", TEXT_FIELD_CATEGORY},
+    {"headword", TEXT_FIELD_HEADWORD},   {"name", TEXT_FIELD_TERMS},
+    {"names", TEXT_FIELD_TERMS},         {"term", TEXT_FIELD_TERMS},
+    {"terms", TEXT_FIELD_TERMS},         {"category", TEXT_FIELD_CATEGORY},
     {"categories", TEXT_FIELD_CATEGORY}, {"body", TEXT_FIELD_BODY},
 };
 
-/* letters ':' at `at`. Other things with a colon ("std::vector", "10:30", "http://...") are words. */
+/* letters ':' at `at`. Other things with a colon ("std::vector", "10:30", "http://x") are words. */
 static bool lex_field(struct bytes text, size_t at, struct lex_token *token, bool *unknown)
 {
     size_t end = at;
@@ -212,8 +214,11 @@ static enum lex_kind keyword(struct lex_token *token, struct bytes text)
         const char *word;
         enum lex_kind kind;
         bool symbol;
-    } keywords[] = {{"AND", LEX_AND, false}, {"OR", LEX_OR, false}, {"NOT", LEX_NOT, false},
-                    {"&&", LEX_AND, true},   {"||", LEX_OR, true}};
+    } keywords[] = {{"AND", LEX_AND, false},
+                    {"OR", LEX_OR, false},
+                    {"NOT", LEX_NOT, false},
+                    {"&&", LEX_AND, true},
+                    {"||", LEX_OR, true}};
     struct bytes raw = bytes_of(text.data + token->start, token->end - token->start);
     for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++) {
         if (bytes_equal(raw, bytes_str(keywords[i].word))) {
@@ -238,7 +243,8 @@ struct lex_token lex_next(struct bytes text, size_t at, bool plain, struct arena
         return token;
     if (quote_at(text, at))
         return lex_quoted(text, at, arena);
-    if (!plain && (byte == '+' || byte == '-' || byte == '!') && is_operand_start(text, at + 1, byte)) {
+    if (!plain && (byte == '+' || byte == '-' || byte == '!') &&
+        is_operand_start(text, at + 1, byte)) {
         token.kind = byte == '+' ? LEX_PLUS : LEX_MINUS;
         return token;
     }

@@ -29,19 +29,19 @@ struct lex_suffix {
 
 struct lex_token {
     enum lex_kind kind;
-    size_t start, end;         /* bytes of the query */
-    struct bytes text;         /* WORD, QUOTED: without escapes and suffixes */
-    bool star;                 /* WORD: ends in * */
-    bool inner_star;           /* WORD: has a * elsewhere */
-    bool unclosed;             /* QUOTED: the text ended first */
-    bool symbol;               /* AND, OR: && and || */
-    bool unknown_field;        /* WORD: looks like field:word with a field that there is not */
-    struct lex_suffix tilde;   /* WORD, QUOTED */
-    struct lex_suffix boost;   /* WORD, QUOTED */
-    enum text_field field;     /* FIELD */
+    size_t start, end;       /* bytes of the query */
+    struct bytes text;       /* WORD, QUOTED: without escapes and suffixes */
+    bool star;               /* WORD: ends in * */
+    bool inner_star;         /* WORD: has a * elsewhere */
+    bool unclosed;           /* QUOTED: the text ended first */
+    bool symbol;             /* AND, OR: && and || */
+    bool unknown_field;      /* WORD: looks like field:word with a field that there is not */
+    struct lex_suffix tilde; /* WORD, QUOTED */
+    struct lex_suffix boost; /* WORD, QUOTED */
+    enum text_field field;   /* FIELD */
 };
 
-/* The token at or after `at`. `plain`: an operator or field name there is read as an ordinary word. */
+/* The token at or after `at`. `plain`: an operator or field name is read as an ordinary word. */
 struct lex_token lex_next(struct bytes text, size_t at, bool plain, struct arena *arena);
 
 /* A ^number that stands at `at`; *end is behind it. */

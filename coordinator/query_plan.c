@@ -58,7 +58,8 @@ static Quire__TokenStat *make_stat(struct arena *arena, uint32_t field, Protobuf
     return stat;
 }
 
-int query_plan_ask(const Quire__Query *query, struct arena *arena, Quire__ShardStats *request, struct err *err)
+int query_plan_ask(const Quire__Query *query, struct arena *arena, Quire__ShardStats *request,
+                   struct err *err)
 {
     size_t most = 0;
     for (size_t i = 0; i < query->n_nodes; i++)
@@ -75,7 +76,8 @@ int query_plan_ask(const Quire__Query *query, struct arena *arena, Quire__ShardS
             request->expand[request->n_expand++] = node;
         } else {
             for (size_t k = 0; k < node->n_tokens; k++, count++) {
-                request->tokens[count] = make_stat(arena, space_of(node->field), node->tokens[k], 0);
+                request->tokens[count] =
+                    make_stat(arena, space_of(node->field), node->tokens[k], 0);
                 if (!request->tokens[count])
                     return no_memory(err);
             }
@@ -94,10 +96,12 @@ bool query_plan_is_none(const Quire__Query *query)
 
 /* ---- merging ---- */
 
-static int check_reply(const Quire__ShardStatsReply *reply, const Quire__ShardStats *request, struct err *err)
+static int check_reply(const Quire__ShardStatsReply *reply, const Quire__ShardStats *request,
+                       struct err *err)
 {
     if (reply->n_tokens != request->n_tokens || reply->n_expansions != request->n_expand)
-        return err_set(err, ERR_CORRUPT, "statistics of %zu tokens and %zu expansions instead of %zu and %zu",
+        return err_set(err, ERR_CORRUPT,
+                       "statistics of %zu tokens and %zu expansions instead of %zu and %zu",
                        reply->n_tokens, reply->n_expansions, request->n_tokens, request->n_expand);
     for (size_t i = 0; i < reply->n_tokens; i++)
         if (compare_stats(&reply->tokens[i], &request->tokens[i]))
@@ -111,13 +115,15 @@ static int check_reply(const Quire__ShardStatsReply *reply, const Quire__ShardSt
             const Quire__TokenStat *stat = expansion->tokens[k];
             if (stat->field != space_of(request->expand[i]->field) || stat->token.len == 0 ||
                 stat->token.len > TEXT_TOKEN_BYTES)
-                return err_set(err, ERR_CORRUPT, "expansion %zu holds something that is no token", i);
+                return err_set(err, ERR_CORRUPT, "expansion %zu holds something that is no token",
+                               i);
         }
     }
     return 0;
 }
 
-static int compare_expanded(const Quire__Expansion *a, size_t i, const Quire__Expansion *b, size_t k)
+static int compare_expanded(const Quire__Expansion *a, size_t i, const Quire__Expansion *b,
+                            size_t k)
 {
     if (i == a->n_tokens || k == b->n_tokens)
         return i == a->n_tokens ? 1 : -1;
@@ -157,8 +163,8 @@ static int merge_expansion(Quire__Expansion *to, const Quire__Expansion *from, s
 }
 
 /* Makes `to` an answer of zeros to the request. */
-static int start_merge(Quire__ShardStatsReply *to, const Quire__ShardStats *request, struct arena *arena,
-                       struct err *err)
+static int start_merge(Quire__ShardStatsReply *to, const Quire__ShardStats *request,
+                       struct arena *arena, struct err *err)
 {
     to->tokens = arena_alloc(arena, (request->n_tokens + 1) * sizeof *to->tokens);
     to->expansions = arena_alloc(arena, (request->n_expand + 1) * sizeof *to->expansions);
@@ -210,7 +216,8 @@ struct substitution {
     bool limited;
 };
 
-static Quire__QueryNode *put_node(struct substitution *to, const Quire__QueryNode *like, Quire__QueryNode__Op op)
+static Quire__QueryNode *put_node(struct substitution *to, const Quire__QueryNode *like,
+                                  Quire__QueryNode__Op op)
 {
     Quire__QueryNode *node = arena_alloc(to->arena, sizeof *node);
     if (!node)
@@ -224,8 +231,8 @@ static Quire__QueryNode *put_node(struct substitution *to, const Quire__QueryNod
     return node;
 }
 
-static bool put_terms(struct substitution *to, const Quire__QueryNode *node, const Quire__Expansion *expansion,
-                      size_t count)
+static bool put_terms(struct substitution *to, const Quire__QueryNode *node,
+                      const Quire__Expansion *expansion, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         Quire__QueryNode *term = put_node(to, node, OP(TERM));
@@ -237,7 +244,8 @@ static bool put_terms(struct substitution *to, const Quire__QueryNode *node, con
     return true;
 }
 
-static bool substitute(struct substitution *to, const Quire__QueryNode *node, const Quire__Expansion *expansion)
+static bool substitute(struct substitution *to, const Quire__QueryNode *node,
+                       const Quire__Expansion *expansion)
 {
     size_t count = expansion ? expansion->n_tokens : 0;
     if (count > to->each) {
@@ -261,8 +269,9 @@ static bool substitute(struct substitution *to, const Quire__QueryNode *node, co
     return true;
 }
 
-/* The nodes that are left are shared out evenly, whatever the expansions hold: a fixed share keeps the answer
- * independent of everything but the query. An expansion to n > 1 tokens takes the place of its node and n more. */
+/* The nodes that are left are shared out evenly, whatever the expansions hold: a fixed share keeps
+ * the answer independent of everything but the query. An expansion to n > 1 tokens takes the place
+ * of its node and n more. */
 static size_t share(const Quire__Query *query, size_t expandable)
 {
     if (expandable == 0)
@@ -273,8 +282,8 @@ static size_t share(const Quire__Query *query, size_t expandable)
     return each > 1 ? each : 1;
 }
 
-static int gather_tokens(const Quire__Query *query, const Quire__ShardStatsReply *stats, struct arena *arena,
-                         Quire__ShardSearch *request, struct err *err)
+static int gather_tokens(const Quire__Query *query, const Quire__ShardStatsReply *stats,
+                         struct arena *arena, Quire__ShardSearch *request, struct err *err)
 {
     size_t most = stats->n_tokens;
     for (size_t i = 0; i < stats->n_expansions; i++)
@@ -304,8 +313,9 @@ static int gather_tokens(const Quire__Query *query, const Quire__ShardStatsReply
     return 0;
 }
 
-int query_plan_search(const Quire__Query *query, const Quire__ShardStats *asked, const Quire__ShardStatsReply *stats,
-                      struct arena *arena, Quire__ShardSearch *request, bool *limited, struct err *err)
+int query_plan_search(const Quire__Query *query, const Quire__ShardStats *asked,
+                      const Quire__ShardStatsReply *stats, struct arena *arena,
+                      Quire__ShardSearch *request, bool *limited, struct err *err)
 {
     *limited = false;
     struct substitution to = {.arena = arena, .each = share(query, asked->n_expand)};

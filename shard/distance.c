@@ -55,7 +55,8 @@ static uint32_t least(uint32_t a, uint32_t b)
     return a < b ? a : b;
 }
 
-/* Cells further than `limit` from the diagonal cannot lead to a distance within it; `far` stands for those. */
+/* Cells further than `limit` from the diagonal cannot lead to a distance within it; `far` stands
+ * for those. */
 static uint32_t banded(const uint32_t *a, uint32_t n, const uint32_t *b, uint32_t m, uint32_t limit)
 {
     static _Thread_local uint32_t rows[3][DISTANCE_POINTS_MAX + 2];
@@ -95,7 +96,8 @@ static uint32_t banded(const uint32_t *a, uint32_t n, const uint32_t *b, uint32_
     return before[m];
 }
 
-uint32_t distance_between(const struct distance_word *a, const struct distance_word *b, uint32_t limit)
+uint32_t distance_between(const struct distance_word *a, const struct distance_word *b,
+                          uint32_t limit)
 {
     const uint32_t *x = a->points, *y = b->points;
     uint32_t n = a->count, m = b->count;

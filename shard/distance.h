@@ -1,5 +1,6 @@
-/* Spelling distance: the optimal string alignment distance over code points. An insertion, a deletion, a
- * substitution and a swap of two neighbours count one each. (Damerau 1964; no part is edited twice.)
+/* Spelling distance: the optimal string alignment distance over code points. An insertion, a
+ * deletion, a substitution and a swap of two neighbours count one each. (Damerau 1964; no part is
+ * edited twice.)
  */
 #ifndef QUIRE_SHARD_DISTANCE_H
 #define QUIRE_SHARD_DISTANCE_H
@@ -17,7 +18,8 @@ struct distance_word {
 /* Beyond DISTANCE_POINTS_MAX the rest is left out. */
 void distance_word_init(struct distance_word *word, struct bytes text);
 /* The distance, or limit + 1 when it is larger than limit. */
-uint32_t distance_between(const struct distance_word *a, const struct distance_word *b, uint32_t limit);
+uint32_t distance_between(const struct distance_word *a, const struct distance_word *b,
+                          uint32_t limit);
 
 /* The bytes of the first code point; empty for an empty text. */
 struct bytes distance_first_letter(struct bytes text);

@@ -1,6 +1,6 @@
-/* One scan over the `name` rows serves every strategy: rows are (name key, 0, entry key) -> the name as written, so
- * the entries of a name stand together, the first of them in entry-key order in front. What differs is where the
- * scan begins, when it may end, and which names it takes. */
+/* One scan over the `name` rows serves every strategy: rows are (name key, 0, entry key) -> the
+ * name as written, so the entries of a name stand together, the first of them in entry-key order in
+ * front. What differs is where the scan begins, when it may end, and which names it takes. */
 #include "shard/names.h"
 #include "proto/base/clock.h"
 #include "proto/limits.h"
@@ -35,7 +35,8 @@ static int check_budget(struct scan *scan, struct err *err)
     if (++scan->rows % ROWS_PER_CHECK || !scan->budget)
         return 0;
     if (scan->budget->deadline_ms && clock_ms() >= scan->budget->deadline_ms)
-        return err_set(err, ERR_DEADLINE, "looking through the names took longer than the deadline");
+        return err_set(err, ERR_DEADLINE,
+                       "looking through the names took longer than the deadline");
     if (scan->budget->abandoned && scan->budget->abandoned(scan->budget->data))
         return err_set(err, ERR_CANCELED, "the search for names was given up by its caller");
     return 0;
@@ -87,8 +88,8 @@ static bool is_full(const struct scan *scan)
 }
 
 /* Counts the rows of the name on which the iterator stands, and moves behind them. */
-static int count_rows(struct scan *scan, struct store_iterator *it, struct bytes name, uint64_t *count,
-                      struct err *err)
+static int count_rows(struct scan *scan, struct store_iterator *it, struct bytes name,
+                      uint64_t *count, struct err *err)
 {
     *count = 0;
     for (; store_iterator_valid(it); store_iterator_next(it)) {
@@ -152,8 +153,8 @@ static int scan_init(struct scan *scan, const Quire__ShardMatch *request, struct
     return 0;
 }
 
-static int write_names(struct scan *scan, struct arena *arena, Quire__MatchedName ***names, size_t *count,
-                       struct err *err)
+static int write_names(struct scan *scan, struct arena *arena, Quire__MatchedName ***names,
+                       size_t *count, struct err *err)
 {
     struct nearest *nearest = &scan->nearest;
     nearest_sort(nearest);
@@ -161,8 +162,9 @@ static int write_names(struct scan *scan, struct arena *arena, Quire__MatchedNam
     for (size_t i = 0; list && i < nearest->count; i++) {
         const struct nearest_item *item = &nearest->items[i];
         Quire__MatchedName *name = arena_alloc(arena, sizeof *name);
-        char *text = arena_copy(arena, item->spelling.size ? item->spelling.data : (const uint8_t *)"",
-                                item->spelling.size);
+        char *text =
+            arena_copy(arena, item->spelling.size ? item->spelling.data : (const uint8_t *)"",
+                       item->spelling.size);
         if (!name || !text)
             return err_set(err, ERR_NOMEM, "out of memory for names");
         quire__matched_name__init(name);
@@ -181,8 +183,9 @@ static int write_names(struct scan *scan, struct arena *arena, Quire__MatchedNam
     return 0;
 }
 
-int names_match(struct store *store, const Quire__ShardMatch *request, const struct search_budget *budget,
-                struct arena *arena, Quire__MatchedName ***names, size_t *count, struct err *err)
+int names_match(struct store *store, const Quire__ShardMatch *request,
+                const struct search_budget *budget, struct arena *arena,
+                Quire__MatchedName ***names, size_t *count, struct err *err)
 {
     *names = NULL;
     *count = 0;
@@ -192,7 +195,8 @@ int names_match(struct store *store, const Quire__ShardMatch *request, const str
         return status;
     if (scan.key.size == 0 && scan.strategy == QUIRE__MATCH_REQUEST__STRATEGY__FUZZY)
         return write_names(&scan, arena, names, count, err);
-    struct store_iterator *it = store_iterate(store, STORE_NAME, scan_prefix(&scan), bytes_of(NULL, 0));
+    struct store_iterator *it =
+        store_iterate(store, STORE_NAME, scan_prefix(&scan), bytes_of(NULL, 0));
     status = scan_rows(&scan, it, err);
     store_iterator_close(it);
     return status ? status : write_names(&scan, arena, names, count, err);

@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-/* x = m * 2^e with m in [sqrt(1/2), sqrt(2)); ln x = e ln 2 + 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.172:
- * twelve terms of the series leave an error below 2^-63. Smallest terms first. */
+/* x = m * 2^e with m in [sqrt(1/2), sqrt(2)); ln x = e ln 2 + 2 atanh(s), s = (m - 1) / (m + 1),
+ * |s| < 0.172: twelve terms of the series leave an error below 2^-63. Smallest terms first. */
 double score_ln(double x)
 {
     static const double ln2_high = 0x1.62e42fefa38p-1; /* exact times any exponent */

@@ -1,7 +1,7 @@
 /* The evaluation of a query over a view: plan once, then segment by segment.
  *
  *   search_plan_build()  request -> tree with weights
- *   for each segment:    search_or() when any of some words is enough, else search_compile() and search_tree()
+ *   for each segment:    search_or() when any of some words is enough, else search_tree()
  *   each match           -> collector: liveness, filter, total, facets, top k
  */
 #include "shard/search.h"
@@ -65,7 +65,8 @@ static int collector_segment(struct collector *collector, const struct view *vie
     collector->set = NULL;
     struct segment *segment = collector->view->segment;
     if (collector->filter_count) {
-        collector->set = category_set_create(segment, collector->filter, collector->filter_count, arena);
+        collector->set =
+            category_set_create(segment, collector->filter, collector->filter_count, arena);
         if (!collector->set)
             return ERR_NOMEM;
     }
@@ -86,8 +87,9 @@ static int run_segment(struct search_context *context, struct collector *collect
     return context->status;
 }
 
-int search_run(struct view *view, const Quire__ShardSearch *request, const struct search_budget *budget,
-               struct arena *arena, struct search_result *out, struct err *err)
+int search_run(struct view *view, const Quire__ShardSearch *request,
+               const struct search_budget *budget, struct arena *arena, struct search_result *out,
+               struct err *err)
 {
     *out = (struct search_result){0};
     struct search_plan *plan;

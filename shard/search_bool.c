@@ -1,8 +1,10 @@
-/* A group: all of `required` (MUST and FILTER), none of `excluded`, and without required ones any of `optional`.
+/* A group: all of `required` (MUST and FILTER), none of `excluded`, and without required ones any
+ * of `optional`.
  *
- * With required children the candidates are the documents on which all of those stand; the one with the fewest
- * leads, and optional ones are only moved to documents that are to be scored. Without, the candidates are the
- * union of the optional ones, which a binary heap by document gives in order.
+ * With required children the candidates are the documents on which all of those stand; the one with
+ * the fewest leads, and optional ones are only moved to documents that are to be scored. Without,
+ * the candidates are the union of the optional ones, which a binary heap by document gives in
+ * order.
  */
 #include "shard/search_iter.h"
 

@@ -1,5 +1,5 @@
-/* What a query from the wire must be before anything is done with it. protobuf-c checks next to nothing: enums may
- * hold any number, strings any bytes, lists any length. */
+/* What a query from the wire must be before anything is done with it. protobuf-c checks next to
+ * nothing: enums may hold any number, strings any bytes, lists any length. */
 #include "proto/limits.h"
 #include "proto/text/key.h"
 #include "shard/document.h"
@@ -14,19 +14,19 @@ static int check_tokens(const Quire__QueryNode *node, size_t least, size_t most,
                         struct err *err)
 {
     if (node->n_tokens < least || node->n_tokens > most)
-        return err_set(err, ERR_INVALID, "query node %zu has %zu tokens instead of %zu to %zu", index,
-                       node->n_tokens, least, most);
+        return err_set(err, ERR_INVALID, "query node %zu has %zu tokens instead of %zu to %zu",
+                       index, node->n_tokens, least, most);
     for (size_t i = 0; i < node->n_tokens; i++) {
         size_t size = node->tokens[i].len;
         if (size == 0 || size > TEXT_TOKEN_BYTES)
-            return err_set(err, ERR_INVALID, "query node %zu has a token of %zu bytes (limit %d)", index,
-                           size, TEXT_TOKEN_BYTES);
+            return err_set(err, ERR_INVALID, "query node %zu has a token of %zu bytes (limit %d)",
+                           index, size, TEXT_TOKEN_BYTES);
     }
     return 0;
 }
 
-/* Positions of different fields are DOCUMENT_POSITION_GAP apart: no step of a phrase may be that long, else it
- * would reach from one field into the next. */
+/* Positions of different fields are DOCUMENT_POSITION_GAP apart: no step of a phrase may be that
+ * long, else it would reach from one field into the next. */
 static int check_phrase(const Quire__QueryNode *node, size_t index, struct err *err)
 {
     int status = check_tokens(node, 1, LIMIT_PHRASE_TOKENS, index, err);
@@ -36,17 +36,19 @@ static int check_phrase(const Quire__QueryNode *node, size_t index, struct err *
         return err_set(err, ERR_INVALID, "query node %zu has %zu tokens but %zu offsets", index,
                        node->n_tokens, node->n_offsets);
     if (node->slop >= DOCUMENT_POSITION_GAP - 1)
-        return err_set(err, ERR_INVALID, "query node %zu has a slop of %u (limit %d)", index, node->slop,
-                       DOCUMENT_POSITION_GAP - 2);
+        return err_set(err, ERR_INVALID, "query node %zu has a slop of %u (limit %d)", index,
+                       node->slop, DOCUMENT_POSITION_GAP - 2);
     if (node->n_offsets && node->offsets[0] != 0)
         return err_set(err, ERR_INVALID, "query node %zu: offsets do not start at 0", index);
     for (size_t i = 1; i < node->n_offsets; i++) {
         uint32_t before = node->offsets[i - 1], here = node->offsets[i];
         if (here <= before || here - before + node->slop >= DOCUMENT_POSITION_GAP)
-            return err_set(err, ERR_INVALID, "query node %zu: offset %zu is out of range", index, i);
+            return err_set(err, ERR_INVALID, "query node %zu: offset %zu is out of range", index,
+                           i);
     }
     if (node->field != TEXT_FIELD_ALL && node->field != TEXT_FIELD_BODY)
-        return err_set(err, ERR_INVALID, "query node %zu: field %u keeps no positions", index, node->field);
+        return err_set(err, ERR_INVALID, "query node %zu: field %u keeps no positions", index,
+                       node->field);
     return 0;
 }
 
@@ -56,8 +58,8 @@ static int check_category(const Quire__QueryNode *node, size_t index, struct err
         return err_set(err, ERR_INVALID, "query node %zu names no category", index);
     size_t size = strlen(node->text);
     if (size == 0 || size > LIMIT_HEADWORD_BYTES)
-        return err_set(err, ERR_INVALID, "query node %zu: a category of %zu bytes (limit %d)", index, size,
-                       LIMIT_HEADWORD_BYTES);
+        return err_set(err, ERR_INVALID, "query node %zu: a category of %zu bytes (limit %d)",
+                       index, size, LIMIT_HEADWORD_BYTES);
     if (!text_valid(bytes_str(node->text), NULL))
         return err_set(err, ERR_INVALID, "query node %zu: the category is not UTF-8", index);
     return 0;
@@ -67,14 +69,17 @@ static int check_common(const Quire__QueryNode *node, size_t index, struct err *
 {
     if (node->has_occur && (node->occur < QUIRE__QUERY_NODE__OCCUR__SHOULD ||
                             node->occur > QUIRE__QUERY_NODE__OCCUR__FILTER))
-        return err_set(err, ERR_INVALID, "query node %zu: unknown occur %d", index, (int)node->occur);
+        return err_set(err, ERR_INVALID, "query node %zu: unknown occur %d", index,
+                       (int)node->occur);
     if (node->has_boost &&
         !(isfinite(node->boost) && node->boost > 0 && (double)node->boost <= SCORE_BOOST_MAX))
-        return err_set(err, ERR_INVALID, "query node %zu: a boost is above 0 and at most 1000", index);
+        return err_set(err, ERR_INVALID, "query node %zu: a boost is above 0 and at most 1000",
+                       index);
     if (node->field > TEXT_FIELD_BODY)
         return err_set(err, ERR_INVALID, "query node %zu: unknown field %u", index, node->field);
     if (node->op != QUIRE__QUERY_NODE__OP__BOOL && node->arity != 0)
-        return err_set(err, ERR_INVALID, "query node %zu: a leaf with %u children", index, node->arity);
+        return err_set(err, ERR_INVALID, "query node %zu: a leaf with %u children", index,
+                       node->arity);
     return 0;
 }
 
@@ -102,7 +107,8 @@ int search_check_node(const Quire__QueryNode *node, size_t index, struct err *er
     case QUIRE__QUERY_NODE__OP__BOOL:
         return 0;
     default:
-        return err_set(err, ERR_INVALID, "query node %zu: unknown operation %d", index, (int)node->op);
+        return err_set(err, ERR_INVALID, "query node %zu: unknown operation %d", index,
+                       (int)node->op);
     }
 }
 
@@ -120,7 +126,8 @@ int search_check(const Quire__Query *query, struct err *err)
         if (status)
             return status;
         if (node->arity > waiting)
-            return err_set(err, ERR_INVALID, "query node %zu: %u children, but only %zu stand before it", i,
+            return err_set(err, ERR_INVALID,
+                           "query node %zu: %u children, but only %zu stand before it", i,
                            node->arity, waiting);
         waiting = waiting - node->arity + 1;
     }
@@ -131,8 +138,8 @@ int search_check(const Quire__Query *query, struct err *err)
 
 void search_subtrees(const Quire__Query *query, uint32_t *first)
 {
-    /* first[] doubles as the stack: the subtree before node i ends at i - 1, the one before that where the first
-     * one begins, and so on. */
+    /* first[] doubles as the stack: the subtree before node i ends at i - 1, the one before that
+     * where the first one begins, and so on. */
     for (uint32_t i = 0; i < query->n_nodes; i++) {
         uint32_t start = i;
         for (uint32_t k = 0; k < query->nodes[i]->arity; k++)

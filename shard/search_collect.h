@@ -8,14 +8,14 @@
 
 struct collector {
     struct top top;
-    struct facets *facets;         /* NULL: not asked for */
-    const struct bytes *filter;    /* term keys of categories, any of which is wanted */
-    size_t filter_count;           /* 0: no filter */
+    struct facets *facets;      /* NULL: not asked for */
+    const struct bytes *filter; /* term keys of categories, any of which is wanted */
+    size_t filter_count;        /* 0: no filter */
     uint64_t total;
     /* of the current segment */
     const struct view_segment *view;
-    uint32_t segment;              /* its index in the view */
-    struct category_set *set;      /* of the filter */
+    uint32_t segment;         /* its index in the view */
+    struct category_set *set; /* of the filter */
 };
 
 /* Whether a document that matches the query counts: alive, and let through by the filter. */

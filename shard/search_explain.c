@@ -10,9 +10,10 @@ struct explainer {
     bool failed; /* no memory */
 };
 
-/* The live document of an entry. Entry keys are not indexed by segment, and the entry's place row belongs to the
- * range as it is now, not to this view: so look at all of them, newest first. */
-static bool find_document(const struct view *view, struct bytes key, uint32_t *segment, uint32_t *doc)
+/* The live document of an entry. Entry keys are not indexed by segment, and the entry's place row
+ * belongs to the range as it is now, not to this view: so look at all of them, newest first. */
+static bool find_document(const struct view *view, struct bytes key, uint32_t *segment,
+                          uint32_t *doc)
 {
     for (uint32_t i = view->segment_count; i-- > 0;) {
         const struct view_segment *in = &view->segments[i];

@@ -13,9 +13,11 @@ bool search_tick(struct search_context *context)
         return true;
     const struct search_budget *budget = context->budget;
     if (budget->deadline_ms && clock_ms() >= budget->deadline_ms)
-        context->status = err_set(context->err, ERR_DEADLINE, "the search took longer than its deadline");
+        context->status =
+            err_set(context->err, ERR_DEADLINE, "the search took longer than its deadline");
     else if (budget->abandoned && budget->abandoned(budget->data))
-        context->status = err_set(context->err, ERR_CANCELED, "the search was given up by its caller");
+        context->status =
+            err_set(context->err, ERR_CANCELED, "the search was given up by its caller");
     return context->status == 0;
 }
 
@@ -49,22 +51,24 @@ void search_context_deinit(struct search_context *context)
     context->cursor_count = 0;
 }
 
-struct posting_cursor *search_open(struct search_context *context, uint32_t field, struct bytes token)
+struct posting_cursor *search_open(struct search_context *context, uint32_t field,
+                                   struct bytes token)
 {
     if (context->status)
         return NULL;
     assert(context->cursor_count < context->plan->cursor_count);
     struct segment_token wanted = {.field = plan_space(field), .text = token};
     struct posting_cursor *cursor = NULL;
-    context->status = context->segment->ops->postings(context->segment, wanted, context->doc_limit, &cursor,
-                                                      context->err);
+    context->status = context->segment->ops->postings(context->segment, wanted, context->doc_limit,
+                                                      &cursor, context->err);
     if (context->status || !cursor)
         return NULL;
     context->cursors[context->cursor_count++] = cursor;
     return cursor;
 }
 
-static bool load_block(struct search_context *context, struct posting_cursor *cursor, uint32_t target)
+static bool load_block(struct search_context *context, struct posting_cursor *cursor,
+                       uint32_t target)
 {
     cursor->index = 0;
     if (search_tick(context))
@@ -74,7 +78,8 @@ static bool load_block(struct search_context *context, struct posting_cursor *cu
     return cursor->block.count > 0;
 }
 
-uint32_t search_cursor_seek(struct search_context *context, struct posting_cursor *cursor, uint32_t target)
+uint32_t search_cursor_seek(struct search_context *context, struct posting_cursor *cursor,
+                            uint32_t target)
 {
     const struct posting_block *block = &cursor->block;
     if (block->count == 0 || block->docs[block->count - 1] < target) {

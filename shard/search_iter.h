@@ -1,15 +1,16 @@
 /* Iterators: a compiled query over one segment, document at a time.
  *
- * Each iterator stands on a document from the moment it is built (POSTING_END when there is none), and rises. Where
- * it stands it is a candidate: `two_phase` iterators (phrases, categories, exclusions, and groups that hold such)
- * have to be asked iter_matches(), which may cost more than finding the candidate, and remember the answer for the
- * document. iter_score() is allowed once iter_matches() has said yes.
+ * Each iterator stands on a document from the moment it is built (POSTING_END when there is none),
+ * and rises. Where it stands it is a candidate: `two_phase` iterators (phrases, categories,
+ * exclusions, and groups that hold such) have to be asked iter_matches(), which may cost more than
+ * finding the candidate, and remember the answer for the document. iter_score() is allowed once
+ * iter_matches() has said yes.
  *
- * Nothing returns an error: the first problem goes into the context, every list ends, and the driver looks at
- * context->status when the root has reached its end.
+ * Nothing returns an error: the first problem goes into the context, every list ends, and the
+ * driver looks at context->status when the root has reached its end.
  *
- * This is also the interface of the pruning evaluator: it drives the same tree and skips with the bounds of the
- * posting cursors below the leaves.
+ * This is also the interface of the pruning evaluator: it drives the same tree and skips with the
+ * bounds of the posting cursors below the leaves.
  */
 #ifndef QUIRE_SHARD_SEARCH_ITER_H
 #define QUIRE_SHARD_SEARCH_ITER_H
@@ -21,8 +22,9 @@
 struct iter;
 
 struct iter_ops {
-    void (*advance)(struct iter *it, uint32_t target); /* to the first candidate >= target > it->doc */
-    bool (*matches)(struct iter *it);                  /* two_phase only */
+    void (*advance)(struct iter *it,
+                    uint32_t target); /* to the first candidate >= target > it->doc */
+    bool (*matches)(struct iter *it); /* two_phase only */
     uint64_t (*score)(struct iter *it);
 };
 
@@ -46,9 +48,9 @@ struct search_context {
     struct arena *arena;
     struct posting_cursor **cursors; /* open ones */
     uint32_t cursor_count;
-    struct iter **iters;             /* of each plan node */
+    struct iter **iters; /* of each plan node */
     uint32_t ticks;
-    uint32_t norm_doc;               /* the last one asked for */
+    uint32_t norm_doc; /* the last one asked for */
     uint8_t norm;
     int status;
     struct err *err;
@@ -57,12 +59,15 @@ struct search_context {
 /* Between blocks: false, with context->status set, when the time is up or nobody waits any more. */
 bool search_tick(struct search_context *context);
 
-/* `context` has plan, view, budget, arena and err set. search_context_deinit closes the lists in any case. */
+/* `context` has plan, view, budget, arena and err set. search_context_deinit closes the lists in
+ * any case. */
 int search_context_init(struct search_context *context);
 void search_context_deinit(struct search_context *context);
 
-/* Opens the list of a leaf's token: NULL without error when the segment has none. Owned by the context. */
-struct posting_cursor *search_open(struct search_context *context, uint32_t field, struct bytes token);
+/* Opens the list of a leaf's token: NULL without error when the segment has none. Owned by the
+ * context. */
+struct posting_cursor *search_open(struct search_context *context, uint32_t field,
+                                   struct bytes token);
 
 /* Builds the tree of the whole plan; its root. NULL with context->status set. */
 struct iter *search_compile(struct search_context *context);
@@ -72,7 +77,8 @@ struct iter *iter_leaf(struct search_context *context, const struct plan_node *n
 struct iter *iter_bool(struct search_context *context, const struct plan_node *node);
 struct iter *iter_none(struct search_context *context);
 
-/* In the document that a TERM or PHRASE iterator stands on and matches; 0 when the segment has no such list. */
+/* In the document that a TERM or PHRASE iterator stands on and matches; 0 when the segment has no
+ * such list. */
 uint32_t iter_leaf_frequency(const struct iter *it);
 
 void *search_alloc(struct search_context *context, size_t count, size_t size);
@@ -110,6 +116,7 @@ static inline uint8_t search_norm(struct search_context *context, uint32_t doc)
 }
 
 /* Moves a cursor within and between blocks; the document it comes to stand on. */
-uint32_t search_cursor_seek(struct search_context *context, struct posting_cursor *cursor, uint32_t target);
+uint32_t search_cursor_seek(struct search_context *context, struct posting_cursor *cursor,
+                            uint32_t target);
 
 #endif

@@ -49,7 +49,8 @@ struct iter *iter_none(struct search_context *context)
 
 static void all_advance(struct iter *it, uint32_t target)
 {
-    bool on = target < it->context->doc_limit && (target % POSTING_BLOCK || search_tick(it->context));
+    bool on =
+        target < it->context->doc_limit && (target % POSTING_BLOCK || search_tick(it->context));
     it->doc = on ? target : POSTING_END;
 }
 
@@ -91,12 +92,14 @@ static void term_advance(struct iter *it, uint32_t target)
 static uint64_t term_score(struct iter *it)
 {
     struct leaf *leaf = (struct leaf *)it;
-    return score_part(&leaf->node->score, posting_freq(leaf->cursors[0]), search_norm(it->context, it->doc));
+    return score_part(&leaf->node->score, posting_freq(leaf->cursors[0]),
+                      search_norm(it->context, it->doc));
 }
 
 static const struct iter_ops term_ops = {.advance = term_advance, .score = term_score};
 
-static bool load_positions(struct leaf *leaf, uint32_t token, const uint32_t **positions, uint32_t *count)
+static bool load_positions(struct leaf *leaf, uint32_t token, const uint32_t **positions,
+                           uint32_t *count)
 {
     struct search_context *context = leaf->iter.context;
     struct posting_cursor *cursor = leaf->cursors[token];
@@ -149,9 +152,9 @@ static void phrase_advance(struct iter *it, uint32_t target)
     it->doc = doc;
 }
 
-/* How many times the phrase occurs: beginnings from which each further word follows in order, the steps longer
- * than the phrase's own by `slop` in all. From a beginning the nearest next position is always the best one, and
- * as beginnings rise those never fall back: one pass over each list. */
+/* How many times the phrase occurs: beginnings from which each further word follows in order, the
+ * steps longer than the phrase's own by `slop` in all. From a beginning the nearest next position
+ * is always the best one, and as beginnings rise those never fall back: one pass over each list. */
 static uint32_t phrase_count(const struct plan_node *node, const uint32_t *const *positions,
                              const uint32_t *counts, uint32_t *at, uint32_t end)
 {
@@ -210,8 +213,9 @@ static void sort_by_cost(struct posting_cursor **cursors, uint32_t count)
 static struct iter *words(struct search_context *context, const struct plan_node *node)
 {
     bool phrase = node->token_count > 1;
-    const struct iter_ops *ops =
-        phrase ? &phrase_ops : node->field == TEXT_FIELD_BODY ? &body_ops : &term_ops;
+    const struct iter_ops *ops = phrase                           ? &phrase_ops
+                                 : node->field == TEXT_FIELD_BODY ? &body_ops
+                                                                  : &term_ops;
     struct leaf *leaf = leaf_create(context, node, ops);
     if (!leaf)
         return NULL;

@@ -71,7 +71,8 @@ int search_statistics_add(Quire__ShardStatsReply *to, const Quire__ShardStatsRep
         to->tokens[i]->document_frequency += from->tokens[i]->document_frequency;
     uint32_t limit = expand_limit < LIMIT_EXPANSION ? expand_limit : LIMIT_EXPANSION;
     for (size_t i = 0; i < to->n_expansions; i++) {
-        int status = merge_expansion(to->expansions[i], from->expansions[i], (size_t)limit + 1, arena, err);
+        int status =
+            merge_expansion(to->expansions[i], from->expansions[i], (size_t)limit + 1, arena, err);
         if (status)
             return status;
     }

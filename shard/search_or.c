@@ -1,9 +1,10 @@
 /* Any of some words: term at a time within windows of documents.
  *
- * For each window of 4,096 documents each list adds its parts into an array of sums that stays in the first-level
- * cache, a block of postings at a time, without a heap, a comparison or a call per posting; then the window is
- * swept in document order. (As Lucene's BooleanScorer, after Moffat and Zobel's accumulators.) Sums are integers, so
- * they are the same as those of search_tree(), in whatever order.
+ * For each window of 4,096 documents each list adds its parts into an array of sums that stays in
+ * the first-level cache, a block of postings at a time, without a heap, a comparison or a call per
+ * posting; then the window is swept in document order. (As Lucene's BooleanScorer, after Moffat and
+ * Zobel's accumulators.) Sums are integers, so they are the same as those of search_tree(), in
+ * whatever order.
  */
 #include "shard/search_collect.h"
 
@@ -25,7 +26,8 @@ struct or_list {
 };
 
 /* The postings of the current block below `end`. */
-static void add_block(struct window *window, struct or_list *list, struct segment *segment, uint32_t end)
+static void add_block(struct window *window, struct or_list *list, struct segment *segment,
+                      uint32_t end)
 {
     struct posting_cursor *cursor = list->cursor;
     uint32_t index = cursor->index;
@@ -105,7 +107,8 @@ void search_or(struct search_context *context, struct collector *collector)
         if (first == POSTING_END || context->status)
             return;
         window->base = first - first % WINDOW;
-        uint32_t end = context->doc_limit - window->base > WINDOW ? window->base + WINDOW : context->doc_limit;
+        uint32_t end =
+            context->doc_limit - window->base > WINDOW ? window->base + WINDOW : context->doc_limit;
         for (uint32_t i = 0; i < count; i++)
             add_list(context, window, &lists[i], end);
         sweep(window, collector);

@@ -10,7 +10,8 @@ static int compare_stats(const void *a, const void *b)
     const Quire__TokenStat *x = *(Quire__TokenStat *const *)a, *y = *(Quire__TokenStat *const *)b;
     if (x->field != y->field)
         return x->field < y->field ? -1 : 1;
-    return bytes_compare(bytes_of(x->token.data, x->token.len), bytes_of(y->token.data, y->token.len));
+    return bytes_compare(bytes_of(x->token.data, x->token.len),
+                         bytes_of(y->token.data, y->token.len));
 }
 
 struct stats { /* request->tokens, sorted */
@@ -18,14 +19,14 @@ struct stats { /* request->tokens, sorted */
     size_t count;
 };
 
-static int find_frequency(const struct stats *stats, uint8_t space, struct bytes token, uint64_t *df,
-                          struct err *err)
+static int find_frequency(const struct stats *stats, uint8_t space, struct bytes token,
+                          uint64_t *df, struct err *err)
 {
     Quire__TokenStat wanted = {.field = space, .token = {token.size, (uint8_t *)token.data}};
     Quire__TokenStat *key = &wanted;
-    Quire__TokenStat **found =
-        stats->count ? bsearch(&key, stats->sorted, stats->count, sizeof *stats->sorted, compare_stats)
-                     : NULL;
+    Quire__TokenStat **found = stats->count ? bsearch(&key, stats->sorted, stats->count,
+                                                      sizeof *stats->sorted, compare_stats)
+                                            : NULL;
     if (!found)
         return err_set(err, ERR_INVALID, "no statistics for the token '%.*s' of field %u",
                        (int)token.size, (const char *)token.data, space);
@@ -33,8 +34,9 @@ static int find_frequency(const struct stats *stats, uint8_t space, struct bytes
     return 0;
 }
 
-static int plan_tokens(struct search_plan *plan, struct plan_node *node, const Quire__QueryNode *from,
-                       const struct stats *stats, struct arena *arena, struct err *err)
+static int plan_tokens(struct search_plan *plan, struct plan_node *node,
+                       const Quire__QueryNode *from, const struct stats *stats, struct arena *arena,
+                       struct err *err)
 {
     struct bytes *tokens = arena_alloc(arena, from->n_tokens * sizeof *tokens);
     uint32_t *offsets = arena_alloc(arena, from->n_tokens * sizeof *offsets);
@@ -123,7 +125,8 @@ static void plan_boosts(struct search_plan *plan)
     }
 }
 
-/* Is it nothing but terms, any of which is enough? Each may count for the score then, at whatever depth. */
+/* Is it nothing but terms, any of which is enough? Each may count for the score then, at whatever
+ * depth. */
 static void plan_or(struct search_plan *plan)
 {
     plan->is_or = true;
@@ -146,12 +149,13 @@ static int check_numbers(const Quire__ShardSearch *request, struct err *err)
     if (!(request->b >= 0 && request->b <= 1))
         return err_set(err, ERR_INVALID, "b is not between 0 and 1");
     if (request->limit > LIMIT_HITS + 1)
-        return err_set(err, ERR_INVALID, "%u hits asked for (limit %d)", request->limit, LIMIT_HITS);
+        return err_set(err, ERR_INVALID, "%u hits asked for (limit %d)", request->limit,
+                       LIMIT_HITS);
     return 0;
 }
 
-int search_plan_build(const Quire__ShardSearch *request, struct arena *arena, struct search_plan **out,
-                      struct err *err)
+int search_plan_build(const Quire__ShardSearch *request, struct arena *arena,
+                      struct search_plan **out, struct err *err)
 {
     *out = NULL;
     int status = check_numbers(request, err);

@@ -1,5 +1,5 @@
-/* Search plan: a checked query as a tree with its statistics and scores worked in. Made once for a request and
- * view, the same for all segments; never changes while it is evaluated.
+/* Search plan: a checked query as a tree with its statistics and scores worked in. Made once for a
+ * request and view, the same for all segments; never changes while it is evaluated.
  */
 #ifndef QUIRE_SHARD_SEARCH_PLAN_H
 #define QUIRE_SHARD_SEARCH_PLAN_H
@@ -12,36 +12,38 @@
 struct plan_node {
     Quire__QueryNode__Op op;
     Quire__QueryNode__Occur occur;
-    uint8_t field;            /* enum text_field as asked, TEXT_FIELD_BODY included */
-    uint32_t first, count;    /* of its children in plan->children */
+    uint8_t field;         /* enum text_field as asked, TEXT_FIELD_BODY included */
+    uint32_t first, count; /* of its children in plan->children */
     const struct bytes *tokens;
-    const uint32_t *offsets;  /* PHRASE: of each token, from 0 */
+    const uint32_t *offsets; /* PHRASE: of each token, from 0 */
     uint32_t token_count;
     uint32_t slop;
-    struct bytes category;    /* CATEGORY: term key */
-    const char *text;         /* as typed, or NULL */
-    double boost;             /* the boosts of its groups multiplied in, at most SCORE_BOOST_MAX */
-    double idf;               /* PHRASE: the sum over its tokens */
-    uint64_t df;              /* PHRASE: the smallest of its tokens */
+    struct bytes category; /* CATEGORY: term key */
+    const char *text;      /* as typed, or NULL */
+    double boost;          /* the boosts of its groups multiplied in, at most SCORE_BOOST_MAX */
+    double idf;            /* PHRASE: the sum over its tokens */
+    uint64_t df;           /* PHRASE: the smallest of its tokens */
     struct score_term score;
 };
 
 struct search_plan {
     struct score_collection collection;
     float norm_part[256];
-    struct plan_node *nodes;  /* in the query's order: the root is the last */
+    struct plan_node *nodes; /* in the query's order: the root is the last */
     uint32_t node_count;
-    uint32_t *children;       /* indices of nodes */
-    uint32_t cursor_count;    /* posting lists that a segment may have to open */
-    uint32_t *or_terms;       /* the leaves of a query that is nothing but terms, any of them (search_or.c) */
+    uint32_t *children;    /* indices of nodes */
+    uint32_t cursor_count; /* posting lists that a segment may have to open */
+    uint32_t
+        *or_terms; /* the leaves of a query that is nothing but terms, any of them (search_or.c) */
     uint32_t or_count;
     bool is_or;
 };
 
-/* `request->query` is checked (search_check). ERR_INVALID for what cannot be evaluated (PREFIX, FUZZY, a token
- * without statistics, numbers out of range); ERR_NOMEM. The plan lives in `arena` and points into the request. */
-int search_plan_build(const Quire__ShardSearch *request, struct arena *arena, struct search_plan **out,
-                      struct err *err);
+/* `request->query` is checked (search_check). ERR_INVALID for what cannot be evaluated (PREFIX,
+ * FUZZY, a token without statistics, numbers out of range); ERR_NOMEM. The plan lives in `arena`
+ * and points into the request. */
+int search_plan_build(const Quire__ShardSearch *request, struct arena *arena,
+                      struct search_plan **out, struct err *err);
 
 /* The list that a field's words are looked up in: TEXT_FIELD_BODY is a part of TEXT_FIELD_ALL. */
 static inline uint8_t plan_space(uint32_t field)
@@ -49,7 +51,8 @@ static inline uint8_t plan_space(uint32_t field)
     return field == TEXT_FIELD_BODY ? TEXT_FIELD_ALL : (uint8_t)field;
 }
 
-/* The first node of the subtree of each node, itself when it is a leaf; `first` has room for all nodes. */
+/* The first node of the subtree of each node, itself when it is a leaf; `first` has room for all
+ * nodes. */
 void search_subtrees(const Quire__Query *query, uint32_t *first);
 
 /* Checks a node by itself; `index` is for the message. */

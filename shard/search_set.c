@@ -17,8 +17,8 @@ struct category_set {
     uint32_t ordinals;
 };
 
-struct category_set *category_set_create(struct segment *segment, const struct bytes *keys, size_t count,
-                                         struct arena *arena)
+struct category_set *category_set_create(struct segment *segment, const struct bytes *keys,
+                                         size_t count, struct arena *arena)
 {
     struct category_set *set = arena_alloc(arena, sizeof *set);
     if (!set)
@@ -98,8 +98,10 @@ static bool keep(struct facets *facets, struct bytes value, uint64_t count)
     text_key(value, &key);
     uint8_t *key_copy = arena_copy(facets->arena, key.data, key.size);
     uint8_t *value_copy = arena_copy(facets->arena, value.data, value.size);
-    facets->list[facets->list_count++] = (struct spelling){
-        .key = bytes_of(key_copy, key.size), .value = bytes_of(value_copy, value.size), .count = count};
+    facets->list[facets->list_count++] =
+        (struct spelling){.key = bytes_of(key_copy, key.size),
+                          .value = bytes_of(value_copy, value.size),
+                          .count = count};
     buf_deinit(&key);
     return key_copy && value_copy;
 }

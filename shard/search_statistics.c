@@ -1,13 +1,15 @@
-/* The statistics round: document frequencies of tokens, and the words that prefixes and near spellings stand for.
+/* The statistics round: document frequencies of tokens, and the words that prefixes and near
+ * spellings stand for.
  *
- * An expansion is the first `limit + 1` of the tokens that match, by (distance, token), among those that a live entry
- * bears. Each of those first ones of the whole collection is among the first ones of every range that has it at all,
- * so merging the ranges' lists and adding up frequencies gives the same list, and the same frequencies, however the
- * entries are spread (promise P2).
+ * An expansion is the first `limit + 1` of the tokens that match, by (distance, token), among those
+ * that a live entry bears. Each of those first ones of the whole collection is among the first ones
+ * of every range that has it at all, so merging the ranges' lists and adding up frequencies gives
+ * the same list, and the same frequencies, however the entries are spread (promise P2).
  *
- * The indexed tokens are stems, what is typed is not: a node's first token is what was typed, folded, and its second
- * one, when there is one, the stem of that. A prefix stands for all tokens that begin with the typed one, and for
- * the stem itself; a near spelling is near when it is near either.
+ * The indexed tokens are stems, what is typed is not: a node's first token is what was typed,
+ * folded, and its second one, when there is one, the stem of that. A prefix stands for all tokens
+ * that begin with the typed one, and for the stem itself; a near spelling is near when it is near
+ * either.
  */
 #include "proto/limits.h"
 #include "shard/distance.h"
@@ -98,7 +100,8 @@ struct expander {
     struct nearest nearest;
 };
 
-static int consider(struct expander *expander, struct bytes token, uint32_t distance, struct err *err)
+static int consider(struct expander *expander, struct bytes token, uint32_t distance,
+                    struct err *err)
 {
     if (!nearest_wants(&expander->nearest, distance, token))
         return 0;
@@ -174,8 +177,9 @@ static int expand(struct expander *expander, struct err *err)
     return status;
 }
 
-static int expander_init(struct expander *expander, const struct view *view, const Quire__QueryNode *node,
-                         uint32_t limit, struct arena *arena, struct err *err)
+static int expander_init(struct expander *expander, const struct view *view,
+                         const Quire__QueryNode *node, uint32_t limit, struct arena *arena,
+                         struct err *err)
 {
     *expander = (struct expander){.view = view, .arena = arena, .space = plan_space(node->field)};
     expander->typed = bytes_of(node->tokens[0].data, node->tokens[0].len);
@@ -194,7 +198,8 @@ static int expander_init(struct expander *expander, const struct view *view, con
     return 0;
 }
 
-static Quire__TokenStat *make_stat(uint32_t field, struct bytes token, uint64_t df, struct arena *arena)
+static Quire__TokenStat *make_stat(uint32_t field, struct bytes token, uint64_t df,
+                                   struct arena *arena)
 {
     Quire__TokenStat *stat = arena_alloc(arena, sizeof *stat);
     uint8_t *copy = arena_copy(arena, token.size ? token.data : (const uint8_t *)"", token.size);
@@ -277,7 +282,8 @@ int search_statistics(struct view *view, const Quire__ShardStats *request, struc
         const Quire__TokenStat *asked = request->tokens[i];
         struct segment_token token = {.field = plan_space(asked->field),
                                       .text = bytes_of(asked->token.data, asked->token.len)};
-        if (asked->field > TEXT_FIELD_BODY || token.text.size == 0 || token.text.size > TEXT_TOKEN_BYTES)
+        if (asked->field > TEXT_FIELD_BODY || token.text.size == 0 ||
+            token.text.size > TEXT_TOKEN_BYTES)
             return err_set(err, ERR_INVALID, "token %zu is no token", i);
         uint64_t df = 0;
         int status = view_frequency(view, token, &df, err);

@@ -63,12 +63,11 @@ static void sift_down(struct search_hit *heap, size_t count)
     heap[at] = moved;
 }
 
-void top_offer_slow(struct top *top, struct segment *segment, uint32_t index, uint32_t doc, uint64_t score)
+void top_offer_slow(struct top *top, struct segment *segment, uint32_t index, uint32_t doc,
+                    uint64_t score)
 {
-    struct search_hit hit = {.score = score,
-                             .key = segment->ops->entry_key(segment, doc),
-                             .segment = index,
-                             .doc = doc};
+    struct search_hit hit = {
+        .score = score, .key = segment->ops->entry_key(segment, doc), .segment = index, .doc = doc};
     if (top->has_after && score == top->after_score && bytes_compare(hit.key, top->after_key) <= 0)
         return;
     if (top->count < top->limit) {

@@ -1,7 +1,7 @@
 /* The best k hits so far, by (score descending, key ascending), over all segments of a view.
  *
- * A key is fetched only for a hit that gets in or ties with the worst that is in. Keys point into the segments
- * until top_finish() copies them.
+ * A key is fetched only for a hit that gets in or ties with the worst that is in. Keys point into
+ * the segments until top_finish() copies them.
  */
 #ifndef QUIRE_SHARD_SEARCH_TOP_H
 #define QUIRE_SHARD_SEARCH_TOP_H
@@ -12,7 +12,7 @@
 struct top {
     struct search_hit *heap; /* the worst at 0 */
     size_t count, limit;
-    bool has_after;          /* only what sorts after (after_score, after_key) gets in */
+    bool has_after; /* only what sorts after (after_score, after_key) gets in */
     uint64_t after_score;
     struct bytes after_key;
 };
@@ -21,7 +21,8 @@ bool top_init(struct top *top, size_t limit, struct arena *arena);
 void top_after(struct top *top, uint64_t score, struct bytes key); /* the key is borrowed */
 /* The score that a hit needs at least to get in (with it, the key decides); for pruning. */
 uint64_t top_threshold(const struct top *top);
-void top_offer_slow(struct top *top, struct segment *segment, uint32_t index, uint32_t doc, uint64_t score);
+void top_offer_slow(struct top *top, struct segment *segment, uint32_t index, uint32_t doc,
+                    uint64_t score);
 /* Sorted, keys copied into the arena. False: no memory. */
 bool top_finish(struct top *top, struct arena *arena);
 

@@ -1,8 +1,10 @@
-/* Queries on any bytes. The first byte chooses: a text for the parser, or a packed message for the evaluator.
+/* Queries on any bytes. The first byte chooses: a text for the parser, or a packed message for the
+ * evaluator.
  *
- * A text that parses gives a query that passes search_check(), in strict mode the same as in lenient mode, that can
- * be planned without an answer and run. A message that passes search_check() can be run and explained: whatever
- * matches is counted once, in order, and an explanation adds up to its score. */
+ * A text that parses gives a query that passes search_check(), in strict mode the same as in
+ * lenient mode, that can be planned without an answer and run. A message that passes search_check()
+ * can be run and explained: whatever matches is counted once, in order, and an explanation adds up
+ * to its score. */
 #include "fuzz.h"
 
 #include "coordinator/query_parse.h"
@@ -19,7 +21,8 @@
 static struct analyzer *analyzer;
 static struct view *view;
 
-static const char *const headwords[] = {"model", "model card", "a", "b", "c++", "Ö", "the end", "a b a b"};
+static const char *const headwords[] = {"model", "model card", "a",       "b",
+                                        "c++",   "Ö",          "the end", "a b a b"};
 
 static void add_entry(struct segment *segment, int index)
 {
@@ -27,14 +30,15 @@ static void add_entry(struct segment *segment, int index)
     struct arena arena;
     arena_init(&arena, 0);
     Quire__Entry entry = QUIRE__ENTRY__INIT;
-    char *name = (char *)headwords[(index + 3) % 8], *category = index % 3 ? "vision" : "Language";
+    char *name = (char *)headwords[(index + 3) % 8],
+         *category = (char *)(index % 3 ? "vision" : "Language");
     entry.headword = (char *)headwords[index % 8];
     entry.sense = arena_printf(&arena, "%d", index);
     entry.terms = &name;
     entry.n_terms = 1;
     entry.categories = &category;
     entry.n_categories = 1;
-    entry.body = "a model is a thing; the models of a b c are of c++ and of x y z, a a a b";
+    entry.body = (char *)"a model is a thing; the models of a b c are of c++ and of x y z, a a a b";
     struct document document;
     uint32_t doc;
     int status = document_analyze(analyzer, &settings, &entry, &arena, &document, NULL);
@@ -132,7 +136,8 @@ static void try_text(struct bytes text, bool all)
     assert(status == 0 || status == ERR_INVALID || status == ERR_TOO_LARGE);
     assert(status == 0 || err.text[0]);
     options.strict = true;
-    int strict = query_parse(analyzer, text, &options, &arena, &strict_query, &warnings, &count, &err);
+    int strict =
+        query_parse(analyzer, text, &options, &arena, &strict_query, &warnings, &count, &err);
     assert(status == 0 || strict != 0);
     if (status == 0) {
         assert(search_check(query, &err) == 0);
@@ -157,7 +162,8 @@ static void try_message(const uint8_t *data, size_t size)
     Quire__ShardStatsReply reply;
     if (ask && search_statistics(view, ask, &arena, &reply, &err) == 0)
         assert(reply.n_tokens == ask->n_tokens && reply.n_expansions == ask->n_expand);
-    Quire__ShardStatsReply *answer = quire__shard_stats_reply__unpack(arena_protobuf(&arena), size, data);
+    Quire__ShardStatsReply *answer =
+        quire__shard_stats_reply__unpack(arena_protobuf(&arena), size, data);
     Quire__ShardStatsReply merged = QUIRE__SHARD_STATS_REPLY__INIT;
     if (ask && answer && query_plan_merge(&merged, answer, ask, &arena, &err) == 0)
         assert(merged.n_tokens == ask->n_tokens);
@@ -179,8 +185,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 /* ---- seeds ---- */
 
 static const char *const texts[] = {
-    " model card", " +model -card a", " \"a b\"~2^3 OR (c AND NOT d)", " headword:model name:\"the end\"",
-    " category:\"vision\" body:a*", " modle~1 c++ * x^2", "!a b (c OR d) && e || f", " \\( \"\\\"\" (((a)))",
+    " model card",
+    " +model -card a",
+    " \"a b\"~2^3 OR (c AND NOT d)",
+    " headword:model name:\"the end\"",
+    " category:\"vision\" body:a*",
+    " modle~1 c++ * x^2",
+    "!a b (c OR d) && e || f",
+    " \\( \"\\\"\" (((a)))",
 };
 
 static struct fuzz_seed pack_request(const char *text)
@@ -191,7 +203,8 @@ static struct fuzz_seed pack_request(const char *text)
     Quire__Query *query;
     char **warnings;
     size_t count;
-    int status = query_parse(analyzer, bytes_str(text), &options, &arena, &query, &warnings, &count, NULL);
+    int status =
+        query_parse(analyzer, bytes_str(text), &options, &arena, &query, &warnings, &count, NULL);
     assert(status == 0);
     Quire__ShardStats ask = QUIRE__SHARD_STATS__INIT;
     Quire__ShardSearch request = QUIRE__SHARD_SEARCH__INIT;

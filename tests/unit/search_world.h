@@ -1,8 +1,8 @@
 /* A world for search tests: random documents that both the index and a brute-force scorer know.
  *
- * The scorer is slow and obvious: it walks the query as a tree over each document's list of words, tries every
- * position, counts document frequencies by looking, and adds up the formula of shard/score.h. One test program
- * includes this; everything is static.
+ * The scorer is slow and obvious: it walks the query as a tree over each document's list of words,
+ * tries every position, counts document frequencies by looking, and adds up the formula of
+ * shard/score.h. One test program includes this; everything is static.
  */
 #ifndef QUIRE_TESTS_SEARCH_WORLD_H
 #define QUIRE_TESTS_SEARCH_WORLD_H
@@ -109,12 +109,14 @@ static void world_write_words(struct world *world, struct world_document *docume
 static void world_write_document(struct world *world, uint32_t index)
 {
     struct world_document *document = &world->documents[index];
-    /* A few keys differ in the sense only; the order of keys has nothing to do with that of documents. */
+    /* A few keys differ in the sense only; the order of keys has nothing to do with that of
+     * documents. */
     uint32_t number = (index * 7919u) % 100003u;
     int length = snprintf(document->key, sizeof document->key, "k%05u", number / 2);
     document->key_size = (size_t)length + 1;
     document->key[document->key_size++] = (char)('a' + number % 2);
-    document->words = arena_calloc(&world->arena, WORLD_WORDS_PER_DOCUMENT, sizeof *document->words);
+    document->words =
+        arena_calloc(&world->arena, WORLD_WORDS_PER_DOCUMENT, sizeof *document->words);
     uint32_t position = 0;
     world_write_words(world, document, TEXT_FIELD_BODY, world_random(world, 30), &position);
     document->body_length = position;
@@ -127,8 +129,9 @@ static void world_write_document(struct world *world, uint32_t index)
     position += DOCUMENT_POSITION_GAP;
     world_write_words(world, document, TEXT_FIELD_CATEGORY, world_random(world, 3), &position);
     for (uint32_t i = 0; i < WORLD_CATEGORIES && document->category_count < 3; i++)
-        if (world_random(world, i + 2) == 0 && (i != 2 || document->category_count == 0 ||
-                                                document->categories[document->category_count - 1] != 1))
+        if (world_random(world, i + 2) == 0 &&
+            (i != 2 || document->category_count == 0 ||
+             document->categories[document->category_count - 1] != 1))
             document->categories[document->category_count++] = i;
 }
 
@@ -178,8 +181,8 @@ static int world_compare_terms(const void *a, const void *b)
     return bytes_compare(x->token.text, y->token.text);
 }
 
-static void world_add_term(struct document *out, struct arena *arena, uint8_t field, struct bytes token,
-                           uint32_t freq, const uint32_t *position)
+static void world_add_term(struct document *out, struct arena *arena, uint8_t field,
+                           struct bytes token, uint32_t freq, const uint32_t *position)
 {
     struct document_term *term = NULL;
     for (uint32_t i = 0; i < out->term_count && !term; i++)
@@ -216,8 +219,8 @@ static struct document world_index(struct world *world, const struct world_docum
     return out;
 }
 
-/* A view of the documents for which `part` says so (NULL: all), in `segments` memory segments, together with dead
- * documents, and with some beyond the view, that no search must ever see. */
+/* A view of the documents for which `part` says so (NULL: all), in `segments` memory segments,
+ * together with dead documents, and with some beyond the view, that no search must ever see. */
 static struct view *world_view(struct world *world, uint32_t segments,
                                bool (*part)(const struct world_document *))
 {
@@ -235,12 +238,14 @@ static struct view *world_view(struct world *world, uint32_t segments,
         uint32_t place = world_random(world, segments), doc;
         struct view_segment *in = &view->segments[place];
         if (world_random(world, 3) == 0) { /* an older version, dead by now */
-            struct document older = world_index(world, &world->documents[world_random(world, world->document_count)]);
+            struct document older =
+                world_index(world, &world->documents[world_random(world, world->document_count)]);
             older.key = document.key;
             memory_segment_add(in->segment, &older, &doc, NULL);
             buf_append(&dead[place], &doc, sizeof doc);
             for (uint32_t k = 0; k < older.term_count; k++)
-                dead_terms_add(in->dead_terms, older.terms[k].token.field, older.terms[k].token.text, 1);
+                dead_terms_add(in->dead_terms, older.terms[k].token.field,
+                               older.terms[k].token.text, 1);
         }
         memory_segment_add(in->segment, &document, &doc, NULL);
         view->documents++;
@@ -254,7 +259,8 @@ static struct view *world_view(struct world *world, uint32_t segments,
         buf_deinit(&dead[i]);
         for (uint32_t k = 0; k < 5 && world->document_count; k++) {
             uint32_t doc;
-            struct document later = world_index(world, &world->documents[world_random(world, world->document_count)]);
+            struct document later =
+                world_index(world, &world->documents[world_random(world, world->document_count)]);
             memory_segment_add(in->segment, &later, &doc, NULL);
         }
     }
@@ -264,11 +270,12 @@ static struct view *world_view(struct world *world, uint32_t segments,
 
 /* ---- brute force ---- */
 
-static bool world_has(const struct world *world, const struct world_document *document, uint32_t field,
-                      struct bytes token)
+static bool world_has(const struct world *world, const struct world_document *document,
+                      uint32_t field, struct bytes token)
 {
     for (uint32_t i = 0; i < document->word_count; i++)
-        if ((field == TEXT_FIELD_ALL || field == TEXT_FIELD_BODY || document->words[i].field == field) &&
+        if ((field == TEXT_FIELD_ALL || field == TEXT_FIELD_BODY ||
+             document->words[i].field == field) &&
             bytes_equal(bytes_str(world->words[document->words[i].word]), token))
             return true;
     return false;
@@ -282,8 +289,8 @@ static uint64_t world_frequency(const struct world *world, uint32_t field, struc
     return df;
 }
 
-static uint64_t world_part(const struct world *world, const struct world_document *document, double weight,
-                           uint64_t freq, uint64_t total_length)
+static uint64_t world_part(const struct world *world, const struct world_document *document,
+                           double weight, uint64_t freq, uint64_t total_length)
 {
     double average = world->document_count ? (double)total_length / world->document_count : 1;
     double length = norm_decode(norm_encode(document->length));
@@ -293,14 +300,16 @@ static uint64_t world_part(const struct world *world, const struct world_documen
 
 /* Is there a way on from word `index` of the phrase at position `from`? */
 static bool world_phrase_from(const struct world *world, const struct world_document *document,
-                              const node_t *node, size_t index, uint32_t from, uint32_t slop, uint32_t end)
+                              const node_t *node, size_t index, uint32_t from, uint32_t slop,
+                              uint32_t end)
 {
     if (index == node->n_tokens)
         return true;
     uint32_t step = node->n_offsets ? node->offsets[index] - node->offsets[index - 1] : 1;
     for (uint32_t i = 0; i < document->word_count; i++) {
         const struct world_word *word = &document->words[i];
-        if (word->position < from + step || word->position > from + step + slop || word->position >= end)
+        if (word->position < from + step || word->position > from + step + slop ||
+            word->position >= end)
             continue;
         struct bytes token = bytes_of(node->tokens[index].data, node->tokens[index].len);
         if (bytes_equal(bytes_str(world->words[word->word]), token) &&
@@ -311,8 +320,8 @@ static bool world_phrase_from(const struct world *world, const struct world_docu
     return false;
 }
 
-static uint64_t world_leaf_frequency(const struct world *world, const struct world_document *document,
-                                     const node_t *node)
+static uint64_t world_leaf_frequency(const struct world *world,
+                                     const struct world_document *document, const node_t *node)
 {
     uint64_t freq = 0;
     uint32_t end = node->field == TEXT_FIELD_BODY ? document->body_length : UINT32_MAX;
@@ -331,7 +340,8 @@ static uint64_t world_leaf_frequency(const struct world *world, const struct wor
     return freq;
 }
 
-static bool world_in_category(const struct world *world, const struct world_document *document, struct bytes key)
+static bool world_in_category(const struct world *world, const struct world_document *document,
+                              struct bytes key)
 {
     bool in = false;
     for (uint32_t i = 0; i < document->category_count; i++) {
@@ -358,8 +368,8 @@ static uint64_t world_df(const struct world_state *state, size_t node, size_t in
 }
 
 /* The subtree that ends at *at, walked from its end; *at is before it afterwards. */
-static bool world_matches(const struct world_state *state, const struct world_document *document, size_t *at,
-                          double boost, uint64_t *score)
+static bool world_matches(const struct world_state *state, const struct world_document *document,
+                          size_t *at, double boost, uint64_t *score)
 {
     const Quire__Query *query = state->request->query;
     const node_t *node = query->nodes[--*at];
@@ -413,7 +423,8 @@ static int world_compare_hits(const void *a, const void *b)
 }
 
 /* All matches by (score descending, key); the number of them. */
-static size_t world_search(struct world *world, const Quire__ShardSearch *request, struct world_hit **hits)
+static size_t world_search(struct world *world, const Quire__ShardSearch *request,
+                           struct world_hit **hits)
 {
     struct world_state state = {.world = world, .request = request};
     *hits = arena_alloc(&world->arena, (world->document_count + 1) * sizeof **hits);
@@ -422,20 +433,23 @@ static size_t world_search(struct world *world, const Quire__ShardSearch *reques
         const struct world_document *document = &world->documents[i];
         bool in = request->n_categories == 0;
         for (size_t k = 0; k < request->n_categories; k++)
-            in |= world_in_category(world, document,
-                                    bytes_of(request->categories[k].data, request->categories[k].len));
+            in |= world_in_category(
+                world, document, bytes_of(request->categories[k].data, request->categories[k].len));
         size_t at = request->query->n_nodes;
         uint64_t score;
         if (in && world_matches(&state, document, &at, 1, &score))
-            (*hits)[count++] = (struct world_hit){
-                .score = score, .key = bytes_of(document->key, document->key_size), .document = document};
+            (*hits)[count++] =
+                (struct world_hit){.score = score,
+                                   .key = bytes_of(document->key, document->key_size),
+                                   .document = document};
     }
     qsort(*hits, count, sizeof **hits, world_compare_hits);
     return count;
 }
 
 /* Fills in documents, total_length, k1, b and the tokens that the query needs. */
-static void world_statistics(struct world *world, const Quire__Query *query, Quire__ShardSearch *request)
+static void world_statistics(struct world *world, const Quire__Query *query,
+                             Quire__ShardSearch *request)
 {
     request->query = (Quire__Query *)query;
     request->documents = world->document_count;
@@ -504,7 +518,8 @@ static void world_phrase(struct world *world, node_t *node)
     node->slop = slops[world_random(world, 6)];
     node->has_field = 1;
     node->field = world_random(world, 3) ? TEXT_FIELD_ALL : TEXT_FIELD_BODY;
-    const struct world_document *from = &world->documents[world_random(world, world->document_count)];
+    const struct world_document *from =
+        &world->documents[world_random(world, world->document_count)];
     uint32_t length = 1 + world_random(world, 4);
     uint32_t start = world_random(world, from->word_count);
     for (uint32_t i = 0; i < length; i++) { /* mostly what some document says */
@@ -542,7 +557,8 @@ static node_t *world_leaf(struct world *world)
     return node;
 }
 
-static void world_grow(struct world *world, node_t **nodes, size_t *count, uint32_t depth, bool words_only)
+static void world_grow(struct world *world, node_t **nodes, size_t *count, uint32_t depth,
+                       bool words_only)
 {
     if (depth == 0 || world_random(world, 4) == 0) {
         node_t *leaf = world_leaf(world);
@@ -558,7 +574,8 @@ static void world_grow(struct world *world, node_t **nodes, size_t *count, uint3
             static const int occurs[] = {1, 1, 1, 2, 2, 3, 4};
             node_t *child = nodes[*count - 1];
             child->has_occur = 1;
-            child->occur = (Quire__QueryNode__Occur)(words_only ? 1 : occurs[world_random(world, 7)]);
+            child->occur =
+                (Quire__QueryNode__Occur)(words_only ? 1 : occurs[world_random(world, 7)]);
         }
         nodes[(*count)++] = group;
     }

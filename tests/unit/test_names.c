@@ -44,7 +44,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static void put_name(struct fixture *fixture, struct store_batch *batch, const char *name, const char *entry)
+static void put_name(struct fixture *fixture, struct store_batch *batch, const char *name,
+                     const char *entry)
 {
     struct buf key = {0};
     text_key(bytes_str(name), &key);
@@ -68,9 +69,9 @@ static void put_names(struct fixture *fixture, const char *const *names, size_t 
 }
 
 static const char *const names[] = {
-    "Model",        "model",     "MODEL",   "Model card", "Model merging", "Mode",      "Remodel",
-    "Modal",        "Mdoel",     "Mod\u00e9le", "Muddle", "Card",          "Model",     "C++",
-    "Zo\u00eb",     "Node",      "Modelling",   "Mo",
+    "Model",   "model", "MODEL",    "Model card",  "Model merging", "Mode",
+    "Remodel", "Modal", "Mdoel",    "Mod\u00e9le", "Muddle",        "Card",
+    "Model",   "C++",   "Zo\u00eb", "Node",        "Modelling",     "Mo",
 };
 
 /* The matches as "name/key/distance/entries ...". */
@@ -96,7 +97,8 @@ static const char *match(struct fixture *fixture, int strategy, const char *word
     struct buf shown = {0};
     for (size_t i = 0; i < count; i++)
         buf_printf(&shown, "%s%s/%.*s/%u/%u", i ? ", " : "", found[i]->name, (int)found[i]->key.len,
-                   (const char *)found[i]->key.data, found[i]->distance, (unsigned)found[i]->entries);
+                   (const char *)found[i]->key.data, found[i]->distance,
+                   (unsigned)found[i]->entries);
     const char *copy = arena_strdup(&fixture->arena, buf_text(&shown));
     buf_deinit(&shown);
     buf_deinit(&key);
@@ -113,13 +115,16 @@ static void finds_names(void **state)
     assert_string_equal(match(fixture, EXACT, "mODEL", 0, 0), "Model/model/0/4");
     assert_string_equal(match(fixture, EXACT, "mod", 0, 0), "");
     assert_string_equal(match(fixture, EXACT, "c++", 0, 0), "C++/c++/0/1");
-    assert_string_equal(match(fixture, PREFIX, "model", 0, 0),
-                        "Model/model/0/4, Model card/model card/0/1, Model merging/model merging/0/1, "
-                        "Mod\u00e9le/modele/0/1, Modelling/modelling/0/1");
+    assert_string_equal(
+        match(fixture, PREFIX, "model", 0, 0),
+        "Model/model/0/4, Model card/model card/0/1, Model merging/model merging/0/1, "
+        "Mod\u00e9le/modele/0/1, Modelling/modelling/0/1");
     assert_string_equal(match(fixture, PREFIX, "x", 0, 0), "");
     assert_string_equal(match(fixture, PREFIX, "zoe", 0, 0), "Zo\u00eb/zoe/0/1");
-    assert_string_equal(match(fixture, SUBSTRING, "card", 0, 0), "Card/card/0/1, Model card/model card/0/1");
-    assert_string_equal(match(fixture, SUBSTRING, "odel m", 0, 0), "Model merging/model merging/0/1");
+    assert_string_equal(match(fixture, SUBSTRING, "card", 0, 0),
+                        "Card/card/0/1, Model card/model card/0/1");
+    assert_string_equal(match(fixture, SUBSTRING, "odel m", 0, 0),
+                        "Model merging/model merging/0/1");
     assert_string_equal(match(fixture, FUZZY, "model", 1, 0),
                         "Model/model/0/4, Mdoel/mdoel/1/1, Modal/modal/1/1, Mode/mode/1/1, "
                         "Mod\u00e9le/modele/1/1");
@@ -132,8 +137,10 @@ static void gives_one_more_than_the_limit(void **state)
 {
     struct fixture *fixture = *state;
     put_names(fixture, names, sizeof names / sizeof *names);
-    assert_string_equal(match(fixture, PREFIX, "model", 0, 1), "Model/model/0/4, Model card/model card/0/1");
-    assert_string_equal(match(fixture, FUZZY, "model", 2, 2), "Model/model/0/4, Mdoel/mdoel/1/1, Modal/modal/1/1");
+    assert_string_equal(match(fixture, PREFIX, "model", 0, 1),
+                        "Model/model/0/4, Model card/model card/0/1");
+    assert_string_equal(match(fixture, FUZZY, "model", 2, 2),
+                        "Model/model/0/4, Mdoel/mdoel/1/1, Modal/modal/1/1");
     assert_string_equal(match(fixture, SUBSTRING, "", 0, 1), "C++/c++/0/1, Card/card/0/1");
     assert_string_equal(match(fixture, PREFIX, "", 0, 1), "C++/c++/0/1, Card/card/0/1");
 }
@@ -147,18 +154,21 @@ static void refuses_nonsense(void **state)
     size_t count;
     request.match = &match;
     match.strategy = (Quire__MatchRequest__Strategy)9;
-    assert_int_equal(names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL),
-                     ERR_INVALID);
+    assert_int_equal(
+        names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL),
+        ERR_INVALID);
     match.strategy = QUIRE__MATCH_REQUEST__STRATEGY__FUZZY;
     match.has_distance = 1;
     match.distance = 3;
-    assert_int_equal(names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL),
-                     ERR_INVALID);
+    assert_int_equal(
+        names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL),
+        ERR_INVALID);
     match.distance = 1;
     match.has_limit = 1;
     match.limit = LIMIT_MATCHES + 1;
-    assert_int_equal(names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL),
-                     ERR_INVALID);
+    assert_int_equal(
+        names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL),
+        ERR_INVALID);
 }
 
 static bool always(void *data)
@@ -185,11 +195,14 @@ static void stops_in_time(void **state)
     request.key = (ProtobufCBinaryData){1, (uint8_t *)"x"};
     match.strategy = QUIRE__MATCH_REQUEST__STRATEGY__SUBSTRING;
     struct search_budget late = {.deadline_ms = clock_ms() - 1}, gone = {.abandoned = always};
-    assert_int_equal(names_match(fixture->store, &request, &late, &fixture->arena, &found, &count, NULL),
-                     ERR_DEADLINE);
-    assert_int_equal(names_match(fixture->store, &request, &gone, &fixture->arena, &found, &count, NULL),
-                     ERR_CANCELED);
-    assert_int_equal(names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL), 0);
+    assert_int_equal(
+        names_match(fixture->store, &request, &late, &fixture->arena, &found, &count, NULL),
+        ERR_DEADLINE);
+    assert_int_equal(
+        names_match(fixture->store, &request, &gone, &fixture->arena, &found, &count, NULL),
+        ERR_CANCELED);
+    assert_int_equal(
+        names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL), 0);
     assert_int_equal(count, 0);
 }
 
@@ -206,7 +219,8 @@ static uint32_t slow_distance(const char *a, const char *b)
                 d[i][j] = d[i - 1][j] + 1;
             if (i && j && d[i][j - 1] + 1 < d[i][j])
                 d[i][j] = d[i][j - 1] + 1;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < d[i][j])
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                d[i - 2][j - 2] + 1 < d[i][j])
                 d[i][j] = d[i - 2][j - 2] + 1;
         }
     return d[n][m];
@@ -238,10 +252,12 @@ static void distances_count_code_points(void **state)
 {
     assert_int_equal(names_distance(bytes_str("zo\u00eb"), bytes_str("zoe"), 2), 1);
     assert_int_equal(names_distance(bytes_str("\u00e4\u00f6"), bytes_str("\u00f6\u00e4"), 2), 1);
-    assert_int_equal(names_distance(bytes_str("ca"), bytes_str("abc"), 5), 3); /* no part edited twice */
+    assert_int_equal(names_distance(bytes_str("ca"), bytes_str("abc"), 5),
+                     3); /* no part edited twice */
     assert_int_equal(names_distance(bytes_str(""), bytes_str("ab"), 2), 2);
     assert_int_equal(names_distance(bytes_str(""), bytes_str("abc"), 2), 3);
-    assert_int_equal(names_distance(bytes_str("\xff\xe2"), bytes_str("\xff\xe2"), 2), 0); /* no UTF-8 */
+    assert_int_equal(names_distance(bytes_str("\xff\xe2"), bytes_str("\xff\xe2"), 2),
+                     0); /* no UTF-8 */
     assert_int_equal(names_distance(bytes_str("\xff"), bytes_str("\xfe"), 2), 1);
     char *a = malloc(9000), *b = malloc(9000);
     memset(a, 'a', 9000);

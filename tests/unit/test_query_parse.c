@@ -128,8 +128,9 @@ static struct parsed parse(struct fixture *fixture, const char *text, bool all, 
 {
     struct parsed parsed = {0};
     struct query_parse_options options = {.all = all, .strict = strict};
-    parsed.status = query_parse(fixture->english, bytes_str(text), &options, &fixture->arena, &parsed.query,
-                                &parsed.warnings, &parsed.warning_count, &parsed.err);
+    parsed.status =
+        query_parse(fixture->english, bytes_str(text), &options, &fixture->arena, &parsed.query,
+                    &parsed.warnings, &parsed.warning_count, &parsed.err);
     return parsed;
 }
 
@@ -152,8 +153,8 @@ struct example {
     const char *text, *expected;
 };
 
-static void check_examples(struct fixture *fixture, const struct example *examples, size_t count, bool all,
-                           bool strict)
+static void check_examples(struct fixture *fixture, const struct example *examples, size_t count,
+                           bool all, bool strict)
 {
     for (size_t i = 0; i < count; i++) {
         struct parsed parsed = parse(fixture, examples[i].text, all, strict);
@@ -324,9 +325,9 @@ static void guesses_or_names_the_column(void **state)
 static void leaves_out_what_is_nothing(void **state)
 {
     static const struct example examples[] = {
-        {"a & b", "(a b)"}, {"a - b", "(a b)"}, {"!?", "NONE"},   {"\"...\"", "NONE"},
-        {"a AND ?", "a"},   {"() a", "a"},      {"-a", "(-a)"},   {"-a -b", "(-a -b)"},
-        {"(-a) b", "((-a) b)"},
+        {"a & b", "(a b)"},  {"a - b", "(a b)"},   {"!?", "NONE"},
+        {"\"...\"", "NONE"}, {"a AND ?", "a"},     {"() a", "a"},
+        {"-a", "(-a)"},      {"-a -b", "(-a -b)"}, {"(-a) b", "((-a) b)"},
     };
     check_examples(*state, examples, COUNT(examples), false, false);
     check_examples(*state, examples, COUNT(examples), false, true);
@@ -339,8 +340,9 @@ static void unstemmed_collections_keep_words(void **state)
     struct fixture *fixture = *state;
     struct parsed parsed = {0};
     struct query_parse_options options = {0};
-    parsed.status = query_parse(fixture->plain, bytes_str("Networks networks*"), &options, &fixture->arena,
-                                &parsed.query, &parsed.warnings, &parsed.warning_count, &parsed.err);
+    parsed.status =
+        query_parse(fixture->plain, bytes_str("Networks networks*"), &options, &fixture->arena,
+                    &parsed.query, &parsed.warnings, &parsed.warning_count, &parsed.err);
     expect_query(&parsed, "Networks networks*", "(networks networks*)");
 }
 
@@ -359,8 +361,8 @@ static void refuses_what_is_not_text(void **state)
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct parsed parsed;
         int status = query_parse(fixture->english, bytes_of(bad[i].text, bad[i].size), &options,
-                                 &fixture->arena, &parsed.query, &parsed.warnings, &parsed.warning_count,
-                                 &parsed.err);
+                                 &fixture->arena, &parsed.query, &parsed.warnings,
+                                 &parsed.warning_count, &parsed.err);
         assert_int_equal(status, ERR_INVALID);
         assert_string_equal(parsed.err.text, bad[i].error);
         assert_null(parsed.query);
@@ -394,17 +396,20 @@ static void limits_are_named(void **state)
     assert_int_equal(parse_repeated(fixture, "(", LIMIT_QUERY_DEPTH, false), 0);
     assert_int_equal(parse_repeated(fixture, "(", LIMIT_QUERY_DEPTH + 1, false), ERR_TOO_LARGE);
     assert_int_equal(parse_repeated(fixture, "a-", 2 * LIMIT_PHRASE_TOKENS, false), 0);
-    assert_int_equal(parse_repeated(fixture, "a-", 2 * LIMIT_PHRASE_TOKENS + 2, false), ERR_TOO_LARGE);
+    assert_int_equal(parse_repeated(fixture, "a-", 2 * LIMIT_PHRASE_TOKENS + 2, false),
+                     ERR_TOO_LARGE);
     assert_int_equal(parse_repeated(fixture, "a* ", 3 * LIMIT_QUERY_EXPANSIONS, false), 0);
-    assert_int_equal(parse_repeated(fixture, "a* ", 3 * LIMIT_QUERY_EXPANSIONS + 2, false), ERR_TOO_LARGE);
+    assert_int_equal(parse_repeated(fixture, "a* ", 3 * LIMIT_QUERY_EXPANSIONS + 2, false),
+                     ERR_TOO_LARGE);
 }
 
 /* 64 KiB of anything take milliseconds, also where each character is a special one. */
 static void time_is_linear(void **state)
 {
     static const char *const texts[] = {
-        "(",   ")",    "\"",   "\\",  "a\\",   "^",    "a^1",  "~1",  "*",    "+",     "-a ", "AND ", "NOT ",
-        "&& ", "body:", "a~1^2x", "\"\"", "() ", "!",   "\"a\"~1", "^9",  "\u3000", "? ",  "a:",   "\\\"", "( -"};
+        "(", ")",       "\"",   "\\",     "a\\", "^",     "a^1",    "~1",   "*",
+        "+", "-a ",     "AND ", "NOT ",   "&& ", "body:", "a~1^2x", "\"\"", "() ",
+        "!", "\"a\"~1", "^9",   "\u3000", "? ",  "a:",    "\\\"",   "( -"};
     for (size_t i = 0; i < COUNT(texts); i++) {
         for (int strict = 0; strict < 2; strict++) {
             uint64_t start = clock_ms();
@@ -447,7 +452,8 @@ static void asks_for_each_token_once(void **state)
     assert_true(query_plan_is_none(parse(fixture, "?", false, false).query));
 }
 
-static Quire__Expansion *make_expansion(struct fixture *fixture, uint32_t node, uint32_t count, const char *stem)
+static Quire__Expansion *make_expansion(struct fixture *fixture, uint32_t node, uint32_t count,
+                                        const char *stem)
 {
     Quire__Expansion *expansion = arena_alloc(&fixture->arena, sizeof *expansion);
     quire__expansion__init(expansion);
@@ -471,7 +477,8 @@ static const char *plan(struct fixture *fixture, const char *text, const uint32_
 {
     struct parsed parsed = parse(fixture, text, false, true);
     Quire__ShardStats request = QUIRE__SHARD_STATS__INIT;
-    Quire__ShardStatsReply reply = QUIRE__SHARD_STATS_REPLY__INIT, merged = QUIRE__SHARD_STATS_REPLY__INIT;
+    Quire__ShardStatsReply reply = QUIRE__SHARD_STATS_REPLY__INIT,
+                           merged = QUIRE__SHARD_STATS_REPLY__INIT;
     assert_int_equal(query_plan_ask(parsed.query, &fixture->arena, &request, NULL), 0);
     Quire__Expansion *expansions[LIMIT_QUERY_EXPANSIONS];
     for (uint32_t i = 0; i < request.n_expand; i++)
@@ -486,7 +493,8 @@ static const char *plan(struct fixture *fixture, const char *text, const uint32_
         fail_msg("%s", err.text);
     quire__shard_search__init(search);
     assert_int_equal(
-        query_plan_search(parsed.query, &request, &merged, &fixture->arena, search, limited, NULL), 0);
+        query_plan_search(parsed.query, &request, &merged, &fixture->arena, search, limited, NULL),
+        0);
     assert_int_equal(search_check(search->query, &err), 0);
     struct buf shown = {0};
     show_tree(&shown, search->query, search->query->n_nodes - 1, true);
@@ -499,8 +507,9 @@ static void expansions_take_the_place_of_their_nodes(void **state)
 {
     Quire__ShardSearch search;
     bool limited;
-    assert_string_equal(plan(*state, "a +b*^2 -c~1 body:d*", (uint32_t[]){2, 1, 0}, &search, &limited),
-                        "(a +(x000 x001)^2 -x000 body:NONE)");
+    assert_string_equal(
+        plan(*state, "a +b*^2 -c~1 body:d*", (uint32_t[]){2, 1, 0}, &search, &limited),
+        "(a +(x000 x001)^2 -x000 body:NONE)");
     assert_false(limited);
     assert_int_equal(search.n_tokens, 3); /* a, x000, x001 */
     assert_int_equal(search.documents, 10);
@@ -532,9 +541,11 @@ static void foreign_answers_are_refused(void **state)
     struct parsed parsed = parse(fixture, "a b*", false, true);
     Quire__ShardStats request = QUIRE__SHARD_STATS__INIT;
     assert_int_equal(query_plan_ask(parsed.query, &fixture->arena, &request, NULL), 0);
-    Quire__ShardStatsReply reply = QUIRE__SHARD_STATS_REPLY__INIT, merged = QUIRE__SHARD_STATS_REPLY__INIT;
+    Quire__ShardStatsReply reply = QUIRE__SHARD_STATS_REPLY__INIT,
+                           merged = QUIRE__SHARD_STATS_REPLY__INIT;
     struct err err;
-    assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err), ERR_CORRUPT);
+    assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err),
+                     ERR_CORRUPT);
     Quire__Expansion *expansion = make_expansion(fixture, 0, 3, "b");
     Quire__TokenStat other = *request.tokens[0], *tokens = &other;
     reply.n_tokens = reply.n_expansions = 1;
@@ -542,13 +553,16 @@ static void foreign_answers_are_refused(void **state)
     reply.expansions = &expansion;
     assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err), 0);
     other.token = (ProtobufCBinaryData){1, (uint8_t *)"z"};
-    assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err), ERR_CORRUPT);
+    assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err),
+                     ERR_CORRUPT);
     other = *request.tokens[0];
     expansion->n_distances = 2;
-    assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err), ERR_CORRUPT);
+    assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err),
+                     ERR_CORRUPT);
     expansion->n_distances = 3;
     expansion->node = 1;
-    assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err), ERR_CORRUPT);
+    assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err),
+                     ERR_CORRUPT);
 }
 
 static void no_answer_at_all_still_makes_a_plan(void **state)
@@ -561,7 +575,8 @@ static void no_answer_at_all_still_makes_a_plan(void **state)
     bool limited;
     assert_int_equal(query_plan_ask(parsed.query, &fixture->arena, &request, NULL), 0);
     assert_int_equal(
-        query_plan_search(parsed.query, &request, &none, &fixture->arena, &search, &limited, NULL), 0);
+        query_plan_search(parsed.query, &request, &none, &fixture->arena, &search, &limited, NULL),
+        0);
     assert_int_equal(search.n_tokens, 3);
     struct err err;
     assert_int_equal(search_check(search.query, &err), 0);
@@ -576,9 +591,9 @@ static void running_out_of_memory_is_clean(void **state)
         struct arena arena;
         struct parsed parsed;
         arena_init(&arena, limit);
-        status = query_parse(fixture->english, bytes_str("a (b \"c d\" OR e*) -f~1 state-of-the-art ) ("),
-                             &options, &arena, &parsed.query, &parsed.warnings, &parsed.warning_count,
-                             &parsed.err);
+        status = query_parse(
+            fixture->english, bytes_str("a (b \"c d\" OR e*) -f~1 state-of-the-art ) ("), &options,
+            &arena, &parsed.query, &parsed.warnings, &parsed.warning_count, &parsed.err);
         arena_deinit(&arena);
     }
     assert_int_equal(status, 0);

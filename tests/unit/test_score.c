@@ -54,15 +54,18 @@ static void idf_falls_with_frequency_and_stays_positive(void **state)
 
 static void parts_rise_with_frequency_and_fall_with_length(void **state)
 {
-    struct score_collection collection = {.documents = 1000, .total_length = 50000, .k1 = 1.2, .b = 0.75};
+    struct score_collection collection = {
+        .documents = 1000, .total_length = 50000, .k1 = 1.2, .b = 0.75};
     float norms[256];
     score_norms(&collection, norms);
     struct score_term term = score_term_init(&collection, norms, 10, 1);
     for (uint32_t norm = 0; norm < 256; norm += 5)
         for (uint32_t freq = 1; freq < 100; freq++)
-            assert_true(score_part(&term, freq, (uint8_t)norm) <= score_part(&term, freq + 1, (uint8_t)norm));
+            assert_true(score_part(&term, freq, (uint8_t)norm) <=
+                        score_part(&term, freq + 1, (uint8_t)norm));
     for (uint32_t norm = 0; norm < 255; norm++)
-        assert_true(score_part(&term, 3, (uint8_t)norm) >= score_part(&term, 3, (uint8_t)(norm + 1)));
+        assert_true(score_part(&term, 3, (uint8_t)norm) >=
+                    score_part(&term, 3, (uint8_t)(norm + 1)));
     double length = norm_decode(norm_encode(40));
     double expected = log(1 + 990.5 / 10.5) * 2 / (2 + 1.2 * (0.25 + 0.75 * length / 50));
     assert_true(fabs((double)score_part(&term, 2, norm_encode(40)) / SCORE_ONE - expected) < 1e-6);

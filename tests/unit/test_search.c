@@ -1,4 +1,5 @@
-/* Search against brute force (search_world.h), on random documents and random queries. QUIRE_SEED replays one. */
+/* Search against brute force (search_world.h), on random documents and random queries. QUIRE_SEED
+ * replays one. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +13,8 @@
 #include "proto/limits.h"
 #include "tests/unit/search_world.h"
 
-static Quire__ShardSearch new_request(struct world *world, const Quire__Query *query, uint32_t limit)
+static Quire__ShardSearch new_request(struct world *world, const Quire__Query *query,
+                                      uint32_t limit)
 {
     Quire__ShardSearch request = QUIRE__SHARD_SEARCH__INIT;
     world_statistics(world, query, &request);
@@ -29,8 +31,8 @@ static void run(struct view *view, const Quire__ShardSearch *request, struct are
         fail_msg("%s", err.text);
 }
 
-static void assert_hits(const struct search_result *result, const struct world_hit *expected, size_t from,
-                        size_t count)
+static void assert_hits(const struct search_result *result, const struct world_hit *expected,
+                        size_t from, size_t count)
 {
     assert_int_equal(result->hit_count, count);
     for (size_t i = 0; i < count; i++) {
@@ -39,7 +41,8 @@ static void assert_hits(const struct search_result *result, const struct world_h
     }
 }
 
-static void assert_facets(const struct search_result *result, const struct world_hit *hits, size_t count)
+static void assert_facets(const struct search_result *result, const struct world_hit *hits,
+                          size_t count)
 {
     uint64_t expected[WORLD_CATEGORIES] = {0};
     for (size_t i = 0; i < count; i++)
@@ -64,7 +67,8 @@ static void assert_facets(const struct search_result *result, const struct world
     assert_int_equal(result->facet_count, distinct);
 }
 
-static void set_after(struct world *world, Quire__ShardSearch *request, const struct search_hit *hit)
+static void set_after(struct world *world, Quire__ShardSearch *request,
+                      const struct search_hit *hit)
 {
     Quire__Hit *after = arena_alloc(&world->arena, sizeof *after);
     quire__hit__init(after);
@@ -120,13 +124,15 @@ static void check_filter(struct world *world, struct view *view, const Quire__Qu
 static void check_explain(struct world *world, struct view *view, const Quire__Query *query,
                           const struct world_hit *expected, size_t count)
 {
-    const struct world_document *document = &world->documents[world_random(world, world->document_count)];
+    const struct world_document *document =
+        &world->documents[world_random(world, world->document_count)];
     Quire__ShardSearch search = new_request(world, query, 10);
     Quire__ShardExplain request = QUIRE__SHARD_EXPLAIN__INIT;
     request.search = &search;
     size_t key = strlen(document->key);
     request.key = (ProtobufCBinaryData){key, (uint8_t *)document->key};
-    request.sense = arena_copy(&world->arena, document->key + key + 1, document->key_size - key - 1);
+    request.sense =
+        arena_copy(&world->arena, document->key + key + 1, document->key_size - key - 1);
     Quire__ExplainReply reply;
     struct err err;
     int status = search_explain(view, &request, &world->arena, &reply, &err);
@@ -217,7 +223,8 @@ static uint32_t slow_distance(const uint32_t *a, uint32_t n, const uint32_t *b, 
             uint32_t best = d[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
             best = d[i - 1][j] + 1 < best ? d[i - 1][j] + 1 : best;
             best = d[i][j - 1] + 1 < best ? d[i][j - 1] + 1 : best;
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && d[i - 2][j - 2] + 1 < best)
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+                d[i - 2][j - 2] + 1 < best)
                 best = d[i - 2][j - 2] + 1;
             d[i][j] = best;
         }
@@ -270,8 +277,8 @@ static bool node_takes(const node_t *node, const char *word, uint32_t *distance)
     return *distance <= node->distance;
 }
 
-static void assert_expansion(struct world *world, const node_t *node, const Quire__Expansion *expansion,
-                             uint32_t limit)
+static void assert_expansion(struct world *world, const node_t *node,
+                             const Quire__Expansion *expansion, uint32_t limit)
 {
     struct expected_token expected[WORLD_WORDS];
     uint32_t field = node->field == TEXT_FIELD_BODY ? TEXT_FIELD_ALL : node->field;
@@ -289,8 +296,9 @@ static void assert_expansion(struct world *world, const node_t *node, const Quir
     assert_int_equal(expansion->n_tokens, count);
     assert_int_equal(expansion->n_distances, count);
     for (size_t i = 0; i < count; i++) {
-        assert_true(bytes_equal(bytes_of(expansion->tokens[i]->token.data, expansion->tokens[i]->token.len),
-                                bytes_str(expected[i].token)));
+        assert_true(
+            bytes_equal(bytes_of(expansion->tokens[i]->token.data, expansion->tokens[i]->token.len),
+                        bytes_str(expected[i].token)));
         assert_int_equal(expansion->distances[i], expected[i].distance);
         assert_true(expansion->tokens[i]->document_frequency == expected[i].df);
         assert_int_equal(expansion->tokens[i]->field, field);
@@ -352,14 +360,17 @@ static void check_statistics(uint64_t seed)
         Quire__ShardStatsReply whole, added, reply, merged = QUIRE__SHARD_STATS_REPLY__INIT;
         assert_int_equal(search_statistics(views[3], &request, &world.arena, &whole, &err), 0);
         for (int i = 0; i < 3; i++) {
-            assert_int_equal(search_statistics(views[2 - i], &request, &world.arena, &reply, &err), 0);
+            assert_int_equal(search_statistics(views[2 - i], &request, &world.arena, &reply, &err),
+                             0);
             if (round < 5)
-                assert_int_equal(query_plan_merge(&merged, &reply, &request, &world.arena, &err), 0);
+                assert_int_equal(query_plan_merge(&merged, &reply, &request, &world.arena, &err),
+                                 0);
             if (i == 0)
                 added = reply;
             else
                 assert_int_equal(
-                    search_statistics_add(&added, &reply, request.expand_limit, &world.arena, &err), 0);
+                    search_statistics_add(&added, &reply, request.expand_limit, &world.arena, &err),
+                    0);
         }
         for (int i = 0; i < 6; i++) {
             assert_expansion(&world, nodes[i], whole.expansions[i], request.expand_limit);
@@ -412,7 +423,8 @@ static void check_ranges(uint64_t seed)
         }
         Quire__ShardSearch request = QUIRE__SHARD_SEARCH__INIT;
         bool limited;
-        assert_int_equal(query_plan_search(query, &ask, &stats, &world.arena, &request, &limited, &err), 0);
+        assert_int_equal(
+            query_plan_search(query, &ask, &stats, &world.arena, &request, &limited, &err), 0);
         assert_false(limited);
         assert_int_equal(search_check(request.query, &err), 0);
         request.k1 = 1.2;
@@ -491,7 +503,7 @@ static void bad_queries_are_refused(void **state)
     assert_int_equal(check_of(&world, &term, 1), ERR_INVALID);
     term->op = WOP(CATEGORY);
     assert_int_equal(check_of(&world, &term, 1), ERR_INVALID);
-    term->text = "\xff";
+    term->text = (char *)"\xff";
     assert_int_equal(check_of(&world, &term, 1), ERR_INVALID);
     term->op = WOP(FUZZY);
     assert_int_equal(check_of(&world, &term, 1), ERR_INVALID);
@@ -596,9 +608,11 @@ static void stops_in_time(void **state)
         struct err err;
         int asked = 0;
         struct search_budget budget = {.deadline_ms = clock_ms() - 1};
-        assert_int_equal(search_run(view, &request, &budget, &world.arena, &result, &err), ERR_DEADLINE);
+        assert_int_equal(search_run(view, &request, &budget, &world.arena, &result, &err),
+                         ERR_DEADLINE);
         budget = (struct search_budget){.abandoned = always, .data = &asked};
-        assert_int_equal(search_run(view, &request, &budget, &world.arena, &result, &err), ERR_CANCELED);
+        assert_int_equal(search_run(view, &request, &budget, &world.arena, &result, &err),
+                         ERR_CANCELED);
         assert_int_equal(asked, 1);
     }
     view_release(view);
