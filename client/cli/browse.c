@@ -8,22 +8,21 @@ static json_t *browse_json(const struct quire_browse_result *result, uint64_t pa
     json_t *letters = json_array(), *entries = json_array();
 
     for (size_t i = 0; result != NULL && i < result->letter_count; i++)
-        json_array_append_new(letters, json_pack("{s:o,s:I}", "letter",
-                                                 cli_text(result->letters[i]->letter), "count",
-                                                 (json_int_t)result->letters[i]->count));
+        json_array_append_new(letters,
+                              json_pack("{s:o,s:I}", "letter", cli_text(result->letters[i]->letter),
+                                        "count", (json_int_t)result->letters[i]->count));
     for (size_t i = 0; result != NULL && i < result->entry_count; i++) {
         const struct quire_head *head = result->entries[i];
-        json_array_append_new(
-            entries, json_pack("{s:o,s:o,s:o,s:o}", "headword", cli_text(head->headword), "sense",
-                               cli_text(head->sense), "terms",
-                               cli_texts(head->terms, head->term_count), "categories",
-                               cli_texts(head->categories, head->category_count)));
+        json_array_append_new(entries,
+                              json_pack("{s:o,s:o,s:o,s:o}", "headword", cli_text(head->headword),
+                                        "sense", cli_text(head->sense), "terms",
+                                        cli_texts(head->terms, head->term_count), "categories",
+                                        cli_texts(head->categories, head->category_count)));
     }
-    return json_pack("{s:I,s:I,s:I,s:o,s:o}", "page",
-                     (json_int_t)(result != NULL ? result->page : page), "pages",
-                     (json_int_t)(result != NULL ? result->pages : 0), "total",
-                     (json_int_t)(result != NULL ? result->total : 0), "letters", letters, "entries",
-                     entries);
+    return json_pack(
+        "{s:I,s:I,s:I,s:o,s:o}", "page", (json_int_t)(result != NULL ? result->page : page),
+        "pages", (json_int_t)(result != NULL ? result->pages : 0), "total",
+        (json_int_t)(result != NULL ? result->total : 0), "letters", letters, "entries", entries);
 }
 
 static void print_page(const struct quire_browse_result *result)

@@ -1,8 +1,9 @@
 /* The command line: what every command shares.
  *
- * A command is a function that gets its words, declares its options in a table, calls cli_parse(), asks the cluster
- * through libquire and prints: with --json exactly one JSON document on standard output, else text for people.
- * Sentences about what went wrong go to standard error. The exit codes are a contract with scripts.
+ * A command is a function that gets its words, declares its options in a table, calls cli_parse(),
+ * asks the cluster through libquire and prints: with --json exactly one JSON document on standard
+ * output, else text for people. Sentences about what went wrong go to standard error. The exit
+ * codes are a contract with scripts.
  */
 #ifndef QUIRE_CLI_H
 #define QUIRE_CLI_H
@@ -25,7 +26,8 @@ struct cli_command {
     const char *name;    /* "search", "collection create" */
     const char *summary; /* one line for `quire --help` */
     const char *help;    /* synopsis, options, examples */
-    int (*run)(const struct cli_command *command, int argc, char **argv); /* argv[0] is the command */
+    int (*run)(const struct cli_command *command, int argc,
+               char **argv); /* argv[0] is the command */
 };
 
 extern const struct cli_command cli_commands[]; /* ends with a NULL name */
@@ -37,7 +39,7 @@ struct cli {
     const char *connect; /* NULL: QUIRE_CONNECT, else the default */
     const char *collection;
     bool collection_given; /* -c was there */
-    uint32_t timeout_ms; /* 0: the library's default */
+    uint32_t timeout_ms;   /* 0: the library's default */
     char **operands;
     int operand_count;
     bool printed; /* the JSON document is out */
@@ -59,26 +61,28 @@ struct cli_option {
     const char *name; /* long */
     char letter;      /* short; 0: none */
     enum cli_kind kind;
-    void *value;            /* bool, const char *, struct cli_texts, uint64_t */
-    uint64_t least, most;   /* of numbers */
+    void *value;          /* bool, const char *, struct cli_texts, uint64_t */
+    uint64_t least, most; /* of numbers */
 };
 
-/* Parses options (in any place; "--" ends them) and operands. --json, -c, --connect, --timeout and --help belong to
- * every command. Returns true to go on; false when the command is over, with its exit code in *exit. */
+/* Parses options (in any place; "--" ends them) and operands. --json, -c, --connect, --timeout and
+ * --help belong to every command. Returns true to go on; false when the command is over, with its
+ * exit code in *exit. */
 bool cli_parse(struct cli *cli, const struct cli_command *command, int argc, char **argv,
                const struct cli_option *options, size_t option_count, int least_operands,
                int most_operands, int *exit);
 
 /* ---- report.c ---- */
 
-/* A usage error: the sentence and where to read more on standard error; an error document with --json. CLI_USAGE. */
+/* A usage error: the sentence and where to read more on standard error; an error document with
+ * --json. CLI_USAGE. */
 int cli_usage(struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The exit code for a status of libquire. */
 int cli_exit_of(int status);
 
-/* Prints why it failed, and with --json `shape` (stolen; NULL: an error document) when the exit code is CLI_NO, else
- * the error document. Returns the exit code. */
+/* Prints why it failed, and with --json `shape` (stolen; NULL: an error document) when the exit
+ * code is CLI_NO, else the error document. Returns the exit code. */
 int cli_failed(struct cli *cli, int status, const char *error, json_t *shape);
 
 /* A sentence on standard error: "quire search: ...". */
@@ -100,12 +104,14 @@ json_t *cli_text(const char *text);
 json_t *cli_texts(const char *const *texts, size_t count);
 /* The entry as `get` shows it and `import` reads it; `collection` may be NULL. */
 json_t *cli_entry(const struct quire_entry *entry, const char *collection, bool version);
-/* A whole file as text (standard input): up to `most` bytes. Malloc'd; NULL with a sentence in *error. */
+/* A whole file as text (standard input): up to `most` bytes. Malloc'd; NULL with a sentence in
+ * *error. */
 char *cli_read_input(size_t most, size_t *size, char *error, size_t error_size);
 
 /* ---- text.c ---- */
 
-/* Writes text for people: control characters become U+FFFD, so that an entry cannot steer the terminal. */
+/* Writes text for people: control characters become U+FFFD, so that an entry cannot steer the
+ * terminal. */
 void cli_put(const char *text);
 void cli_put_bytes(const char *text, size_t size);
 /* Columns that a text takes on a terminal. */
@@ -116,12 +122,13 @@ void cli_put_bold(const char *text);
 /* Prints texts separated by `separator`. */
 void cli_put_list(const char *const *texts, size_t count, const char *separator);
 
-/* A table: cells are copied; columns are as wide as their widest cell; the last one is not padded. */
+/* A table: cells are copied; columns are as wide as their widest cell; the last one is not padded.
+ */
 struct cli_table;
 struct cli_table *cli_table_create(size_t columns);
 void cli_table_add(struct cli_table *table, const char *cell); /* row by row */
 void cli_table_right(struct cli_table *table, size_t column);  /* align to the right: numbers */
-void cli_table_print(struct cli_table *table);                 /* the first row is the heading; destroys it */
+void cli_table_print(struct cli_table *table); /* the first row is the heading; destroys it */
 /* "12,345" and "1.5 MiB" into a buffer of at least 32 bytes; return it. */
 const char *cli_count(uint64_t count, char *out);
 const char *cli_size(uint64_t bytes, char *out);

@@ -11,14 +11,14 @@ CLI_RUN(cmd_down);              /* down.c */
 CLI_RUN(cmd_collection_create); /* collection.c */
 CLI_RUN(cmd_collection_list);
 CLI_RUN(cmd_collection_drop);
-CLI_RUN(cmd_import);  /* import.c */
-CLI_RUN(cmd_export);  /* export.c */
-CLI_RUN(cmd_get);     /* entry.c */
+CLI_RUN(cmd_import); /* import.c */
+CLI_RUN(cmd_export); /* export.c */
+CLI_RUN(cmd_get);    /* entry.c */
 CLI_RUN(cmd_put);
 CLI_RUN(cmd_delete);
 CLI_RUN(cmd_define);
-CLI_RUN(cmd_browse);  /* browse.c */
-CLI_RUN(cmd_match);   /* match.c */
+CLI_RUN(cmd_browse); /* browse.c */
+CLI_RUN(cmd_match);  /* match.c */
 CLI_RUN(cmd_suggest);
 CLI_RUN(cmd_search);  /* search.c */
 CLI_RUN(cmd_explain); /* explain.c */

@@ -5,8 +5,8 @@
 #include "client/import/entry.h"
 #include "client/quire.h"
 
-/* `to` borrows everything from `from`, whose texts and attributes must outlive it. The attributes are laid out in the
- * arena of `from`. */
+/* `to` borrows everything from `from`, whose texts and attributes must outlive it. The attributes
+ * are laid out in the arena of `from`. */
 void cli_convert(struct import_entry *from, struct quire_entry *to);
 
 #endif

@@ -46,10 +46,10 @@ int cmd_down(const struct cli_command *command, int argc, char **argv)
         local_stop(&local, STOP_MS, &stopped, &killed);
     }
     if (cli.json)
-        cli_print_json(&cli, json_pack("{s:o,s:I,s:I}", "dir",
-                                       local.dir != NULL ? cli_text(local.dir) : json_null(),
-                                       "stopped", (json_int_t)stopped, "killed",
-                                       (json_int_t)killed));
+        cli_print_json(&cli,
+                       json_pack("{s:o,s:I,s:I}", "dir",
+                                 local.dir != NULL ? cli_text(local.dir) : json_null(), "stopped",
+                                 (json_int_t)stopped, "killed", (json_int_t)killed));
     else if (stopped == 0 && foreground == 0)
         printf("no cluster was up%s%s\n", local.dir != NULL ? " in " : "",
                local.dir != NULL ? local.dir : "");

@@ -10,12 +10,12 @@ static json_t *explain_json(const char *query, const char *headword,
 
     for (size_t i = 0; result != NULL && i < result->term_count; i++) {
         const struct quire_explain_term *term = result->terms[i];
-        json_array_append_new(
-            terms, json_pack("{s:o,s:o,s:I,s:f,s:i,s:f,s:f}", "token", cli_text(term->token),
-                             "field", cli_text(term->field), "document_frequency",
-                             (json_int_t)term->document_frequency, "idf", term->idf, "frequency",
-                             (int)term->frequency, "boost", term->boost, "contribution",
-                             term->contribution));
+        json_array_append_new(terms,
+                              json_pack("{s:o,s:o,s:I,s:f,s:i,s:f,s:f}", "token",
+                                        cli_text(term->token), "field", cli_text(term->field),
+                                        "document_frequency", (json_int_t)term->document_frequency,
+                                        "idf", term->idf, "frequency", (int)term->frequency,
+                                        "boost", term->boost, "contribution", term->contribution));
     }
     if (result == NULL)
         return json_pack("{s:o,s:o,s:b,s:f,s:o}", "query", cli_text(query), "headword",
@@ -30,7 +30,7 @@ static json_t *explain_json(const char *query, const char *headword,
 
 static void print_terms(const struct quire_explain_result *result)
 {
-    static const char *const heads[] = {"word", "field",  "in entries", "rarity",
+    static const char *const heads[] = {"word", "field", "in entries", "rarity",
                                         "here", "boost", "adds"};
     struct cli_table *table = cli_table_create(7);
     char cell[32];

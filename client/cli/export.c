@@ -1,11 +1,13 @@
-/* quire export: every entry of a collection as JSON lines, in key order, as `quire import` reads them. */
+/* quire export: every entry of a collection as JSON lines, in key order, as `quire import` reads
+ * them. */
 #include "client/cli/commands.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
-struct export {
+struct export
+{
     struct cli *cli;
     bool versions;
     uint64_t count;
@@ -37,7 +39,8 @@ static int export_pages(struct export *export)
     do {
         int status = quire_export_wait(cli->client, &request, &result);
         if (status != QUIRE_OK) {
-            /* Once the document has begun, only the exit code and the sentence can say that it is cut. */
+            /* Once the document has begun, only the exit code and the sentence can say that it is
+             * cut. */
             cli->printed = last != NULL;
             exit = cli_failed(cli, status, result != NULL ? result->error : NULL,
                               json_pack("{s:[]}", "entries"));

@@ -1,19 +1,21 @@
 /* quire import: files to entries to the cluster.
  *
- * A first pass reads a sample of the headwords, from which the coordinator cuts the key space of a collection that is
- * still empty; it is left out when the collection has entries already. Standard input cannot be read twice: there the
- * first entries are held back and sampled. The second pass streams every entry through libquire's writer, which
- * gathers batches and waits when the cluster does not keep up. What became of each entry is told on the client's
- * thread, hence the lock around the counts.
+ * A first pass reads a sample of the headwords, from which the coordinator cuts the key space of a
+ * collection that is still empty; it is left out when the collection has entries already. Standard
+ * input cannot be read twice: there the first entries are held back and sampled. The second pass
+ * streams every entry through libquire's writer, which gathers batches and waits when the cluster
+ * does not keep up. What became of each entry is told on the client's thread, hence the lock around
+ * the counts.
  *
- * Batches that are under way at the same time are applied in no particular order. So an entry that was put since the
- * last flush and comes again with other contents (pages that overlap) is preceded by a flush: the later one wins.
+ * Batches that are under way at the same time are applied in no particular order. So an entry that
+ * was put since the last flush and comes again with other contents (pages that overlap) is preceded
+ * by a flush: the later one wins.
  */
+#include "client/import/import.h"
 #include "client/cli/commands.h"
 #include "client/cli/convert.h"
 #include "client/cli/progress.h"
 #include "client/cli/sample.h"
-#include "client/import/import.h"
 #include "client/import/seen.h"
 #include "proto/base/clock.h"
 #include "proto/text/key.h"
@@ -25,10 +27,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define FAILURES_MAX 1000     /* told in the JSON document; standard error has all of them */
+#define FAILURES_MAX 1000       /* told in the JSON document; standard error has all of them */
 #define SINCE_FLUSH_MAX 1000000 /* identities remembered; beyond: a flush */
 #define PREPARE_TIMEOUT_MS 60000
-#define LINE_BITS 40          /* of a tag; the rest is the number of the file */
+#define LINE_BITS 40 /* of a tag; the rest is the number of the file */
 
 struct failure {
     size_t file;
@@ -117,7 +119,8 @@ static int compare_failures(const void *a, const void *b)
 
 static void *make_tag(size_t file, size_t line)
 {
-    return (void *)(uintptr_t)((uint64_t)file << LINE_BITS | (line & ((UINT64_C(1) << LINE_BITS) - 1)));
+    return (void *)(uintptr_t)((uint64_t)file << LINE_BITS |
+                               (line & ((UINT64_C(1) << LINE_BITS) - 1)));
 }
 
 /* On the client's thread. */
@@ -427,9 +430,9 @@ static int prepare(struct import_command *import)
     request.language = import->language;
     request.sample = (const char *const *)sample.words;
     request.sample_count = sample.count;
-    request.timeout_ms =
-        import->cli.timeout_ms != 0 ? import->cli.timeout_ms : PREPARE_TIMEOUT_MS;
-    status = quire_import_prepare_wait(import->cli.client, &request, &result);
+    request.timeout_ms = import->cli.timeout_ms != 0 ? import->cli.timeout_ms : PREPARE_TIMEOUT_MS;
+    if (sample.count > 0) /* else there is nothing to write, and no collection to create for it */
+        status = quire_import_prepare_wait(import->cli.client, &request, &result);
     if (status != QUIRE_OK)
         snprintf(import->error, sizeof import->error, "%s", result != NULL ? result->error : "");
     quire_result_free(result);
@@ -458,11 +461,10 @@ static json_t *report_json(struct import_command *import, double seconds)
 
     for (size_t i = 0; i < import->failure_count; i++) {
         const struct failure *failure = &import->failures[i];
-        json_array_append_new(failures,
-                              json_pack("{s:o,s:I,s:o}", "file",
-                                        cli_text(import->cli.operands[failure->file]), "line",
-                                        (json_int_t)failure->line, "reason",
-                                        cli_text(failure->reason)));
+        json_array_append_new(failures, json_pack("{s:o,s:I,s:o}", "file",
+                                                  cli_text(import->cli.operands[failure->file]),
+                                                  "line", (json_int_t)failure->line, "reason",
+                                                  cli_text(failure->reason)));
     }
     return json_pack("{s:o,s:b,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:o}", "collection",
                      cli_text(import->cli.collection), "dry_run", (int)import->dry_run, "read",
@@ -493,8 +495,9 @@ static int report(struct import_command *import, uint64_t began_ms)
         if (exit != CLI_USAGE)
             exit = CLI_CLUSTER;
         if (import->read > 0)
-            cli_say(&import->cli, "the import stopped after %" PRIu64
-                              " entries; run it again to complete the rest",
+            cli_say(&import->cli,
+                    "the import stopped after %" PRIu64
+                    " entries; run it again to complete the rest",
                     import->read);
         return exit;
     }

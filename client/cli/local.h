@@ -1,4 +1,5 @@
-/* A local cluster: one coordinator and some shards as processes of this machine, in one data folder.
+/* A local cluster: one coordinator and some shards as processes of this machine, in one data
+ * folder.
  *
  *   DIR/cluster.json      what was asked for: port, shards, replicas
  *   DIR/lock              held by `quire up` and `quire down` while they work
@@ -28,14 +29,15 @@ struct local {
 /* $XDG_DATA_HOME/quire or ~/.local/share/quire, malloc'd; NULL when neither variable is set. */
 char *local_default_dir(void);
 
-/* Finds the folder (creates it when `create`), locks it, reads cluster.json. False with a sentence. When there is no
- * such folder and `create` is false: true, with `existed` false and `dir` NULL. */
+/* Finds the folder (creates it when `create`), locks it, reads cluster.json. False with a sentence.
+ * When there is no such folder and `create` is false: true, with `existed` false and `dir` NULL. */
 bool local_open(struct local *local, const char *dir, bool create, char error[LOCAL_ERROR_SIZE]);
 void local_close(struct local *local);
 /* Writes cluster.json (atomically). */
 bool local_save(const struct local *local, char error[LOCAL_ERROR_SIZE]);
 
-/* Process i of the cluster: 0 is the coordinator, 1.. are the shards. The name is valid until the next call. */
+/* Process i of the cluster: 0 is the coordinator, 1.. are the shards. The name is valid until the
+ * next call. */
 const char *local_name(size_t i);
 /* Its process id when it runs and is ours, else 0. */
 pid_t local_pid(const struct local *local, const char *name);
@@ -44,17 +46,20 @@ void local_remove_pid(const struct local *local, const char *name);
 /* Whether a process runs (a zombie does not). */
 bool local_alive(pid_t pid);
 
-/* Starts process i: detached with its output in its log file, or as a child that shares our standard error. The
- * process id is written to its file. 0 with a sentence when it cannot be started. */
+/* Starts process i: detached with its output in its log file, or as a child that shares our
+ * standard error. The process id is written to its file. 0 with a sentence when it cannot be
+ * started. */
 pid_t local_start(const struct local *local, size_t i, bool detached, char error[LOCAL_ERROR_SIZE]);
 /* "tcp://127.0.0.1:PORT" of process i; valid until the next call. */
 const char *local_url(const struct local *local, size_t i);
 /* The last line of a log that tells an error; "" when there is none. */
 void local_last_words(const struct local *local, size_t i, char *out, size_t size);
-/* The first port of the cluster, among those of processes that do not run, on which somebody else listens; 0: none. */
+/* The first port of the cluster, among those of processes that do not run, on which somebody else
+ * listens; 0: none. */
 uint64_t local_taken_port(const struct local *local);
 
-/* Sends SIGTERM to what runs, waits, then SIGKILL. Counts go to *stopped and *killed (may be NULL). */
+/* Sends SIGTERM to what runs, waits, then SIGKILL. Counts go to *stopped and *killed (may be NULL).
+ */
 void local_stop(const struct local *local, unsigned wait_ms, size_t *stopped, size_t *killed);
 
 #endif

@@ -1,9 +1,10 @@
 /* Starting and stopping the processes of a local cluster.
  *
- * A process is started by fork and exec, nothing between but plain system calls; libquire, whose threads do not
- * survive a fork, is not in use yet when `quire up` forks, or exec follows at once. A detached process gets a session of its
- * own, /dev/null as its input and its log file as its output; its grandparent is told through a pipe that exec closes
- * whether the program could be started at all.
+ * A process is started by fork and exec, nothing between but plain system calls; libquire, whose
+ * threads do not survive a fork, is not in use yet when `quire up` forks, or exec follows at once.
+ * A detached process gets a session of its own, /dev/null as its input and its log file as its
+ * output; its grandparent is told through a pipe that exec closes whether the program could be
+ * started at all.
  */
 #include "client/cli/local.h"
 
@@ -105,7 +106,8 @@ static void send_report(int file, int kind, int value)
         continue;
 }
 
-/* In the child: never returns. Reports errno when it fails; exec closes the pipe when it does not. */
+/* In the child: never returns. Reports errno when it fails; exec closes the pipe when it does not.
+ */
 static void become(struct arguments *arguments, int log, int report)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -127,8 +129,8 @@ static void become(struct arguments *arguments, int log, int report)
     _exit(127);
 }
 
-/* Detached: a child that starts the process and ends, so that the process has no parent that would have to wait for
- * it. */
+/* Detached: a child that starts the process and ends, so that the process has no parent that would
+ * have to wait for it. */
 static void start_detached(struct arguments *arguments, int log, int report)
 {
     pid_t pid;
@@ -147,7 +149,8 @@ static void start_detached(struct arguments *arguments, int log, int report)
     _exit(0);
 }
 
-/* Reads the pipe until exec, or the end of everybody, has closed it. The process id, 0 with a sentence. */
+/* Reads the pipe until exec, or the end of everybody, has closed it. The process id, 0 with a
+ * sentence. */
 static pid_t await_start(int file, pid_t child, bool detached, const char *program,
                          char error[LOCAL_ERROR_SIZE])
 {

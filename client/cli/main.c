@@ -1,4 +1,5 @@
-/* quire: the command line of Quire. Finds the command and runs it; see cli.h for what a command is. */
+/* quire: the command line of Quire. Finds the command and runs it; see cli.h for what a command is.
+ */
 #include "client/cli/commands.h"
 
 #include <signal.h>
@@ -59,20 +60,21 @@ static void print_overview(FILE *to)
           to);
     for (const struct cli_command *command = cli_commands; command->name != NULL; command++)
         fprintf(to, "  %-18s %s\n", command->name, command->summary);
-    fputs("\nEvery command takes:\n"
-          "  -c NAME            the collection (default: default)\n"
-          "  --json             one JSON document on standard output\n"
-          "  --connect URL,...  coordinators (default: $QUIRE_CONNECT, else tcp://127.0.0.1:7400)\n"
-          "  --timeout MS       how long to wait for an answer\n"
-          "  --help             what it does, with examples\n\n"
-          "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 cluster unreachable or incomplete.\n\n"
-          "A first tour:\n"
-          "  quire up\n"
-          "  quire import /usr/share/dictd/foldoc.index\n"
-          "  quire search \"lambda calculus\"\n"
-          "  quire define foobar\n"
-          "  quire down\n",
-          to);
+    fputs(
+        "\nEvery command takes:\n"
+        "  -c NAME            the collection (default: default)\n"
+        "  --json             one JSON document on standard output\n"
+        "  --connect URL,...  coordinators (default: $QUIRE_CONNECT, else tcp://127.0.0.1:7400)\n"
+        "  --timeout MS       how long to wait for an answer\n"
+        "  --help             what it does, with examples\n\n"
+        "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 cluster unreachable or incomplete.\n\n"
+        "A first tour:\n"
+        "  quire up\n"
+        "  quire import /usr/share/dictd/foldoc.index\n"
+        "  quire search \"lambda calculus\"\n"
+        "  quire define foobar\n"
+        "  quire down\n",
+        to);
 }
 
 static void print_group(FILE *to, const char *group)
@@ -83,10 +85,11 @@ static void print_group(FILE *to, const char *group)
     for (const struct cli_command *command = cli_commands; command->name != NULL; command++)
         if (strncmp(command->name, group, size) == 0)
             fprintf(to, "  %-18s %s\n", command->name, command->summary);
-    fprintf(to, "\n'quire %s COMMAND --help' tells more about each.\n\nexamples:\n"
-                "  quire collection create computing --language en\n"
-                "  quire collection list\n"
-                "  quire collection drop computing\n",
+    fprintf(to,
+            "\n'quire %s COMMAND --help' tells more about each.\n\nexamples:\n"
+            "  quire collection create computing --language en\n"
+            "  quire collection list\n"
+            "  quire collection drop computing\n",
             group);
 }
 
@@ -106,9 +109,9 @@ int main(int argc, char **argv)
             print_overview(stdout);
             return CLI_DONE;
         }
-        return cli_usage(&cli, argc > 1 && !cli.json ? "there is no option '%.100s'"
-                                                     : "a command is missing",
-                         argc > 1 ? argv[1] : "");
+        return cli_usage(
+            &cli, argc > 1 && !cli.json ? "there is no option '%.100s'" : "a command is missing",
+            argc > 1 ? argv[1] : "");
     }
     snprintf(name, sizeof name, "%s", word);
     if (strcmp(word, "help") == 0) {

@@ -10,10 +10,10 @@ static json_t *names_json(const struct quire_match_result *result)
 
     for (size_t i = 0; result != NULL && i < result->name_count; i++) {
         const struct quire_name *name = result->names[i];
-        json_array_append_new(
-            list, json_pack("{s:o,s:o,s:i,s:I}", "name", cli_text(name->name), "key",
-                            cli_text(name->key), "distance", (int)name->distance, "entries",
-                            (json_int_t)name->entries));
+        json_array_append_new(list,
+                              json_pack("{s:o,s:o,s:i,s:I}", "name", cli_text(name->name), "key",
+                                        cli_text(name->key), "distance", (int)name->distance,
+                                        "entries", (json_int_t)name->entries));
     }
     return list;
 }
@@ -93,10 +93,9 @@ int cmd_match(const struct cli_command *command, int argc, char **argv)
     request.limit = (uint32_t)limit;
     request.timeout_ms = cli.timeout_ms;
     quire_match_wait(cli.client, &request, &result);
-    exit = tell_names(&cli,
-                      json_pack("{s:s,s:o}", "strategy", strategy, "word",
-                                cli_text(cli.operands[0])),
-                      result, request.strategy == QUIRE_MATCH_FUZZY);
+    exit = tell_names(
+        &cli, json_pack("{s:s,s:o}", "strategy", strategy, "word", cli_text(cli.operands[0])),
+        result, request.strategy == QUIRE_MATCH_FUZZY);
     return cli_end(&cli, exit);
 }
 

@@ -10,7 +10,8 @@
 #define OPTIONS_MAX 24
 #define OPTION_BASE 256 /* getopt_long's values of our options start here */
 
-/* True when --json is among the words before "--": it decides how errors in the other words are told. */
+/* True when --json is among the words before "--": it decides how errors in the other words are
+ * told. */
 static bool wants_json(int argc, char **argv)
 {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
@@ -75,9 +76,9 @@ static void build_tables(struct tables *tables, const struct cli_option *options
     tables->shorts[at++] = ':'; /* tell a missing argument from an unknown option */
     for (size_t i = 0; i < count; i++) {
         bool argument = options[i].kind != CLI_FLAG;
-        tables->longs[i] = (struct option){options[i].name,
-                                           argument ? required_argument : no_argument, NULL,
-                                           OPTION_BASE + (int)i};
+        tables->longs[i] =
+            (struct option){options[i].name, argument ? required_argument : no_argument, NULL,
+                            OPTION_BASE + (int)i};
         if (options[i].letter != 0) {
             tables->shorts[at++] = options[i].letter;
             if (argument)
@@ -102,8 +103,7 @@ static int check_operands(struct cli *cli, int least, int most)
         return cli_usage(cli, cli->operand_count == 0 ? "something is missing behind the command"
                                                       : "there are too few words");
     if (most >= 0 && cli->operand_count > most)
-        return cli_usage(cli, "there are more words than it takes: '%.100s'",
-                         cli->operands[most]);
+        return cli_usage(cli, "there are more words than it takes: '%.100s'", cli->operands[most]);
     if (cli->collection[0] == '\0')
         return cli_usage(cli, "the name of the collection is empty");
     return 0;
@@ -137,9 +137,10 @@ bool cli_parse(struct cli *cli, const struct cli_command *command, int argc, cha
 
         if (option == NULL) {
             const char *word = optind > 0 && optind <= argc ? argv[optind - 1] : "";
-            *exit = cli_usage(cli, value == ':' ? "'%.100s' needs an argument"
-                                                : "there is no option '%.100s' (words that begin "
-                                                  "with '-' go behind '--')",
+            *exit = cli_usage(cli,
+                              value == ':' ? "'%.100s' needs an argument"
+                                           : "there is no option '%.100s' (words that begin "
+                                             "with '-' go behind '--')",
                               word);
             return false;
         }

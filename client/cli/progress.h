@@ -6,9 +6,9 @@
 #include <stdint.h>
 
 struct progress {
-    bool shown;         /* there is a terminal */
-    const char *doing;  /* "importing" */
-    uint64_t size;      /* bytes in all; 0: not known, then there is no bar */
+    bool shown;        /* there is a terminal */
+    const char *doing; /* "importing" */
+    uint64_t size;     /* bytes in all; 0: not known, then there is no bar */
     uint64_t began_ms;
     uint64_t drawn_ms;
 };

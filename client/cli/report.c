@@ -9,7 +9,8 @@ static void say(const struct cli *cli, const char *format, va_list arguments)
     char text[2048];
 
     vsnprintf(text, sizeof text, format, arguments);
-    /* A sentence may quote what somebody typed or stored: no control characters for the terminal. */
+    /* A sentence may quote what somebody typed or stored: no control characters for the terminal.
+     */
     for (char *at = text; *at != '\0'; at++)
         if ((unsigned char)*at < 0x20 || *at == 0x7f)
             *at = ' ';

@@ -1,5 +1,6 @@
-/* An even sample of the headwords to come: reservoir sampling (Vitter's algorithm R), so that a file needs to be read
- * once and its length need not be known. The same words in the same order give the same sample. */
+/* An even sample of the headwords to come: reservoir sampling (Vitter's algorithm R), so that a
+ * file needs to be read once and its length need not be known. The same words in the same order
+ * give the same sample. */
 #ifndef QUIRE_CLI_SAMPLE_H
 #define QUIRE_CLI_SAMPLE_H
 

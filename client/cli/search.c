@@ -44,10 +44,10 @@ static json_t *missing_json(const struct quire_search_result *result)
     json_t *list = json_array();
 
     for (size_t i = 0; result != NULL && i < result->missing_count; i++)
-        json_array_append_new(list, json_pack("{s:o,s:o,s:o}", "lo",
-                                              cli_text(result->missing[i]->lo), "hi",
-                                              cli_text(result->missing[i]->hi), "reason",
-                                              cli_text(result->missing[i]->reason)));
+        json_array_append_new(list,
+                              json_pack("{s:o,s:o,s:o}", "lo", cli_text(result->missing[i]->lo),
+                                        "hi", cli_text(result->missing[i]->hi), "reason",
+                                        cli_text(result->missing[i]->reason)));
     return list;
 }
 
@@ -72,7 +72,8 @@ static json_t *search_json(const char *query, const char *collection,
         "complete", result == NULL || result->complete, "missing", missing_json(result), "took_us",
         (json_int_t)(result != NULL ? result->took_us : 0));
     if (result != NULL && result->warning_count > 0)
-        json_object_set_new(document, "warnings", cli_texts(result->warnings, result->warning_count));
+        json_object_set_new(document, "warnings",
+                            cli_texts(result->warnings, result->warning_count));
     if (result != NULL && result->expansion_limited)
         json_object_set_new(document, "expansion_limited", json_true());
     return document;
@@ -145,7 +146,8 @@ static int tell_answer(struct cli *cli, const char *query, const struct quire_se
     for (size_t i = 0; i < result->warning_count; i++)
         cli_say(cli, "%s", result->warnings[i]);
     if (result->expansion_limited)
-        cli_say(cli, "a word with * or ~ stands for more words than are looked at; be more precise");
+        cli_say(cli,
+                "a word with * or ~ stands for more words than are looked at; be more precise");
     if (cli->json)
         cli_print_json(cli, search_json(query, cli->collection, result));
     else if (result->hit_count > 0)
@@ -184,14 +186,13 @@ int cmd_search(const struct cli_command *command, int argc, char **argv)
     const struct quire_search_result *result = NULL;
     struct cli_texts categories = {.count = 0};
     uint64_t limit = 10, facets = 0;
-    const struct cli_option options[] = {
-        {"limit", 'n', CLI_NUMBER, &limit, 1, QUIRE_MAX_HITS},
-        {"all", 'a', CLI_FLAG, &request.all, 0, 0},
-        {"category", 0, CLI_TEXTS, &categories, 0, 0},
-        {"cursor", 0, CLI_TEXT, &request.cursor, 0, 0},
-        {"complete", 0, CLI_FLAG, &request.complete, 0, 0},
-        {"strict", 0, CLI_FLAG, &request.strict, 0, 0},
-        {"facets", 0, CLI_NUMBER, &facets, 1, QUIRE_MAX_FACETS}};
+    const struct cli_option options[] = {{"limit", 'n', CLI_NUMBER, &limit, 1, QUIRE_MAX_HITS},
+                                         {"all", 'a', CLI_FLAG, &request.all, 0, 0},
+                                         {"category", 0, CLI_TEXTS, &categories, 0, 0},
+                                         {"cursor", 0, CLI_TEXT, &request.cursor, 0, 0},
+                                         {"complete", 0, CLI_FLAG, &request.complete, 0, 0},
+                                         {"strict", 0, CLI_FLAG, &request.strict, 0, 0},
+                                         {"facets", 0, CLI_NUMBER, &facets, 1, QUIRE_MAX_FACETS}};
     struct cli cli;
     char *query;
     int exit, status;

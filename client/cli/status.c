@@ -9,25 +9,24 @@ static json_t *nodes_json(const struct quire_node *const *nodes, size_t count)
     json_t *list = json_array();
 
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(
-            list, json_pack("{s:o,s:o,s:o,s:b,s:I}", "id", cli_text(nodes[i]->id), "address",
-                            cli_text(nodes[i]->address), "zone", cli_text(nodes[i]->zone), "alive",
-                            (int)nodes[i]->alive, "last_seen_ms", (json_int_t)nodes[i]->last_seen_ms));
+        json_array_append_new(list,
+                              json_pack("{s:o,s:o,s:o,s:b,s:I}", "id", cli_text(nodes[i]->id),
+                                        "address", cli_text(nodes[i]->address), "zone",
+                                        cli_text(nodes[i]->zone), "alive", (int)nodes[i]->alive,
+                                        "last_seen_ms", (json_int_t)nodes[i]->last_seen_ms));
     return list;
 }
 
 static json_t *range_json(const struct quire_range *range)
 {
-    return json_pack("{s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:I,s:I}", "id",
-                     (json_int_t)range->id, "collection", cli_text(range->collection), "epoch",
-                     (json_int_t)range->epoch, "lo", cli_text(range->lo), "hi", cli_text(range->hi),
-                     "primary", cli_text(range->primary), "in_sync",
-                     cli_texts(range->in_sync, range->in_sync_count), "state",
-                     cli_text(range->state), "entries", (json_int_t)range->entries, "bytes",
-                     (json_int_t)range->bytes, "memory_bytes", (json_int_t)range->memory_bytes,
-                     "segments", (int)range->segments, "committed_seq",
-                     (json_int_t)range->committed_seq, "durable_seq",
-                     (json_int_t)range->durable_seq);
+    return json_pack(
+        "{s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:I,s:I}", "id", (json_int_t)range->id,
+        "collection", cli_text(range->collection), "epoch", (json_int_t)range->epoch, "lo",
+        cli_text(range->lo), "hi", cli_text(range->hi), "primary", cli_text(range->primary),
+        "in_sync", cli_texts(range->in_sync, range->in_sync_count), "state", cli_text(range->state),
+        "entries", (json_int_t)range->entries, "bytes", (json_int_t)range->bytes, "memory_bytes",
+        (json_int_t)range->memory_bytes, "segments", (int)range->segments, "committed_seq",
+        (json_int_t)range->committed_seq, "durable_seq", (json_int_t)range->durable_seq);
 }
 
 static json_t *status_json(const struct quire_status_result *result)
@@ -52,14 +51,13 @@ static void print_nodes(const struct quire_status_result *result)
         cli_table_add(table, heads[i]);
     for (size_t i = 0; i < result->coordinator_count + result->node_count; i++) {
         bool coordinator = i < result->coordinator_count;
-        const struct quire_node *node = coordinator
-                                            ? result->coordinators[i]
-                                            : result->nodes[i - result->coordinator_count];
+        const struct quire_node *node =
+            coordinator ? result->coordinators[i] : result->nodes[i - result->coordinator_count];
         cli_table_add(table, coordinator ? "coordinator" : "shard");
         cli_table_add(table, node->address);
-        cli_table_add(table, !node->alive                                            ? "gone"
+        cli_table_add(table, !node->alive                                           ? "gone"
                              : coordinator && strcmp(node->id, result->leader) == 0 ? "leader"
-                                                                                     : "up");
+                                                                                    : "up");
         cli_table_add(table, node->id);
     }
     cli_table_print(table);
@@ -76,7 +74,7 @@ static const char *address_of(const struct quire_status_result *result, const ch
 
 static void print_ranges(const struct quire_status_result *result)
 {
-    static const char *const heads[] = {"collection", "from",  "to",       "shard",
+    static const char *const heads[] = {"collection", "from",    "to",    "shard",
                                         "state",      "entries", "bytes", "segments"};
     struct cli_table *table = cli_table_create(8);
     char cell[32];

@@ -10,8 +10,8 @@
 #include <unistd.h>
 #include <utf8proc.h>
 
-/* Length of the harmless piece that begins here; 0 when the next character must not reach a terminal. *skip is then
- * how many bytes it has. */
+/* Length of the harmless piece that begins here; 0 when the next character must not reach a
+ * terminal. *skip is then how many bytes it has. */
 static size_t harmless(const char *text, size_t size, size_t *skip)
 {
     size_t at = 0;

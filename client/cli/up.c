@@ -1,8 +1,9 @@
 /* quire up: a local cluster, started and waited for.
  *
- * Settings are remembered in the folder, so that a second `up` starts the same cluster; what already runs is left
- * alone. In the background the processes are on their own: nobody restarts them (a second `up` does). In the
- * foreground this process is their parent: it starts again what dies, and stops all of them when it is told to stop.
+ * Settings are remembered in the folder, so that a second `up` starts the same cluster; what
+ * already runs is left alone. In the background the processes are on their own: nobody restarts
+ * them (a second `up` does). In the foreground this process is their parent: it starts again what
+ * dies, and stops all of them when it is told to stop.
  */
 #include "client/cli/commands.h"
 #include "client/cli/local.h"
@@ -18,10 +19,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define READY_MS 90000    /* until it serves; recovery of a large log takes its time */
+#define READY_MS 90000 /* until it serves; recovery of a large log takes its time */
 #define STOP_MS 30000
+#define PROBE_MS 2000     /* for one question whether it serves */
+#define PORT_WAIT_MS 3000 /* for the ports of processes that have just died */
 #define RESTART_PAUSE_MS 1000
-#define RESTARTS_MAX 5    /* of a process that ends within QUICK_DEATH_MS of its start each time */
+#define RESTARTS_MAX 5 /* of a process that ends within QUICK_DEATH_MS of its start each time */
 #define QUICK_DEATH_MS 3000
 
 struct up {
@@ -50,16 +53,17 @@ static int check_settings(struct up *up)
     struct local *local = &up->local;
 
     if (local->existed && up->port != 0 && up->port != local->port) {
-        snprintf(text, sizeof text,
-                 "the cluster in %s has port %llu and keeps it; leave --port out, or choose another "
-                 "folder with --dir",
-                 local->dir, (unsigned long long)local->port);
+        snprintf(
+            text, sizeof text,
+            "the cluster in %s has port %llu and keeps it; leave --port out, or choose another "
+            "folder with --dir",
+            local->dir, (unsigned long long)local->port);
         return refuse(up, CLI_USAGE, text);
     }
     if (local->existed && up->shards != 0 && up->shards < local->shards) {
         snprintf(text, sizeof text,
-                 "the cluster in %s has %llu shards with data; they cannot become fewer", local->dir,
-                 (unsigned long long)local->shards);
+                 "the cluster in %s has %llu shards with data; they cannot become fewer",
+                 local->dir, (unsigned long long)local->shards);
         return refuse(up, CLI_USAGE, text);
     }
     if (up->port != 0)
@@ -67,7 +71,8 @@ static int check_settings(struct up *up)
     if (up->shards != 0)
         local->shards = up->shards;
     if (local->port + local->shards > 65535) {
-        snprintf(text, sizeof text, "the shards' ports follow port %llu, and there is none above 65535",
+        snprintf(text, sizeof text,
+                 "the shards' ports follow port %llu, and there is none above 65535",
                  (unsigned long long)local->port);
         return refuse(up, CLI_USAGE, text);
     }
@@ -101,12 +106,18 @@ static void take_back(struct up *up)
 static int start_missing(struct up *up)
 {
     char text[LOCAL_ERROR_SIZE * 2], error[LOCAL_ERROR_SIZE] = "";
+    uint64_t deadline = clock_ms() + PORT_WAIT_MS;
     uint64_t port = local_taken_port(&up->local);
 
+    while (port != 0 && up->local.existed && clock_ms() < deadline) {
+        usleep(50000);
+        port = local_taken_port(&up->local);
+    }
     if (port != 0) {
-        snprintf(text, sizeof text,
-                 "port %llu is taken by another program; stop that, or choose other ports with --port",
-                 (unsigned long long)port);
+        snprintf(
+            text, sizeof text,
+            "port %llu is taken by another program; stop that, or choose other ports with --port",
+            (unsigned long long)port);
         return refuse(up, CLI_CLUSTER, text);
     }
     for (size_t i = 0; i <= up->local.shards; i++) {
@@ -131,7 +142,7 @@ static bool all_serving(struct up *up, struct quire_client *client)
     size_t alive = 0;
     bool serving;
 
-    request.timeout_ms = 1000;
+    request.timeout_ms = PROBE_MS;
     serving = quire_status_wait(client, &request, &result) == QUIRE_OK;
     for (size_t i = 0; serving && i < result->node_count; i++)
         alive += result->nodes[i]->alive;
@@ -140,6 +151,29 @@ static bool all_serving(struct up *up, struct quire_client *client)
         serving = strcmp(result->ranges[i]->state, "serving") == 0;
     quire_result_free(result);
     return serving;
+}
+
+/* Whether every range answers: what a coordinator last heard of a shard may be older than the
+ * shard's end. Letters and their counts come from all ranges of a collection. */
+static bool all_answer(struct quire_client *client)
+{
+    const struct quire_collections_result *list = NULL;
+    struct quire_simple_request all = QUIRE_SIMPLE_INIT;
+    bool answer;
+
+    all.timeout_ms = PROBE_MS;
+    answer = quire_collection_list_wait(client, &all, &list) == QUIRE_OK;
+    for (size_t i = 0; answer && i < list->collection_count; i++) {
+        struct quire_browse_request request = QUIRE_BROWSE_INIT;
+        const struct quire_browse_result *result = NULL;
+        request.collection = list->collections[i]->name;
+        request.per_page = 1;
+        request.timeout_ms = PROBE_MS;
+        answer = quire_browse_wait(client, &request, &result) == QUIRE_OK;
+        quire_result_free(result);
+    }
+    quire_result_free(list);
+    return answer;
 }
 
 /* Number of a process that has ended, or SIZE_MAX. */
@@ -178,16 +212,19 @@ static int await_serving(struct up *up)
         take_back(up);
         return refuse(up, CLI_CLUSTER, error);
     }
-    while (!all_serving(up, client)) {
+    while (!all_serving(up, client) || !all_answer(client)) {
         size_t dead;
         if (up->foreground)
             while (waitpid(-1, NULL, WNOHANG) > 0)
                 continue;
         dead = find_dead(up);
-        if (dead != SIZE_MAX) {
+        if (dead != SIZE_MAX && up->fresh[dead]) {
             exit = tell_dead(up, dead);
             break;
         }
+        if (dead != SIZE_MAX &&
+            (exit = start_missing(up)) != CLI_DONE) /* it was dying when we came */
+            break;
         if (clock_ms() > deadline) {
             snprintf(text, sizeof text,
                      "it does not serve after %d s; the processes go on, see their logs in %s/log",
@@ -298,7 +335,8 @@ static int run_foreground(struct up *up)
         return refuse(up, CLI_CLUSTER,
                       "the cluster runs already; 'quire down' stops it, then it can be started in "
                       "the foreground");
-    local_stop(&up->local, STOP_MS, NULL, NULL); /* what is left of a cluster that was not stopped */
+    local_stop(&up->local, STOP_MS, NULL,
+               NULL); /* what is left of a cluster that was not stopped */
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
@@ -326,12 +364,11 @@ int cmd_up(const struct cli_command *command, int argc, char **argv)
 {
     struct up up = {.replicas = 1};
     char error[LOCAL_ERROR_SIZE] = "";
-    const struct cli_option options[] = {
-        {"dir", 'd', CLI_TEXT, &up.dir, 0, 0},
-        {"shards", 0, CLI_NUMBER, &up.shards, 1, LOCAL_SHARDS_MAX},
-        {"replicas", 0, CLI_NUMBER, &up.replicas, 1, 1000},
-        {"port", 0, CLI_NUMBER, &up.port, 1, 65535},
-        {"foreground", 0, CLI_FLAG, &up.foreground, 0, 0}};
+    const struct cli_option options[] = {{"dir", 'd', CLI_TEXT, &up.dir, 0, 0},
+                                         {"shards", 0, CLI_NUMBER, &up.shards, 1, LOCAL_SHARDS_MAX},
+                                         {"replicas", 0, CLI_NUMBER, &up.replicas, 1, 1000},
+                                         {"port", 0, CLI_NUMBER, &up.port, 1, 65535},
+                                         {"foreground", 0, CLI_FLAG, &up.foreground, 0, 0}};
     int exit;
 
     if (!cli_parse(&up.cli, command, argc, argv, options, 5, 0, 0, &exit))

@@ -1,23 +1,26 @@
 /* dictd databases, as Debian's dict-* packages install them.
  *
- * NAME.index is text, one line a word: `word TAB offset TAB size [TAB original word]`. Offset and size are numbers in
- * base 64 (A-Z a-z 0-9 + /, the most significant digit first) and say where in NAME.dict the article lies. NAME.dict
- * is plain, or NAME.dict.dz: dictzip, which any gzip decoder reads. Words that begin with "00-" or "00database" name
- * articles about the database itself and are skipped.
+ * NAME.index is text, one line a word: `word TAB offset TAB size [TAB original word]`. Offset and
+ * size are numbers in base 64 (A-Z a-z 0-9 + /, the most significant digit first) and say where in
+ * NAME.dict the article lies. NAME.dict is plain, or NAME.dict.dz: dictzip, which any gzip decoder
+ * reads. Words that begin with "00-" or "00database" name articles about the database itself and
+ * are skipped.
  *
- * Lines that point to the same article are the names of one entry. We sort the index by offset and read the articles
- * in one pass, so memory holds the index and one article. The index has its words folded ("'s gravenhage"); the
- * article's first line has them as they are written:
+ * Lines that point to the same article are the names of one entry. We sort the index by offset and
+ * read the articles in one pass, so memory holds the index and one article. The index has its words
+ * folded ("'s gravenhage"); the article's first line has them as they are written:
  *
  *   'hood                                    WordNet: the word alone; the line is dropped
  *       n 1: (slang) a neighborhood
  *   Abandon \A*ban"don\ (...), v. t.         GCIDE: the word and its grammar; the line is kept
- *   Atari ST%%%Atari%%%ST                    FOLDOC: all the names, possibly on several lines; dropped
+ *   Atari ST%%%Atari%%%ST                    FOLDOC: all the names, possibly on several lines;
+ * dropped
  *
- * The headword is the longest index word that begins the first line, as it is written there; else the fourth column;
- * else the first index word. The rest of the article loses the white space that all its lines begin with. Articles
- * whose headwords share a key are homographs: the second gets the sense "2", the third "3", in the order of the file.
- * Databases older than UTF-8 are ISO 8859-1: an article that is not valid UTF-8 is read as that.
+ * The headword is the longest index word that begins the first line, as it is written there; else
+ * the fourth column; else the first index word. The rest of the article loses the white space that
+ * all its lines begin with. Articles whose headwords share a key are homographs: the second gets
+ * the sense "2", the third "3", in the order of the file. Databases older than UTF-8 are ISO
+ * 8859-1: an article that is not valid UTF-8 is read as that.
  */
 #include "client/import/reader.h"
 #include "proto/text/key.h"
@@ -27,7 +30,7 @@
 #include <strings.h>
 
 struct word {
-    uint64_t offset, size; /* of its article */
+    uint64_t offset, size;            /* of its article */
     uint32_t text, text_size;         /* in the index */
     uint32_t original, original_size; /* 0: none */
     uint32_t line;
@@ -138,8 +141,8 @@ static void parse_index(struct dictd *dictd)
     for (size_t offset = 0; offset < dictd->index.size;) {
         const uint8_t *start = dictd->index.data + offset;
         const uint8_t *end = memchr(start, '\n', dictd->index.size - offset);
-        struct bytes line = bytes_of(
-            start, end != NULL ? (size_t)(end - start) : dictd->index.size - offset);
+        struct bytes line =
+            bytes_of(start, end != NULL ? (size_t)(end - start) : dictd->index.size - offset);
         struct word word = {.line = ++number};
         const char *reason;
 
@@ -176,7 +179,8 @@ static int read_index(struct dictd *dictd, struct input *index, struct err *err)
 
 /* ---- articles ---- */
 
-/* Makes the window begin at `offset` and hold `size` bytes, or as many as there are. Offsets never fall. */
+/* Makes the window begin at `offset` and hold `size` bytes, or as many as there are. Offsets never
+ * fall. */
 static int read_article(struct dictd *dictd, uint64_t offset, size_t size, struct bytes *article,
                         struct err *err)
 {
@@ -252,7 +256,8 @@ static size_t indent_of(struct bytes line)
     return indent;
 }
 
-/* Appends the lines without the white space that all of them begin with, and without blank lines at the ends. */
+/* Appends the lines without the white space that all of them begin with, and without blank lines at
+ * the ends. */
 static void append_dedented(struct buf *out, struct bytes text)
 {
     size_t least = SIZE_MAX, start = out->size;
@@ -322,7 +327,8 @@ static bool same_key(struct bytes a, struct bytes b)
     return same;
 }
 
-/* FOLDOC: "A%%%B%%%C", over lines up to a blank one. Returns false when the article does not begin so. */
+/* FOLDOC: "A%%%B%%%C", over lines up to a blank one. Returns false when the article does not begin
+ * so. */
 static bool take_listed_names(struct names *names, struct bytes text, struct bytes *rest)
 {
     struct buf list = {0};
@@ -447,7 +453,8 @@ static enum import_step dictd_next(struct import_reader *reader, struct import_e
         if (dictd->index_failed.code == 0)
             return IMPORT_END;
         dictd->index_failed.code = 0;
-        return import_problem_set(problem, 0, IMPORT_BAD_FILE, "the index: %s", dictd->index_failed.text);
+        return import_problem_set(problem, 0, IMPORT_BAD_FILE, "the index: %s",
+                                  dictd->index_failed.text);
     }
     while (dictd->at + count < dictd->word_count && words[count].offset == words->offset &&
            words[count].size == words->size)
@@ -465,7 +472,8 @@ static enum import_step dictd_next(struct import_reader *reader, struct import_e
     entry->line = words->line;
     convert(dictd, entry, words, count, article);
     if (entry->headword[0] == '\0')
-        return import_problem_set(problem, words->line, IMPORT_BAD_ENTRY, "the article has no headword");
+        return import_problem_set(problem, words->line, IMPORT_BAD_ENTRY,
+                                  "the article has no headword");
     set_sense(dictd, entry);
     entry->source = import_entry_text(entry, bytes_str(dictd->source));
     return import_checked(entry, problem);

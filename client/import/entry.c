@@ -148,8 +148,8 @@ int import_entry_check(const struct import_entry *entry, struct err *err)
         status =
             check_list("other name", entry->terms, entry->term_count, LIMIT_TERMS, &total, err);
     if (status == 0)
-        status = check_list("category", entry->categories, entry->category_count,
-                            LIMIT_CATEGORIES, &total, err);
+        status = check_list("category", entry->categories, entry->category_count, LIMIT_CATEGORIES,
+                            &total, err);
     if (status == 0)
         status = check_attributes(entry, &total, err);
     if (status == 0)

@@ -1,7 +1,7 @@
 /* An entry as a file holds it, and what can be wrong with it.
  *
- * Every importer yields entries of this one shape; they go to a cluster unchanged. All texts are NUL-terminated
- * UTF-8 and live in the arena of the entry, so an entry is released in one go.
+ * Every importer yields entries of this one shape; they go to a cluster unchanged. All texts are
+ * NUL-terminated UTF-8 and live in the arena of the entry, so an entry is released in one go.
  */
 #ifndef QUIRE_IMPORT_ENTRY_H
 #define QUIRE_IMPORT_ENTRY_H
@@ -45,11 +45,12 @@ const char *import_entry_text(struct import_entry *entry, struct bytes text);
 void *import_entry_array(struct import_entry *entry, size_t count, size_t size);
 void import_entry_set_body(struct import_entry *entry, struct bytes body);
 
-/* Checks an entry against every limit of proto/limits.h and for valid UTF-8. ERR_INVALID or ERR_TOO_LARGE with a
- * sentence that names the limit. */
+/* Checks an entry against every limit of proto/limits.h and for valid UTF-8. ERR_INVALID or
+ * ERR_TOO_LARGE with a sentence that names the limit. */
 int import_entry_check(const struct import_entry *entry, struct err *err);
 
-/* Fills an entry from one JSON object (the shapes are told in jsonl.c) and checks it. ERR_INVALID or ERR_TOO_LARGE. */
+/* Fills an entry from one JSON object (the shapes are told in jsonl.c) and checks it. ERR_INVALID
+ * or ERR_TOO_LARGE. */
 int import_entry_from_json(struct import_entry *entry, struct bytes text, struct err *err);
 
 /* `text` without white space (ASCII) at either end. */

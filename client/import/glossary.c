@@ -4,28 +4,32 @@
  *
  *     <- Back to ...                      mobilenetv2, computer vision
  *     AI Factory Glossary                                                 (blank)
- *     982 technical terms ...             **MobileNetV2** is the second generation ...   (the body, one long line)
- *     Showing page 12 of 20 ...                                           (blank)
+ *     982 technical terms ...             **MobileNetV2** is the second generation ...   (the body,
+ * one long line) Showing page 12 of 20 ...                                           (blank)
  *
- * A *flat* dump has neither: a header line, at once its body of many lines (Markdown with tables, code fences and
- * formulas), at once the next header line. Nothing marks a header line but its looks: `headword, part, part...`.
- * With exactly two parts the second is the category; with more they are other names. The sense of an entry is the rest
- * of its header line; where entries share headword and sense but not the body, a running number tells them apart.
+ * A *flat* dump has neither: a header line, at once its body of many lines (Markdown with tables,
+ * code fences and formulas), at once the next header line. Nothing marks a header line but its
+ * looks: `headword, part, part...`. With exactly two parts the second is the category; with more
+ * they are other names. The sense of an entry is the rest of its header line; where entries share
+ * headword and sense but not the body, a running number tells them apart.
  *
- * Which lines are header lines? Prose ("1. Design query distribution (uniform random, ..."), code ("for x, y in data:")
- * and formulas ("V_{DS,sat} = ...") look alike, so no single rule decides. Three things do together:
+ * Which lines are header lines? Prose ("1. Design query distribution (uniform random, ..."), code
+ * ("for x, y in data:") and formulas ("V_{DS,sat} = ...") look alike, so no single rule decides.
+ * Three things do together:
  *
- *   1. Looks. glossary_header.c weighs a line and its neighbours: short parts, no marks of Markdown, code or formulas,
- *      a small first letter, commas without a space behind them, a next line that speaks of the headword in bold, a
- *      line before it that ends something. Lines within $$ blocks never count, lines within code fences hardly ever:
- *      only when a fence that somebody forgot to close has swallowed them.
- *   2. Structure. In a page a header line stands alone between blank lines; in a flat dump its body follows at once;
- *      two header lines never follow each other.
- *   3. Order. The site sorts its pages by header line. When the hardly doubtful header lines of a file are sorted, a
- *      doubtful one that breaks the order is most likely none.
+ *   1. Looks. glossary_header.c weighs a line and its neighbours: short parts, no marks of
+ * Markdown, code or formulas, a small first letter, commas without a space behind them, a next line
+ * that speaks of the headword in bold, a line before it that ends something. Lines within $$ blocks
+ * never count, lines within code fences hardly ever: only when a fence that somebody forgot to
+ * close has swallowed them.
+ *   2. Structure. In a page a header line stands alone between blank lines; in a flat dump its body
+ * follows at once; two header lines never follow each other.
+ *   3. Order. The site sorts its pages by header line. When the hardly doubtful header lines of a
+ * file are sorted, a doubtful one that breaks the order is most likely none.
  *
- * So we look for the chain of candidates with the largest sum of weights, where each break of the order costs: a small
- * dynamic programme over the candidates, each linked to one of the CHAIN_WINDOW candidates before it.
+ * So we look for the chain of candidates with the largest sum of weights, where each break of the
+ * order costs: a small dynamic programme over the candidates, each linked to one of the
+ * CHAIN_WINDOW candidates before it.
  */
 #include "client/import/glossary_header.h"
 #include "client/import/reader.h"
@@ -35,7 +39,8 @@
 #include <string.h>
 
 #define CHAIN_WINDOW 128
-#define ORDER_PENALTY_SORTED 9 /* more than a line whose commas are followed by spaces, as in prose, can weigh */
+#define ORDER_PENALTY_SORTED                                                                       \
+    9 /* more than a line whose commas are followed by spaces, as in prose, can weigh */
 #define ORDER_PENALTY_UNSORTED 3
 #define FORMULA_LINES_MAX 80 /* a $$ block longer than this was never closed */
 #define SITE_BLOCK_LINES 60  /* within these stands "Showing page ..." */
@@ -68,7 +73,7 @@ struct glossary {
     bool site_block;
     struct candidate *candidates;
     size_t candidate_count;
-    bool page; /* header lines stand alone between blank lines */
+    bool page;       /* header lines stand alone between blank lines */
     size_t *headers; /* lines of the header lines found, in order */
     size_t header_count;
     size_t at; /* header to hand out next */
@@ -216,8 +221,8 @@ static struct bytes candidate_text(const struct glossary *glossary, size_t i)
 
 /* ---- the chain ---- */
 
-/* What a break of the order costs: much in a flat dump whose hardly doubtful header lines are sorted. In a page the
- * blank lines say more than the order does. */
+/* What a break of the order costs: much in a flat dump whose hardly doubtful header lines are
+ * sorted. In a page the blank lines say more than the order does. */
 static int order_penalty(const struct glossary *glossary)
 {
     size_t pairs = 0, sorted = 0, last = SIZE_MAX;
@@ -231,7 +236,8 @@ static int order_penalty(const struct glossary *glossary)
         }
         last = i;
     }
-    return !glossary->page && pairs > 0 && sorted * 10 >= pairs * 9 ? ORDER_PENALTY_SORTED : ORDER_PENALTY_UNSORTED;
+    return !glossary->page && pairs > 0 && sorted * 10 >= pairs * 9 ? ORDER_PENALTY_SORTED
+                                                                    : ORDER_PENALTY_UNSORTED;
 }
 
 /* True when something that is not blank stands between two candidates. */
@@ -281,7 +287,8 @@ static void find_chain(struct glossary *glossary)
     glossary->headers = calloc(glossary->header_count + 1, sizeof *glossary->headers);
     if (glossary->headers == NULL)
         abort();
-    for (size_t i = last, n = glossary->header_count; i != SIZE_MAX; i = glossary->candidates[i].from)
+    for (size_t i = last, n = glossary->header_count; i != SIZE_MAX;
+         i = glossary->candidates[i].from)
         glossary->headers[--n] = glossary->candidates[i].line;
 }
 
@@ -323,7 +330,8 @@ static void split_header(struct import_entry *entry, struct bytes line, struct b
     }
 }
 
-/* Hash of a text in which each run of white space counts as one space: the two layouts differ in nothing else. */
+/* Hash of a text in which each run of white space counts as one space: the two layouts differ in
+ * nothing else. */
 static uint64_t hash_loosely(struct bytes text)
 {
     struct buf loose = {0};
@@ -509,8 +517,7 @@ int glossary_open(struct input *input, struct import_run *run, struct import_rea
     keep_one_layout(glossary);
     find_chain(glossary);
     glossary->run = run;
-    glossary->reader =
-        (struct import_reader){glossary_next, glossary_close, glossary_progress};
+    glossary->reader = (struct import_reader){glossary_next, glossary_close, glossary_progress};
     *out = &glossary->reader;
     return 0;
 }

@@ -71,7 +71,8 @@ static bool starts_with_mark(struct bytes line)
 /* Signs that names do not have but tables, formulas and code do. */
 static bool has_foreign_sign(struct bytes line)
 {
-    static const char *const signs[] = {"**", "`", "|", "\\", "{", "}", ";", "$$", "==", " = ", "](", "\t", "://"};
+    static const char *const signs[] = {"**", "`",  "|",   "\\", "{",  "}",  ";",
+                                        "$$", "==", " = ", "](", "\t", "://"};
 
     for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
         if (contains(line, signs[i]))
@@ -100,8 +101,8 @@ static size_t count_words(struct bytes part)
 /* A part that no list of names has. */
 static bool part_is_prose(struct bytes part)
 {
-    static const char *const openers[] = {"and ", "or ",  "but ", "which ", "where ",
-                                          "so ",  "then ", "as ", "because ", "while "};
+    static const char *const openers[] = {"and ", "or ",   "but ", "which ",   "where ",
+                                          "so ",  "then ", "as ",  "because ", "while "};
 
     for (size_t i = 0; i < sizeof openers / sizeof *openers; i++)
         if (starts(part, openers[i]))

@@ -1,5 +1,6 @@
-/* Glossary header lines: how an entry's first line is told from prose, lists and code that look like it.
- * Internal to the glossary importer, apart for its tests. The reasoning stands at the head of glossary.c.
+/* Glossary header lines: how an entry's first line is told from prose, lists and code that look
+ * like it. Internal to the glossary importer, apart for its tests. The reasoning stands at the head
+ * of glossary.c.
  */
 #ifndef QUIRE_IMPORT_GLOSSARY_HEADER_H
 #define QUIRE_IMPORT_GLOSSARY_HEADER_H
@@ -22,8 +23,8 @@ int header_score(struct bytes line, const struct header_context *context);
 #define HEADER_SCORE_LEAST 4  /* below: not a candidate */
 #define HEADER_SCORE_STRONG 9 /* from here on there is hardly a doubt */
 
-/* True when `a` may stand before `b` on a page: pages are sorted by header line or by headword, by bytes or without
- * regard to case. */
+/* True when `a` may stand before `b` on a page: pages are sorted by header line or by headword, by
+ * bytes or without regard to case. */
 bool header_in_order(struct bytes a, struct bytes b);
 
 #endif

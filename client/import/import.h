@@ -1,9 +1,10 @@
 /* Importers: from files to entries, one at a time.
  *
- * Pure reading: nothing here knows a cluster. An importer never stops at a bad entry: each becomes a problem with its
- * line and reason, and the next one follows. Only what makes the rest unreadable (damaged compression, a read error)
- * ends a file early, also as a problem. Memory is bounded: by one line (jsonl, tsv), one page of at most 64 MiB
- * (glossary), or the index and one body (dictd). One thread at a time.
+ * Pure reading: nothing here knows a cluster. An importer never stops at a bad entry: each becomes
+ * a problem with its line and reason, and the next one follows. Only what makes the rest unreadable
+ * (damaged compression, a read error) ends a file early, also as a problem. Memory is bounded: by
+ * one line (jsonl, tsv), one page of at most 64 MiB (glossary), or the index and one body (dictd).
+ * One thread at a time.
  *
  *   struct import_run *run = import_run_create();
  *   int status = importer_open("page-000.txt", IMPORT_AUTO, run, &importer, &err);
@@ -23,9 +24,9 @@ enum import_format { IMPORT_AUTO, IMPORT_GLOSSARY, IMPORT_JSONL, IMPORT_DICTD, I
 bool import_format_parse(const char *text, enum import_format *format);
 const char *import_format_name(enum import_format format);
 
-/* What the files of one import have in common: which glossary entries were seen, so that pages which overlap agree
- * on the running numbers of repeated header lines; which dictionaries were read, so that NAME.index and NAME.dict.dz
- * together are read once. */
+/* What the files of one import have in common: which glossary entries were seen, so that pages
+ * which overlap agree on the running numbers of repeated header lines; which dictionaries were
+ * read, so that NAME.index and NAME.dict.dz together are read once. */
 struct import_run;
 
 struct import_run *import_run_create(void); /* NULL when memory is out */
@@ -51,9 +52,10 @@ enum import_step {
 
 struct importer;
 
-/* Opens `path` ("-": standard input). With IMPORT_AUTO the format is found by the name and then by the content. `run`
- * must outlive the importer. Errors with a sentence that does not repeat the path: ERR_NOT_FOUND, ERR_IO,
- * ERR_CORRUPT, ERR_INVALID (binary, UTF-16, a directory, format unknown), ERR_TOO_LARGE. */
+/* Opens `path` ("-": standard input). With IMPORT_AUTO the format is found by the name and then by
+ * the content. `run` must outlive the importer. Errors with a sentence that does not repeat the
+ * path: ERR_NOT_FOUND, ERR_IO, ERR_CORRUPT, ERR_INVALID (binary, UTF-16, a directory, format
+ * unknown), ERR_TOO_LARGE. */
 int importer_open(const char *path, enum import_format format, struct import_run *run,
                   struct importer **out, struct err *err);
 
@@ -66,7 +68,8 @@ int importer_open_dictd_memory(struct bytes index, struct bytes dict, struct imp
 
 void importer_close(struct importer *importer);
 
-/* `entry` was initialised by the caller and is reset first; its contents stay until it is used again. */
+/* `entry` was initialised by the caller and is reset first; its contents stay until it is used
+ * again. */
 enum import_step importer_next(struct importer *importer, struct import_entry *entry,
                                struct import_problem *problem);
 

@@ -10,9 +10,9 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#define RAW_SIZE 65536                   /* bytes of the file as it is */
-#define PLAIN_SIZE (2 * INPUT_PEEK_MAX)  /* bytes with the compression undone */
-#define ZSTD_WINDOW_LOG_MAX 27           /* 128 MiB; a frame that asks for more is refused */
+#define RAW_SIZE 65536                  /* bytes of the file as it is */
+#define PLAIN_SIZE (2 * INPUT_PEEK_MAX) /* bytes with the compression undone */
+#define ZSTD_WINDOW_LOG_MAX 27          /* 128 MiB; a frame that asks for more is refused */
 
 enum coding { CODING_UNKNOWN, CODING_PLAIN, CODING_GZIP, CODING_ZSTD };
 
@@ -265,7 +265,8 @@ int input_peek(struct input *input, size_t least, struct bytes *out, struct err 
         input->plain_end -= input->plain_at;
         input->plain_at = 0;
     }
-    /* What was decoded before an error is still handed out; the error comes when that is used up. */
+    /* What was decoded before an error is still handed out; the error comes when that is used up.
+     */
     while (input->plain_end - input->plain_at < least && !input->eof && input->failed.code == 0)
         if (fill_plain(input) != 0 && input->plain_at == input->plain_end)
             return report(input, err);

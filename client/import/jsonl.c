@@ -1,14 +1,16 @@
 /* JSON lines: one object a line. Two shapes are read:
  *
- *   {"headword":"...", "sense":"...", "terms":[...], "categories":[...], "body":"...", "source":"...",
- *    "attributes":{"name":"value"}}
+ *   {"headword":"...", "sense":"...", "terms":[...], "categories":[...], "body":"...",
+ * "source":"...", "attributes":{"name":"value"}}
  *
- * which is what `quire export` writes ("collection" and "version" are ignored), and the shape of test corpora
+ * which is what `quire export` writes ("collection" and "version" are ignored), and the shape of
+ * test corpora
  *
  *   {"id":"...", "terms":["headword", "other name"...], "category":[...], "body":"..."}
  *
- * where titles may repeat under different ids, so the id becomes the sense; an entry without a title is called by its
- * id. Everything but the name is optional; a list of one text may be written as the text. Unknown members are ignored.
+ * where titles may repeat under different ids, so the id becomes the sense; an entry without a
+ * title is called by its id. Everything but the name is optional; a list of one text may be written
+ * as the text. Unknown members are ignored.
  */
 #include "client/import/reader.h"
 #include "proto/text/key.h"
@@ -75,16 +77,16 @@ static int get_attributes(struct import_entry *entry, json_t *object, struct err
         return 0;
     if (!json_is_object(attributes))
         return err_set(err, ERR_INVALID, "\"attributes\" is not an object");
-    entry->attributes = import_entry_array(entry, json_object_size(attributes),
-                                           sizeof *entry->attributes);
+    entry->attributes =
+        import_entry_array(entry, json_object_size(attributes), sizeof *entry->attributes);
     json_object_foreach(attributes, name, value)
     {
         struct import_attribute *attribute = &entry->attributes[entry->attribute_count];
         if (!json_is_string(value))
             return err_set(err, ERR_INVALID, "attribute \"%.64s\" is not a string", name);
         attribute->name = import_entry_text(entry, bytes_str(name));
-        attribute->value = import_entry_text(
-            entry, bytes_of(json_string_value(value), json_string_length(value)));
+        attribute->value =
+            import_entry_text(entry, bytes_of(json_string_value(value), json_string_length(value)));
         entry->attribute_count++;
     }
     return 0;

@@ -22,8 +22,8 @@ struct import_reader {
 };
 
 struct import_run {
-    struct seen *glossary;  /* header line -> bodies */
-    char **dictionaries;    /* paths of indexes read, malloc'd */
+    struct seen *glossary; /* header line -> bodies */
+    char **dictionaries;   /* paths of indexes read, malloc'd */
     size_t dictionary_count;
 };
 
@@ -34,8 +34,8 @@ int jsonl_open(struct input *input, struct import_reader **out, struct err *err)
 int tsv_open(struct input *input, struct import_reader **out, struct err *err);
 int dictd_open(struct input *index, struct input *dict, struct import_reader **out,
                struct err *err);
-/* Finds and opens the two files of the dictionary that `path` belongs to. *out stays NULL with status 0 when `run`
- * has read it already. */
+/* Finds and opens the two files of the dictionary that `path` belongs to. *out stays NULL with
+ * status 0 when `run` has read it already. */
 int dictd_open_path(const char *path, struct import_run *run, struct import_reader **out,
                     struct err *err);
 

@@ -5,7 +5,7 @@
 
 /* An open-addressed table with linear probing, at most half full. */
 struct slot {
-    uint64_t hash; /* of name and value, mixed */
+    uint64_t hash;   /* of name and value, mixed */
     uint32_t number; /* 0: free */
 };
 

@@ -1,7 +1,8 @@
 /* Seen: which values were met under a name, by hash, and the small number that each got.
  *
- * Tells apart entries that share their identity: the bodies under one glossary header line, the homographs of a
- * dictionary. Keeps 16 bytes a pair, no texts: two different texts meet with a chance of 2^-64.
+ * Tells apart entries that share their identity: the bodies under one glossary header line, the
+ * homographs of a dictionary. Keeps 16 bytes a pair, no texts: two different texts meet with a
+ * chance of 2^-64.
  */
 #ifndef QUIRE_IMPORT_SEEN_H
 #define QUIRE_IMPORT_SEEN_H

@@ -1,10 +1,12 @@
-/* Tab-separated values: one entry a line, no quoting, no escapes; a field is what stands between two tabs.
+/* Tab-separated values: one entry a line, no quoting, no escapes; a field is what stands between
+ * two tabs.
  *
  *   headword <TAB> body
  *   headword <TAB> other name|other name <TAB> category|category <TAB> body
  *
- * A first line that holds nothing but column names, "headword" among them, says what the columns are, in any order:
- * headword, sense, terms, categories, body, source. A line that has fewer columns than that leaves the rest empty.
+ * A first line that holds nothing but column names, "headword" among them, says what the columns
+ * are, in any order: headword, sense, terms, categories, body, source. A line that has fewer
+ * columns than that leaves the rest empty.
  */
 #include "client/import/reader.h"
 #include "proto/text/key.h"
@@ -44,10 +46,14 @@ static enum column column_named(struct bytes name)
     static const struct {
         const char *name;
         enum column column;
-    } names[] = {{"headword", COLUMN_HEADWORD},     {"sense", COLUMN_SENSE},
-                 {"terms", COLUMN_TERMS},           {"other names", COLUMN_TERMS},
-                 {"categories", COLUMN_CATEGORIES}, {"category", COLUMN_CATEGORIES},
-                 {"body", COLUMN_BODY},             {"definition", COLUMN_BODY},
+    } names[] = {{"headword", COLUMN_HEADWORD},
+                 {"sense", COLUMN_SENSE},
+                 {"terms", COLUMN_TERMS},
+                 {"other names", COLUMN_TERMS},
+                 {"categories", COLUMN_CATEGORIES},
+                 {"category", COLUMN_CATEGORIES},
+                 {"body", COLUMN_BODY},
+                 {"definition", COLUMN_BODY},
                  {"source", COLUMN_SOURCE}};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -148,11 +154,11 @@ static enum import_step convert(struct tsv *tsv, const struct bytes *fields, siz
 
     if (tsv->column_count == 0) {
         if (count != 2 && count != 4)
-            return import_problem_set(
-                problem, tsv->number, IMPORT_BAD_ENTRY,
-                "the line has %zu columns; without a line of column names it must have 2 (headword, "
-                "body) or 4 (headword, terms, categories, body)",
-                count);
+            return import_problem_set(problem, tsv->number, IMPORT_BAD_ENTRY,
+                                      "the line has %zu columns; without a line of column names it "
+                                      "must have 2 (headword, "
+                                      "body) or 4 (headword, terms, categories, body)",
+                                      count);
         columns = count == 2 ? columns_of_two : columns_of_four;
     } else if (count > tsv->column_count) {
         return import_problem_set(problem, tsv->number, IMPORT_BAD_ENTRY,
@@ -194,8 +200,8 @@ static enum import_step tsv_next(struct import_reader *reader, struct import_ent
             continue;
         entry->line = tsv->number;
         if (!text_valid(text, &offset))
-            return import_problem_set(problem, tsv->number, IMPORT_BAD_ENTRY, "not valid UTF-8 at byte %zu",
-                                      offset);
+            return import_problem_set(problem, tsv->number, IMPORT_BAD_ENTRY,
+                                      "not valid UTF-8 at byte %zu", offset);
         count = cut(text, fields);
         if (tsv->number == 1 && read_column_names(tsv, fields, count))
             continue;

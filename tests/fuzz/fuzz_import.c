@@ -1,5 +1,6 @@
-/* Every importer on any bytes: entries that pass their check, problems, an end; nothing else. The first byte chooses
- * the format; for dictd the rest is cut in two at the first NUL: the index and the articles. */
+/* Every importer on any bytes: entries that pass their check, problems, an end; nothing else. The
+ * first byte chooses the format; for dictd the rest is cut in two at the first NUL: the index and
+ * the articles. */
 #include "client/import/import.h"
 #include "fuzz.h"
 
@@ -9,16 +10,19 @@
 const struct fuzz_seed *fuzz_seeds(size_t *count)
 {
     static const struct fuzz_seed seeds[] = {
-        FUZZ_SEED("\1alpha,one,two\n**Alpha** is this, that.\n1. a, b\n```c\nint a, b;\n```\n$$\nx, y\n$$\n"
+        FUZZ_SEED("\1alpha,one,two\n**Alpha** is this, that.\n1. a, b\n```c\nint a, "
+                  "b;\n```\n$$\nx, y\n$$\n"
                   "alpha,one,two\nAnother alpha is that.\nbeta, gamma\n**Beta** is a letter.\n"),
-        FUZZ_SEED("\1Some Glossary\n\nShowing page 1 of 2 (100 entries)\n\nalpha, one\n\n**Alpha** is.\n\n"
+        FUZZ_SEED("\1Some Glossary\n\nShowing page 1 of 2 (100 entries)\n\nalpha, one\n\n**Alpha** "
+                  "is.\n\n"
                   "beta,two\n\n**Beta** is.\n"),
         FUZZ_SEED("\2{\"headword\":\"a\",\"sense\":\"s\",\"terms\":[\"b\"],\"categories\":[\"c\"],"
                   "\"body\":\"d\\n\",\"source\":\"e\",\"attributes\":{\"f\":\"g\"}}\n"
                   "{\"id\":\"1\",\"terms\":[\"t\",\"u\"],\"category\":[],\"body\":\"b\"}\n"),
         FUZZ_SEED("\3headword\tterms\tbody\na\tb|c\td\n"),
         FUZZ_SEED("\3a\tb\nc\td|e\tf\tg\n"),
-        FUZZ_SEED("\4a\tA\tI\nb\tA\tI\nc\tI\tM\tC\n00-database-x\tA\tB\n\0a b\n  one\nC%%%D\nE\n\n  two\n"),
+        FUZZ_SEED("\4a\tA\tI\nb\tA\tI\nc\tI\tM\tC\n00-database-x\tA\tB\n\0a b\n  one\nC%%%D\nE\n\n "
+                  " two\n"),
         FUZZ_SEED("\0\x1f\x8b\x08\0\0\0\0\0\0\x03\xabV\xcaHML)\xcf/JQ\xb2RJT\xaa\xe5\x02\0"),
         FUZZ_SEED("\0\x28\xb5\x2f\xfd\x04\x58\x81\0\0{\"headword\":\"a\"}\n"),
     };

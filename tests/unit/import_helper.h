@@ -51,8 +51,8 @@ static inline void taken_clear(struct taken *taken)
     taken->count = taken->problem_count = 0;
 }
 
-static inline void take_memory(struct bytes text, enum import_format format,
-                               struct import_run *run, struct taken *taken)
+static inline void take_memory(struct bytes text, enum import_format format, struct import_run *run,
+                               struct taken *taken)
 {
     struct importer *importer = NULL;
     struct err err = {0};

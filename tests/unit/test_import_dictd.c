@@ -1,5 +1,5 @@
-/* dictd databases: names and bodies out of the shapes that Debian's packages have, damage, and the packages
- * themselves where they are installed. */
+/* dictd databases: names and bodies out of the shapes that Debian's packages have, damage, and the
+ * packages themselves where they are installed. */
 #include "import_helper.h"
 
 #include "proto/text/key.h"
@@ -67,7 +67,8 @@ static void test_shapes(void **state)
     struct database database = {0};
 
     add_article(&database, "00-database-short\n  A name\n", WORDS("00-database-short"));
-    add_article(&database, "'s Gravenhage\n    n 1: the site of\n         the seat\n", WORDS("'s gravenhage"));
+    add_article(&database, "'s Gravenhage\n    n 1: the site of\n         the seat\n",
+                WORDS("'s gravenhage"));
     add_article(&database, "Abandon \\A*ban\"don\\, v. t.\n   To give up.\n   [1913 Webster]\n",
                 WORDS("abandon", "Abandoned"));
     add_article(&database, "Atari ST%%%Atari\nSTE%%%ST\n\n   <computer> A computer.\n\n",
@@ -111,8 +112,9 @@ static void test_damage(void **state)
     struct database database = {0};
 
     add_article(&database, "good\n  body\n", WORDS("good"));
-    buf_append_str(&database.index, "no columns\nbad number\t!\tB\nbeyond\t////\tB\nhuge\tA\t/////\n"
-                                    "\tA\tB\nlong number\tAAAAAAAAA\tB\n");
+    buf_append_str(&database.index,
+                   "no columns\nbad number\t!\tB\nbeyond\t////\tB\nhuge\tA\t/////\n"
+                   "\tA\tB\nlong number\tAAAAAAAAA\tB\n");
     take_database(&database);
     assert_int_equal(taken.count, 1);
     assert_int_equal(taken.problem_count, 6);

@@ -1,9 +1,10 @@
-/* The glossary importer: header lines told from what looks like them, both layouts, running numbers; and the four
- * real pages, where they are present. */
+/* The glossary importer: header lines told from what looks like them, both layouts, running
+ * numbers; and the four real pages, where they are present. */
 #include "import_helper.h"
 
 #define BOLD_BODY(word)                                                                            \
-    "**" word "** is a thing of which it is said, at some length, that it does what it does well.\n"
+    "**" word "** is a thing of which it is said, at some length, that it does what it does "      \
+              "well.\n"
 
 static struct taken taken;
 
@@ -13,22 +14,23 @@ static int clear(void **state)
     return 0;
 }
 
-static const char flat[] =
-    "alpha beta,gamma\n" BOLD_BODY("Alpha beta") "1. Design the thing (uniform random, adaptive "
-                                                 "sampling, natural inputs)\n"
-                                                 "- one, two, three\n"
-                                                 "```python\n"
-                                                 "def alpha(x, y):\n"
-                                                 "\n"
-                                                 "for x, y in data:\n"
-                                                 "import os, sys\n"
-                                                 "```\n"
-                                                 "| a, b | c |\n|---|---|\n| 1, 2 | 3 |\n"
-                                                 "$$\nV_{a,b} = x, y\n$$\n"
-                                                 "It ends here, as all things do.\n"
-    "beta,NMOS PMOS,Short Name,\xce\xb8 angle\n"
-    "Beta is one of the letters, and there is no bold type in this line which is long enough.\n"
-    "gamma, delta\n" BOLD_BODY("Gamma") "Trailing spaces stay  \nThe end.\n\n";
+static const char flat[] = "alpha beta,gamma\n" BOLD_BODY(
+    "Alpha beta") "1. Design the thing (uniform random, adaptive "
+                  "sampling, natural inputs)\n"
+                  "- one, two, three\n"
+                  "```python\n"
+                  "def alpha(x, y):\n"
+                  "\n"
+                  "for x, y in data:\n"
+                  "import os, sys\n"
+                  "```\n"
+                  "| a, b | c |\n|---|---|\n| 1, 2 | 3 |\n"
+                  "$$\nV_{a,b} = x, y\n$$\n"
+                  "It ends here, as all things do.\n"
+                  "beta,NMOS PMOS,Short Name,\xce\xb8 angle\n"
+                  "Beta is one of the letters, and there is no bold type in this line which is "
+                  "long enough.\n"
+                  "gamma, delta\n" BOLD_BODY("Gamma") "Trailing spaces stay  \nThe end.\n\n";
 
 static void test_flat_layout(void **state)
 {
@@ -63,12 +65,15 @@ static void test_flat_layout(void **state)
 
 static void test_page_layout(void **state)
 {
-    take_text("\xe2\x86\x90 Back to Chat\n\nSome Glossary\n\n982 terms, and definitions\n\nA B C All\n"
-              "Showing page 12 of 20 (982 entries)\n\n"
-              "alpha, first\n\n" BOLD_BODY("Alpha") "\n"
-              "beta,one,two\n\n" BOLD_BODY("Beta") "\nA second paragraph, of a body that has two.\n\n"
-              "gamma\n\n" BOLD_BODY("Gamma"),
-              IMPORT_AUTO, &taken);
+    take_text(
+        "\xe2\x86\x90 Back to Chat\n\nSome Glossary\n\n982 terms, and definitions\n\nA B C All\n"
+        "Showing page 12 of 20 (982 entries)\n\n"
+        "alpha, first\n\n" BOLD_BODY(
+            "Alpha") "\n"
+                     "beta,one,two\n\n" BOLD_BODY(
+                         "Beta") "\nA second paragraph, of a body that has two.\n\n"
+                                 "gamma\n\n" BOLD_BODY("Gamma"),
+        IMPORT_AUTO, &taken);
     assert_int_equal(taken.problem_count, 0);
     assert_int_equal(taken.count, 3);
     assert_string_equal(taken.entries[0].headword, "alpha");
@@ -83,7 +88,8 @@ static void test_running_numbers(void **state)
     struct import_run *run = import_run_create();
     static const char page[] = "card,doc,see\n" BOLD_BODY("Card one") "card,doc,see\n" BOLD_BODY(
         "Card two") "card, doc, see\n" BOLD_BODY("Card one");
-    static const char later[] = "card,doc,see\n" BOLD_BODY("Card two") "dust,doc\n" BOLD_BODY("Dust");
+    static const char later[] =
+        "card,doc,see\n" BOLD_BODY("Card two") "dust,doc\n" BOLD_BODY("Dust");
 
     take_memory(bytes_str(page), IMPORT_GLOSSARY, run, &taken);
     assert_int_equal(taken.count, 3);
@@ -103,7 +109,8 @@ static void test_running_numbers(void **state)
 static void test_unclosed_fence(void **state)
 {
     take_text("alpha,one\n" BOLD_BODY("Alpha") "```\ncode, of some kind\n"
-              "beta,two\n" BOLD_BODY("Beta") "gamma,three\n" BOLD_BODY("Gamma"),
+                                               "beta,two\n" BOLD_BODY(
+                                                   "Beta") "gamma,three\n" BOLD_BODY("Gamma"),
               IMPORT_GLOSSARY, &taken);
     assert_int_equal(taken.count, 3);
 }
@@ -111,19 +118,22 @@ static void test_unclosed_fence(void **state)
 /* An out-of-order line that looks like a header line is none when all the others are sorted. */
 static void test_order_decides(void **state)
 {
-    take_text("ma,one\n" BOLD_BODY("Ma") "mb,one\n" BOLD_BODY("Mb") "query, key, value\n"
-              "**Query** is what is asked.\n"
-              "mc,one\n" BOLD_BODY("Mc") "md,one\n" BOLD_BODY("Md") "me,one\n" BOLD_BODY("Me")
-              "mf,one\n" BOLD_BODY("Mf") "mg,one\n" BOLD_BODY("Mg") "mh,one\n" BOLD_BODY("Mh")
-              "mi,one\n" BOLD_BODY("Mi") "mj,one\n" BOLD_BODY("Mj") "mk,one\n" BOLD_BODY("Mk"),
-              IMPORT_GLOSSARY, &taken);
+    take_text(
+        "ma,one\n" BOLD_BODY("Ma") "mb,one\n" BOLD_BODY(
+            "Mb") "query, key, value\n"
+                  "**Query** is what is asked.\n"
+                  "mc,one\n" BOLD_BODY("Mc") "md,one\n" BOLD_BODY("Md") "me,one\n" BOLD_BODY("Me") "mf,one\n" BOLD_BODY("Mf") "mg,one\n" BOLD_BODY(
+                      "Mg") "mh,one\n" BOLD_BODY("Mh") "mi,one\n" BOLD_BODY("Mi") "mj,"
+                                                                                  "one\n" BOLD_BODY("Mj") "mk,one\n" BOLD_BODY("Mk"),
+        IMPORT_GLOSSARY, &taken);
     assert_int_equal(taken.count, 11);
     assert_true(strstr(taken.entries[1].body, "query, key, value\n**Query**") != NULL);
 }
 
 static void test_windows_lines_and_bom(void **state)
 {
-    take_text("\xef\xbb\xbf" "alpha,one\r\n**Alpha** is it.\r\n- a\r\nbeta,two\r\n**Beta** is that.\r\n",
+    take_text("\xef\xbb\xbf"
+              "alpha,one\r\n**Alpha** is it.\r\n- a\r\nbeta,two\r\n**Beta** is that.\r\n",
               IMPORT_GLOSSARY, &taken);
     assert_int_equal(taken.count, 2);
     assert_string_equal(taken.entries[0].headword, "alpha");
@@ -143,8 +153,9 @@ static void test_not_a_glossary(void **state)
 
 static void test_bad_bytes_fail_alone(void **state)
 {
-    take_text("alpha,one\n" BOLD_BODY("Alpha") "beta,two\n" BOLD_BODY("Beta \xff\xfe") "gamma,three\n"
-              BOLD_BODY("Gamma"), IMPORT_GLOSSARY, &taken);
+    take_text("alpha,one\n" BOLD_BODY("Alpha") "beta,two\n" BOLD_BODY(
+                  "Beta \xff\xfe") "gamma,three\n" BOLD_BODY("Gamma"),
+              IMPORT_GLOSSARY, &taken);
     assert_int_equal(taken.count, 2);
     assert_int_equal(taken.problem_count, 1);
     assert_int_equal(taken.problems[0].line, 3);

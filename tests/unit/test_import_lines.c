@@ -15,10 +15,11 @@ static int clear(void **state)
 
 static void test_export_shape(void **state)
 {
-    take_text("{\"headword\":\"Cram\xc3\xa9r\\u2013Rao\",\"sense\":\"s\",\"terms\":[\"a\",\"b\"],"
-              "\"categories\":[\"c\"],\"body\":\"x\\ny\",\"source\":\"there\","
-              "\"attributes\":{\"k\":\"v\"},\"version\":7,\"collection\":\"z\",\"unknown\":[1]}\n\n",
-              IMPORT_AUTO, &taken);
+    take_text(
+        "{\"headword\":\"Cram\xc3\xa9r\\u2013Rao\",\"sense\":\"s\",\"terms\":[\"a\",\"b\"],"
+        "\"categories\":[\"c\"],\"body\":\"x\\ny\",\"source\":\"there\","
+        "\"attributes\":{\"k\":\"v\"},\"version\":7,\"collection\":\"z\",\"unknown\":[1]}\n\n",
+        IMPORT_AUTO, &taken);
     assert_int_equal(taken.problem_count, 0);
     assert_int_equal(taken.count, 1);
     const struct import_entry *entry = &taken.entries[0];
@@ -34,10 +35,11 @@ static void test_export_shape(void **state)
 
 static void test_corpus_shape(void **state)
 {
-    take_text("{\"id\":\"7\",\"terms\":[\"Title\",\"other\"],\"category\":\"single\",\"body\":\"b\"}\n"
-              "{\"id\":\"8\",\"terms\":[\"\"],\"category\":[],\"body\":\"b\"}\n"
-              "{\"id\":\"9\",\"terms\":[],\"body\":\"b\"}",
-              IMPORT_JSONL, &taken);
+    take_text(
+        "{\"id\":\"7\",\"terms\":[\"Title\",\"other\"],\"category\":\"single\",\"body\":\"b\"}\n"
+        "{\"id\":\"8\",\"terms\":[\"\"],\"category\":[],\"body\":\"b\"}\n"
+        "{\"id\":\"9\",\"terms\":[],\"body\":\"b\"}",
+        IMPORT_JSONL, &taken);
     assert_int_equal(taken.count, 3);
     assert_string_equal(taken.entries[0].headword, "Title");
     assert_string_equal(taken.entries[0].sense, "7");
@@ -131,8 +133,8 @@ static void test_huge_line(void **state)
 
 static void test_tsv(void **state)
 {
-    take_text("one\tbody one\ntwo\ta|b| \tc\tbody \\n two\nthree\tx\ty\n\nbad\xff\ty\n", IMPORT_AUTO,
-              &taken);
+    take_text("one\tbody one\ntwo\ta|b| \tc\tbody \\n two\nthree\tx\ty\n\nbad\xff\ty\n",
+              IMPORT_AUTO, &taken);
     assert_int_equal(taken.count, 2);
     assert_int_equal(taken.problem_count, 2);
     assert_string_equal(taken.entries[0].body, "body one");
@@ -251,11 +253,15 @@ static void test_no_text(void **state)
     struct importer *importer = NULL;
     struct err err = {0};
 
-    assert_int_equal(importer_open_memory(bytes_of("\x7f" "ELF\0\0\1", 8), IMPORT_AUTO, run,
-                                          &importer, &err), ERR_INVALID);
+    assert_int_equal(importer_open_memory(bytes_of("\x7f"
+                                                   "ELF\0\0\1",
+                                                   8),
+                                          IMPORT_AUTO, run, &importer, &err),
+                     ERR_INVALID);
     assert_non_null(strstr(err.text, "binary"));
-    assert_int_equal(importer_open_memory(bytes_of("\xff\xfe{\0", 4), IMPORT_JSONL, run, &importer,
-                                          &err), ERR_INVALID);
+    assert_int_equal(
+        importer_open_memory(bytes_of("\xff\xfe{\0", 4), IMPORT_JSONL, run, &importer, &err),
+        ERR_INVALID);
     assert_non_null(strstr(err.text, "UTF-16"));
     assert_int_equal(importer_open("/nonexistent/file", IMPORT_AUTO, run, &importer, &err),
                      ERR_NOT_FOUND);
