@@ -39,6 +39,7 @@ struct world {
     bool thread_started;
     int closed;
     int ups, downs;
+    bool destroy_on_down; /* else on up */
     char node_id[64];
 };
 
@@ -641,6 +642,112 @@ static void test_silence(void **state)
     buf_deinit(&in);
 }
 
+/* ---- the other side is no server of ours ---- */
+
+static int raw_listen(struct world *w, int backlog)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, backlog), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    snprintf(w->url, sizeof w->url, "tcp://127.0.0.1:%d", ntohs(address.sin_port));
+    return fd;
+}
+
+/* Whoever dials a web server by mistake learns it at once, not at the deadline. */
+static void test_dial_stranger(void **state)
+{
+    struct world *w = *state;
+    int listener = raw_listen(w, 8), fd = -1;
+    dial(w, &client_identity);
+    struct result r;
+    start(w, &r, REPEAT, bytes_str("x"), 9000);
+    AWAIT(w, fd >= 0 || (fd = accept(listener, NULL, NULL)) >= 0);
+    static const char answer[] = "HTTP/1.1 400 Bad Request\r\n\r\n";
+    assert_int_equal(send(fd, answer, strlen(answer), MSG_NOSIGNAL), strlen(answer));
+    AWAIT(w, r.times);
+    assert_int_equal(r.status, ERR_PROTOCOL);
+    assert_non_null(strstr(r.text, "not a frame"));
+    close(fd);
+    close(listener);
+}
+
+static void test_dial_mute(void **state)
+{
+    struct world *w = *state;
+    int listener = raw_listen(w, 8); /* the kernel accepts, nobody speaks */
+    dial(w, &client_identity);
+    struct result r;
+    start(w, &r, REPEAT, bytes_str("x"), RPC_HELLO_MS + 800);
+    AWAIT(w, r.times);
+    assert_int_equal(r.status, ERR_DEADLINE);
+    assert_non_null(strstr(r.text, "no Hello"));
+    close(listener);
+}
+
+/* The kernel does not even answer: closing does not wait for that. */
+static void test_close_while_dialing(void **state)
+{
+    struct world *w = *state;
+    int listener = raw_listen(w, 0), fds[4];
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &size), 0);
+    for (int i = 0; i < 4; i++) { /* the queue is full after one or two */
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        connect(fds[i], (struct sockaddr *)&address, sizeof address);
+    }
+    dial(w, &client_identity);
+    struct result r;
+    start(w, &r, REPEAT, bytes_str("x"), 9000);
+    AWAIT(w, true);
+    uint64_t began = clock_ms();
+    rpc_close(w->here, on_closed, w);
+    w->here = NULL;
+    AWAIT(w, w->closed == 1);
+    assert_int_equal(r.times, 1);
+    assert_int_equal(r.status, ERR_CANCELED);
+    assert_in_range(clock_ms() - began, 0, 1500);
+    for (int i = 0; i < 4; i++)
+        close(fds[i]);
+    close(listener);
+}
+
+/* A peer that is destroyed from its own callback, when it comes up and when it goes down. */
+static void destroy_on_change(void *data, bool connected)
+{
+    struct world *w = data;
+    on_change(data, connected);
+    if (connected != w->destroy_on_down) {
+        rpc_peer_destroy(w->peer);
+        w->peer = NULL;
+    }
+}
+
+static void test_destroy_from_change(void **state)
+{
+    struct world *w = *state;
+    serve(w);
+    dial(w, &client_identity);
+    rpc_peer_on_change(w->peer, destroy_on_change, w);
+    struct result r;
+    start(w, &r, HOLD, bytes_str("x"), 5000);
+    AWAIT(w, w->ups == 1 && r.times);
+    assert_null(w->peer);
+    assert_int_equal(r.status, ERR_CANCELED);
+    struct err err;
+    w->destroy_on_down = true;
+    assert_int_equal(rpc_peer_create(w->here, w->url, &w->peer, &err), 0);
+    rpc_peer_on_change(w->peer, destroy_on_change, w);
+    AWAIT(w, w->ups == 2);
+    unserve(w);
+    AWAIT(w, w->downs == 1);
+    assert_null(w->peer);
+}
+
 /* Callbacks may do anything: each of these calls starts the next one, the last destroys the peer.
  */
 struct chain {
@@ -701,6 +808,10 @@ int main(void)
         TEST(test_garbage),
         TEST(test_silence),
         TEST(test_reentry),
+        TEST(test_dial_stranger),
+        TEST(test_dial_mute),
+        TEST(test_close_while_dialing),
+        TEST(test_destroy_from_change),
     };
     return cmocka_run_group_tests_name("rpc", tests, NULL, NULL);
 }

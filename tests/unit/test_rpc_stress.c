@@ -34,7 +34,7 @@
 #define SLOTS 20
 #define WINDOW 6
 #define TICK_MS 10
-#define DEATHS 1500       /* chaos goes on until so many connections have died, */
+#define DEATHS 1200       /* chaos goes on until so many connections have died, */
 #define CHAOS_MIN_MS 7000 /* and for so long, so that stalls are noticed */
 #define CHAOS_MAX_MS 25000
 #define QUIET_MS 10000
@@ -504,19 +504,11 @@ static void wait_stopped(struct runner *runner)
     pthread_join(runner->thread, NULL);
 }
 
-static void test_stress(void **state)
-{
-    (void)state;
-    static struct server servers[SERVERS];
-    static struct client clients[CLIENTS];
-    pthread_t strangers;
-    char folder[] = "/tmp/quire-stress-XXXXXX";
-    int orders, reports;
-    assert_non_null(mkdtemp(folder));
-    snprintf(shared.ipc, sizeof shared.ipc, "%s/rpc", folder);
-    pid_t killer = killer_start(&orders, &reports); /* before the first use of nng */
+static struct server servers[SERVERS];
+static struct client clients[CLIENTS];
 
-    uint64_t began = clock_ms();
+static void start_all(void)
+{
     for (int i = 0; i < SERVERS; i++) {
         servers[i].pool = pool_create("stress", 2, 64);
         assert_non_null(servers[i].pool);
@@ -530,6 +522,37 @@ static void test_stress(void **state)
         runner_start(&servers[i].runner);
     for (int i = 0; i < CLIENTS; i++)
         runner_start(&clients[i].runner);
+}
+
+/* The clients close with calls under way, the servers with replies owed. */
+static void stop_all(void)
+{
+    for (int i = 0; i < CLIENTS; i++)
+        atomic_store(&clients[i].runner.stop, true);
+    for (int i = 0; i < CLIENTS; i++)
+        wait_stopped(&clients[i].runner);
+    for (int i = 0; i < SERVERS; i++)
+        atomic_store(&servers[i].runner.stop, true);
+    for (int i = 0; i < SERVERS; i++) {
+        wait_stopped(&servers[i].runner);
+        answer_held(&servers[i], true);
+        pool_destroy(servers[i].pool);
+    }
+    proxy_stop(&shared.proxy);
+}
+
+static void test_stress(void **state)
+{
+    (void)state;
+    pthread_t strangers;
+    char folder[] = "/tmp/quire-stress-XXXXXX";
+    int orders, reports;
+    assert_non_null(mkdtemp(folder));
+    snprintf(shared.ipc, sizeof shared.ipc, "%s/rpc", folder);
+    pid_t killer = killer_start(&orders, &reports); /* before the first use of nng */
+
+    uint64_t began = clock_ms();
+    start_all();
     assert_int_equal(pthread_create(&strangers, NULL, strangers_main, servers), 0);
 
     int count = 0;
@@ -550,19 +573,7 @@ static void test_stress(void **state)
     printf("all peers answered %d ms after the end of chaos\n", (int)(clock_ms() - calm));
     assert_int_equal(shared.answered_slots, CLIENTS * SLOTS);
 
-    /* One client closes under load; the servers with replies owed. */
-    for (int i = 0; i < CLIENTS; i++)
-        atomic_store(&clients[i].runner.stop, true);
-    for (int i = 0; i < CLIENTS; i++)
-        wait_stopped(&clients[i].runner);
-    for (int i = 0; i < SERVERS; i++)
-        atomic_store(&servers[i].runner.stop, true);
-    for (int i = 0; i < SERVERS; i++) {
-        wait_stopped(&servers[i].runner);
-        answer_held(&servers[i], true);
-        pool_destroy(servers[i].pool);
-    }
-    proxy_stop(&shared.proxy);
+    stop_all();
     close(orders);
     waitpid(killer, NULL, 0);
     close(reports);
