@@ -118,6 +118,7 @@ static void test_life_of_a_map(void **state)
     map = put_ranges(map, 0, "words", bounds, 2, NODE_A, 0);
     const Quire__Collection *words = map_collection(map, "words");
     assert_non_null(words);
+    uint64_t words_id = words->id; /* `words` goes with this map */
     assert_ptr_equal(map_collection_by_id(map, words->id), words);
     assert_int_equal(map_ranges(map, words->id).count, 3);
     assert_int_equal(map_ranges(map, words->id + 1).count, 0);
@@ -128,7 +129,7 @@ static void test_life_of_a_map(void **state)
     map = put_ranges(map, 0, "more", NULL, 0, "nobody", ERR_INVALID);
     map = put_ranges(map, 0, "more", NULL, 0, NODE_B, 0);
     map = drop(map, 4711, ERR_NOT_FOUND);
-    map = drop(map, words->id, 0);
+    map = drop(map, words_id, 0);
     assert_null(map_collection(map, "words"));
     assert_int_equal(map->message->n_ranges, 1);
     map_unref(map);
