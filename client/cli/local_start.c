@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -113,6 +114,11 @@ static void become(struct arguments *arguments, int log, int report)
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     sigset_t none;
 
+    if (log < 0) { /* a child in the foreground: Ctrl-C is for its parent alone; it ends with its
+                      parent */
+        setpgid(0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
+    }
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);

@@ -197,6 +197,16 @@ static int tell_dead(struct up *up, size_t i)
     return refuse(up, CLI_CLUSTER, text);
 }
 
+/* In the foreground the signals that end us are blocked, and looked for where we wait. */
+static bool told_to_stop(const struct up *up)
+{
+    sigset_t pending;
+
+    return up->foreground && sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) ||
+            sigismember(&pending, SIGHUP));
+}
+
 static int await_serving(struct up *up)
 {
     struct quire_options options = QUIRE_OPTIONS_INIT;
@@ -214,6 +224,10 @@ static int await_serving(struct up *up)
     }
     while (!all_serving(up, client) || !all_answer(client)) {
         size_t dead;
+        if (told_to_stop(up)) {
+            exit = refuse(up, CLI_CLUSTER, "stopped before it served");
+            break;
+        }
         if (up->foreground)
             while (waitpid(-1, NULL, WNOHANG) > 0)
                 continue;
