@@ -1,0 +1,244 @@
+/* How fast entries become a searchable segment, and how large it is: analysis, memory segment, flush, merge, reading.
+ *
+ *     bench_segment [documents [documents of a memory segment]]        corpus: arxiv200k, see QUIRE_CORPUS
+ */
+#include "proto/base/clock.h"
+#include "shard/disk_format.h"
+#include "shard/disk_segment.h"
+#include "shard/memory_segment.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#define SEGMENTS_MAX 64
+
+struct bench {
+    struct store *store;
+    struct analyzer *analyzer;
+    struct arena arena;
+    struct view_segment disk[SEGMENTS_MAX];
+    uint32_t disk_count;
+    struct segment *memory;
+    uint64_t entries, text_bytes, memory_bytes;
+    double parse, analyze, add, flush;
+};
+
+static double seconds_since(uint64_t start)
+{
+    return (double)(clock_ns() - start) / 1e9;
+}
+
+static void check(int code, const struct err *err)
+{
+    if (code != 0) {
+        fprintf(stderr, "%s\n", err->text);
+        exit(1);
+    }
+}
+
+static void flush(struct bench *b)
+{
+    struct view_segment source = {.segment = b->memory, .doc_limit = memory_segment_documents(b->memory)};
+    uint64_t start = clock_ns(), id = b->memory->id;
+    struct segment *disk;
+    struct err err;
+
+    if (source.doc_limit == 0)
+        return;
+    b->memory_bytes += memory_segment_bytes(b->memory);
+    check(disk_segment_write(b->store, id, &source, 1, NULL, NULL, NULL, &err), &err);
+    check(disk_segment_open(b->store, id, &disk, &err), &err);
+    b->disk[b->disk_count++] = (struct view_segment){.segment = disk, .doc_limit = source.doc_limit};
+    segment_unref(b->memory);
+    b->memory = memory_segment_create(id + 1);
+    b->flush += seconds_since(start);
+}
+
+static char **texts(const json_t *list, size_t *count)
+{
+    char **out = calloc(json_array_size(list) + 1, sizeof(*out));
+
+    *count = json_array_size(list);
+    for (size_t i = 0; out != NULL && i < *count; i++)
+        out[i] = (char *)json_string_value(json_array_get(list, i));
+    return out;
+}
+
+static void add_line(struct bench *b, const char *line, size_t size)
+{
+    static const struct document_settings weights = {3, 2, 1, 1};
+    Quire__Entry entry = QUIRE__ENTRY__INIT;
+    uint64_t start = clock_ns();
+    json_t *json = json_loadb(line, size, 0, NULL);
+    struct document document;
+    struct err err;
+    uint32_t doc;
+
+    if (json == NULL)
+        return;
+    entry.headword = (char *)json_string_value(json_object_get(json, "id"));
+    entry.body = (char *)json_string_value(json_object_get(json, "body"));
+    entry.terms = texts(json_object_get(json, "terms"), &entry.n_terms);
+    entry.categories = texts(json_object_get(json, "category"), &entry.n_categories);
+    b->parse += seconds_since(start);
+    start = clock_ns();
+    check(document_analyze(b->analyzer, &weights, &entry, &b->arena, &document, &err), &err);
+    b->analyze += seconds_since(start);
+    start = clock_ns();
+    check(memory_segment_add(b->memory, &document, &doc, &err), &err);
+    b->add += seconds_since(start);
+    b->entries++;
+    b->text_bytes += strlen(entry.headword) + (entry.body == NULL ? 0 : strlen(entry.body));
+    arena_deinit(&b->arena);
+    free(entry.terms);
+    free(entry.categories);
+    json_decref(json);
+}
+
+static char *load(size_t *size)
+{
+    const char *corpus = getenv("QUIRE_CORPUS");
+    unsigned long long raw;
+    char path[4096], *packed, *text;
+    FILE *file;
+    long length;
+
+    snprintf(path, sizeof(path), "%s/arxiv200k/docs.jsonl.zst", corpus == NULL ? "../shared/corpus" : corpus);
+    file = fopen(path, "rb");
+    if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < 0)
+        return NULL;
+    rewind(file);
+    packed = malloc((size_t)length + 1);
+    if (packed == NULL || fread(packed, 1, (size_t)length, file) != (size_t)length)
+        return NULL;
+    fclose(file);
+    raw = ZSTD_getFrameContentSize(packed, (size_t)length);
+    if (raw > (UINT64_C(1) << 32))
+        raw = UINT64_C(1) << 30;
+    text = malloc(raw);
+    *size = text == NULL ? 0 : ZSTD_decompress(text, raw, packed, (size_t)length);
+    free(packed);
+    return text == NULL || ZSTD_isError(*size) ? NULL : text;
+}
+
+static void sizes(struct bench *b, uint64_t id)
+{
+    static const struct {
+        enum store_family family;
+        const char *name;
+    } families[] = {{STORE_TERM, "term"}, {STORE_POST, "post"}, {STORE_POS, "pos"}, {STORE_DOC, "doc"}};
+
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+        uint64_t rows = 0, keys = 0, values = 0;
+        struct disk_key from, to;
+        struct store_iterator *it;
+
+        disk_key_segment(&from, id);
+        disk_key_segment(&to, id + 1);
+        it = store_iterate(b->store, families[i].family, disk_key_bytes(&from), disk_key_bytes(&to));
+        for (; store_iterator_valid(it); store_iterator_next(it)) {
+            rows++;
+            keys += store_iterator_key(it).size;
+            values += store_iterator_value(it).size;
+        }
+        store_iterator_close(it);
+        printf("  %-5s rows %9llu   keys %6.1f MB   values %7.1f MB\n", families[i].name, (unsigned long long)rows,
+               (double)keys / 1e6, (double)values / 1e6);
+    }
+}
+
+static void read_lists(struct segment *segment)
+{
+    uint64_t start = clock_ns(), postings = 0, sum = 0, lists = 0;
+    struct segment_terms *terms;
+    struct err err;
+
+    check(segment->ops->terms(segment, (struct segment_token){0}, &terms, &err), &err);
+    while (terms->ops->valid(terms)) {
+        struct posting_cursor *cursor;
+
+        check(terms->ops->postings(terms, &cursor, &err), &err);
+        check(posting_next(cursor, &err), &err);
+        for (; posting_doc(cursor) != POSTING_END; check(posting_next(cursor, &err), &err)) {
+            postings++;
+            sum += posting_freq(cursor);
+        }
+        posting_close(cursor);
+        lists++;
+        check(terms->ops->next(terms, &err), &err);
+    }
+    terms->ops->close(terms);
+    printf("read   %llu lists, %llu postings (%llu) in %.2f s: %.2f ns a posting\n", (unsigned long long)lists,
+           (unsigned long long)postings, (unsigned long long)sum, seconds_since(start),
+           seconds_since(start) * 1e9 / (double)postings);
+}
+
+static void merge(struct bench *b)
+{
+    uint64_t start = clock_ns(), postings;
+    struct segment *merged;
+    struct err err;
+
+    check(disk_segment_write(b->store, 1000, b->disk, b->disk_count, NULL, NULL, NULL, &err), &err);
+    printf("merge  %u segments in %.2f s\n", b->disk_count, seconds_since(start));
+    start = clock_ns();
+    check(disk_segment_open(b->store, 1000, &merged, &err), &err);
+    printf("open   %.3f s\n", seconds_since(start));
+    printf("size   %.1f MB in %llu postings of %u documents\n", (double)disk_segment_bytes(merged) / 1e6,
+           (unsigned long long)disk_segment_postings(merged), disk_segment_documents(merged));
+    sizes(b, 1000);
+    read_lists(merged);
+    start = clock_ns();
+    check(disk_segment_validate(merged, &postings, &err), &err);
+    printf("validate %.2f s\n", seconds_since(start));
+    segment_unref(merged);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t most = argc > 1 ? strtoull(argv[1], NULL, 10) : 50000;
+    uint64_t each = argc > 2 ? strtoull(argv[2], NULL, 10) : 20000;
+    struct store_cache *cache = store_cache_create((size_t)256 << 20);
+    char path[] = "/tmp/quire-bench-XXXXXX", *text, *at;
+    struct bench b = {.memory = memory_segment_create(1)};
+    struct err err;
+    size_t size;
+
+    text = load(&size);
+    if (text == NULL) {
+        fprintf(stderr, "bench_segment: no arxiv200k in $QUIRE_CORPUS: skipped\n");
+        return 0;
+    }
+    if (mkdtemp(path) == NULL)
+        return 1;
+    check(store_open(path, cache, &b.store, &err), &err);
+    check(analyzer_create("en", &b.analyzer, &err), &err);
+    arena_init(&b.arena, 0);
+    at = text;
+    for (char *end; b.entries < most && (end = memchr(at, '\n', (size_t)(text + size - at))) != NULL; at = end + 1) {
+        add_line(&b, at, (size_t)(end - at));
+        if (memory_segment_documents(b.memory) >= each && b.disk_count + 1 < SEGMENTS_MAX)
+            flush(&b);
+    }
+    flush(&b);
+    printf("%llu entries, %.1f MB of text\n", (unsigned long long)b.entries, (double)b.text_bytes / 1e6);
+    printf("parse  %.2f s\nanalyze %.2f s: %.0f entries/s, %.1f MB/s\nadd    %.2f s: %.0f entries/s, %.1f MB of memory\n"
+           "flush  %.2f s\n",
+           b.parse, b.analyze, (double)b.entries / b.analyze, (double)b.text_bytes / b.analyze / 1e6, b.add,
+           (double)b.entries / b.add, (double)b.memory_bytes / 1e6, b.flush);
+    merge(&b);
+    for (uint32_t i = 0; i < b.disk_count; i++)
+        segment_unref(b.disk[i].segment);
+    segment_unref(b.memory);
+    analyzer_destroy(b.analyzer);
+    store_close(b.store);
+    store_cache_destroy(cache);
+    (void)store_destroy_files(path, &err);
+    (void)rmdir(path);
+    free(text);
+    return 0;
+}
