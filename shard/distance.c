@@ -59,7 +59,7 @@ static uint32_t least(uint32_t a, uint32_t b)
  * for those. */
 static uint32_t banded(const uint32_t *a, uint32_t n, const uint32_t *b, uint32_t m, uint32_t limit)
 {
-    static _Thread_local uint32_t rows[3][DISTANCE_POINTS_MAX + 2];
+    uint32_t rows[3][DISTANCE_POINTS_MAX + 2];
     uint32_t far = limit + 1;
     uint32_t *older = rows[0], *before = rows[1], *row = rows[2];
     for (uint32_t j = 0; j <= m; j++)

@@ -10,6 +10,7 @@
 #include "proto/base/arena.h"
 #include "proto/quire.pb-c.h"
 #include "proto/text/key.h"
+#include "shard/disk_segment.h"
 #include "shard/document.h"
 #include "shard/live.h"
 #include "shard/memory_segment.h"
@@ -51,6 +52,8 @@ struct world {
     uint32_t document_count;
     struct document_settings weights;
     double k1, b;
+    struct store *store; /* set: some segments are written to it and read from there */
+    uint64_t next_segment;
 };
 
 struct world_hit {
@@ -219,6 +222,22 @@ static struct document world_index(struct world *world, const struct world_docum
     return out;
 }
 
+/* Puts a segment on disk, the dead ones with it: they are dropped only in a merge. */
+static void world_to_disk(struct world *world, struct view_segment *in)
+{
+    struct view_segment all = {.segment = in->segment, .doc_limit = in->doc_limit};
+    struct segment *disk;
+    struct err err;
+    uint64_t id = ++world->next_segment;
+    int status = disk_segment_write(world->store, id, &all, 1, NULL, NULL, NULL, &err);
+    if (!status)
+        status = disk_segment_open(world->store, id, &disk, &err);
+    if (status)
+        abort();
+    segment_unref(in->segment);
+    in->segment = disk;
+}
+
 /* A view of the documents for which `part` says so (NULL: all), in `segments` memory segments,
  * together with dead documents, and with some beyond the view, that no search must ever see. */
 static struct view *world_view(struct world *world, uint32_t segments,
@@ -263,6 +282,8 @@ static struct view *world_view(struct world *world, uint32_t segments,
                 world_index(world, &world->documents[world_random(world, world->document_count)]);
             memory_segment_add(in->segment, &later, &doc, NULL);
         }
+        if (world->store && in->doc_limit && world_random(world, 3))
+            world_to_disk(world, in);
     }
     free(dead);
     return view;

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -153,10 +154,12 @@ static void check_explain(struct world *world, struct view *view, const Quire__Q
     assert_int_equal(reply.length, norm_decode(norm_encode(document->length)));
 }
 
-static void check_world(uint64_t seed)
+static void check_world(uint64_t seed, struct store *store)
 {
     struct world world;
     world_init(&world, seed, 1 + (uint32_t)(seed * 37 % 400));
+    world.store = store;
+    world.next_segment = seed * 100;
     struct view *view = world_view(&world, 1 + world_random(&world, 4), NULL);
     for (int i = 0; i < 40; i++) {
         Quire__Query *query = world_query(&world);
@@ -185,15 +188,51 @@ static void agrees_with_brute_force(void **state)
     uint64_t from = one ? strtoull(one, NULL, 10) : 1, to = one ? from : 60;
     for (uint64_t seed = from; seed <= to; seed++) {
         print_message("seed %llu\n", (unsigned long long)seed);
-        check_world(seed);
+        check_world(seed, NULL);
     }
+}
+
+struct disk {
+    char path[64];
+    struct store *store;
+};
+
+static int open_disk(void **state)
+{
+    struct disk *disk = calloc(1, sizeof *disk);
+    strcpy(disk->path, "/tmp/quire-search-XXXXXX");
+    assert_non_null(mkdtemp(disk->path));
+    struct err err;
+    if (store_open(disk->path, NULL, &disk->store, &err))
+        fail_msg("%s", err.text);
+    *state = disk;
+    return 0;
+}
+
+static int close_disk(void **state)
+{
+    struct disk *disk = *state;
+    store_close(disk->store);
+    store_destroy_files(disk->path, NULL);
+    rmdir(disk->path);
+    free(disk);
+    return 0;
+}
+
+static void agrees_with_brute_force_on_disk(void **state)
+{
+    struct disk *disk = *state;
+    for (uint64_t seed = 1000; seed < 1030; seed++)
+        check_world(seed, disk->store);
 }
 
 /* Lists of many blocks, both evaluators, and lists that end and begin at window edges. */
 static void agrees_on_long_lists(void **state)
 {
+    struct disk *disk = *state;
     struct world world;
     world_init(&world, 4711, 12000);
+    world.store = disk->store;
     struct view *view = world_view(&world, 2, NULL);
     for (int i = 0; i < 12; i++) {
         Quire__Query *query = world_query(&world);
@@ -334,10 +373,12 @@ static bool in_split(const struct world_document *document)
     return split_of(document) == split_at;
 }
 
-static void check_statistics(uint64_t seed)
+static void check_statistics(uint64_t seed, struct store *store)
 {
     struct world world;
     world_init(&world, seed, 1 + (uint32_t)(seed * 53 % 200));
+    world.store = store;
+    world.next_segment = seed * 100;
     struct view *views[4];
     views[3] = world_view(&world, 1 + world_random(&world, 3), NULL);
     for (split_at = 0; split_at < 3; split_at++)
@@ -395,8 +436,9 @@ static void check_statistics(uint64_t seed)
 
 static void statistics_do_not_depend_on_the_spread(void **state)
 {
+    struct disk *disk = *state;
     for (uint64_t seed = 1; seed <= 25; seed++)
-        check_statistics(seed);
+        check_statistics(seed, seed % 2 ? disk->store : NULL);
 }
 
 /* Both rounds, expansions and all: three ranges merged give what one gives, to the last bit. */
@@ -670,8 +712,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_brute_force),
-        cmocka_unit_test(agrees_on_long_lists),
-        cmocka_unit_test(statistics_do_not_depend_on_the_spread),
+        cmocka_unit_test_setup_teardown(agrees_with_brute_force_on_disk, open_disk, close_disk),
+        cmocka_unit_test_setup_teardown(agrees_on_long_lists, open_disk, close_disk),
+        cmocka_unit_test_setup_teardown(statistics_do_not_depend_on_the_spread, open_disk,
+                                        close_disk),
         cmocka_unit_test(ranges_give_what_one_gives),
         cmocka_unit_test(bad_queries_are_refused),
         cmocka_unit_test(bad_phrases_are_refused),
