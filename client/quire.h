@@ -713,7 +713,7 @@ struct quire_node {
     const char *address;
     const char *zone;
     bool alive;
-    uint64_t last_seen_ms; /* milliseconds since it was last heard of */
+    uint64_t last_seen_ms; /* when it was last heard of, milliseconds since 1970 */
 };
 
 struct quire_range {

@@ -298,6 +298,32 @@ static void test_writer_fails(void **state)
     fake_stop(&fake);
 }
 
+static void refuse_batch(void *data, struct rpc_request *request)
+{
+    rpc_reply_error(request, ERR_INVALID, "the batch makes no sense");
+}
+
+/* A refused batch must not look like a refused op, after which a caller goes on. */
+static void test_writer_refused_batch(void **state)
+{
+    struct fake fake;
+    struct quire_client *client;
+    struct quire_writer_options options = QUIRE_WRITER_INIT;
+    struct quire_writer *writer;
+    struct quire_entry entry = QUIRE_ENTRY_INIT;
+    fake_start(&fake, refuse_batch, NULL, true);
+    client = connect_to(&fake);
+    assert_int_equal(quire_writer_create(client, &options, &writer, NULL, 0), QUIRE_OK);
+    entry.headword = "x";
+    assert_int_equal(quire_writer_put(writer, &entry, NULL), QUIRE_OK);
+    assert_int_equal(quire_writer_flush(writer), QUIRE_INVALID);
+    assert_int_equal(quire_writer_put(writer, &entry, NULL), QUIRE_CLOSED);
+    assert_string_equal(quire_writer_error(writer), "the batch makes no sense");
+    quire_writer_destroy(writer);
+    quire_client_destroy(client);
+    fake_stop(&fake);
+}
+
 static void test_writer_destroyed(void **state)
 {
     static struct told told;
@@ -370,9 +396,13 @@ static void test_writer_while_flapping(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_write_identity),   cmocka_unit_test(test_write_batch),
-        cmocka_unit_test(test_writer),           cmocka_unit_test(test_writer_fails),
-        cmocka_unit_test(test_writer_destroyed), cmocka_unit_test(test_writer_while_flapping),
+        cmocka_unit_test(test_write_identity),
+        cmocka_unit_test(test_write_batch),
+        cmocka_unit_test(test_writer),
+        cmocka_unit_test(test_writer_fails),
+        cmocka_unit_test(test_writer_refused_batch),
+        cmocka_unit_test(test_writer_destroyed),
+        cmocka_unit_test(test_writer_while_flapping),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
