@@ -1,5 +1,6 @@
 #include "coordinator/map.h"
 
+#include "coordinator/wire.h"
 #include "proto/limits.h"
 
 #include <assert.h>
@@ -67,6 +68,9 @@ static struct map *unpack_unchecked(struct bytes packed)
 int map_unpack(struct bytes packed, struct map **out, struct err *err)
 {
     *out = NULL;
+    struct err why = {0};
+    if (message_check(&quire__cluster_map__descriptor, packed, NULL, &why) != 0)
+        return err_set(err, ERR_CORRUPT, "the cluster map does not parse: %s", why.text);
     struct map *map = unpack_unchecked(packed);
     if (map == NULL)
         return err_set(err, ERR_CORRUPT, "the cluster map does not parse (%zu bytes)", packed.size);

@@ -3,23 +3,11 @@
 #ifndef QUIRE_COORDINATOR_MESSAGES_H
 #define QUIRE_COORDINATOR_MESSAGES_H
 
+#include "coordinator/wire.h"
 #include "proto/base/bytes.h"
 #include "proto/base/err.h"
 #include "proto/quire.pb-c.h"
 #include "proto/rpc/rpc.h"
-
-/* Walks the packed message along its descriptor, before it is unpacked: the structure has to hold
- * (ERR_PROTOCOL), and every text has to be UTF-8 without NUL (ERR_INVALID, naming the field), which
- * protobuf-c does not check; after unpacking a NUL could not be told from the end. `skip` names a
- * field that is not looked into; NULL: none. Depth is bounded by the schema, which has no recursive
- * message. */
-int message_check(const ProtobufCMessageDescriptor *descriptor, struct bytes packed,
-                  const char *skip, struct err *err);
-
-/* The packed elements of the repeated message field `name`, in order, in the arena; for a message
- * that message_check() took. */
-size_t message_elements(const ProtobufCMessageDescriptor *descriptor, struct bytes packed,
-                        const char *name, struct arena *arena, struct bytes **out);
 
 /* Checks and unpacks the request's payload into its arena. On failure it has replied, and returns
  * NULL. */

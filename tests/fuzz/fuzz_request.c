@@ -55,6 +55,18 @@ static void check_texts(const ProtobufCMessage *message)
     }
 }
 
+/* What was taken can be passed on, unknown fields included. */
+static void try_again(const ProtobufCMessage *message, struct arena *arena)
+{
+    struct buf packed;
+    buf_init(&packed);
+    message_pack(message, &packed);
+    assert(message_check(message->descriptor, buf_bytes(&packed), NULL, NULL) == 0);
+    assert(protobuf_c_message_unpack(message->descriptor, arena_protobuf(arena), packed.size,
+                                     packed.data) != NULL);
+    buf_deinit(&packed);
+}
+
 static void try_request(size_t which, struct bytes packed)
 {
     struct arena arena;
@@ -64,9 +76,12 @@ static void try_request(size_t which, struct bytes packed)
     assert(rc == 0 || ((rc == ERR_INVALID || rc == ERR_PROTOCOL) && err.text[0] != '\0'));
     ProtobufCMessage *message = protobuf_c_message_unpack(requests[which], arena_protobuf(&arena),
                                                           packed.size, packed.data);
-    if (message != NULL && rc == 0)
+    if (message != NULL && rc == 0) {
         check_texts(message);
-    if (message != NULL && which == WRITE_REQUEST) {
+        try_again(message, &arena);
+    }
+    if (message != NULL && which == WRITE_REQUEST &&
+        message_check(requests[which], packed, "ops", NULL) == 0) {
         struct bytes *elements;
         size_t count = message_elements(requests[which], packed, "ops", &arena, &elements);
         assert(count == ((Quire__WriteRequest *)message)->n_ops);
