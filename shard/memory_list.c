@@ -242,7 +242,7 @@ static uint32_t list_frequency(const struct memory_list *list, uint32_t doc_limi
     return below;
 }
 
-static int cursor_create(struct memory_segment *s, const struct memory_list *list, uint32_t count,
+int memory_cursor_create(struct memory_segment *s, const struct memory_list *list, uint32_t count,
                          struct posting_cursor **out, struct err *err)
 {
     struct memory_cursor *c = malloc(sizeof(*c));
@@ -274,7 +274,7 @@ int memory_postings(struct segment *segment, struct segment_token token, uint32_
     uint32_t count = list == NULL ? 0 : list_frequency(list, doc_limit);
 
     *out = NULL;
-    return count == 0 ? 0 : cursor_create(s, list, count, out, err);
+    return count == 0 ? 0 : memory_cursor_create(s, list, count, out, err);
 }
 
 int memory_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit, uint32_t *df,
@@ -283,145 +283,5 @@ int memory_frequency(struct segment *segment, struct segment_token token, uint32
     const struct memory_list *list = memory_list_find(memory_segment_of(segment), token);
 
     *df = list == NULL ? 0 : list_frequency(list, doc_limit);
-    return 0;
-}
-
-/* ---- terms ---- */
-
-struct memory_term {
-    const struct memory_list *list;
-    uint64_t prefix; /* field and the first seven bytes: most comparisons end there */
-    uint32_t count;  /* as of the start */
-};
-
-struct memory_terms {
-    struct segment_terms base;
-    struct memory_segment *segment;
-    struct memory_term *terms;
-    size_t count, at;
-};
-
-static uint64_t token_prefix(struct segment_token token)
-{
-    uint64_t prefix = token.field;
-
-    for (size_t i = 0; i < 7; i++)
-        prefix = prefix << 8 | (i < token.text.size ? token.text.data[i] : 0);
-    return prefix;
-}
-
-static struct segment_token list_token(const struct memory_list *list)
-{
-    return (struct segment_token){list->field, bytes_of(list->text, list->size)};
-}
-
-static int term_compare(const void *a, const void *b)
-{
-    const struct memory_term *x = a, *y = b;
-
-    if (x->prefix != y->prefix)
-        return x->prefix < y->prefix ? -1 : 1;
-    return bytes_compare(bytes_of(x->list->text, x->list->size), bytes_of(y->list->text, y->list->size));
-}
-
-static bool terms_valid(const struct segment_terms *terms)
-{
-    const struct memory_terms *t = (const struct memory_terms *)terms;
-
-    return t->at < t->count;
-}
-
-static struct segment_token terms_token(const struct segment_terms *terms)
-{
-    const struct memory_terms *t = (const struct memory_terms *)terms;
-
-    return list_token(t->terms[t->at].list);
-}
-
-static int terms_next(struct segment_terms *terms, struct err *err)
-{
-    ((struct memory_terms *)terms)->at++;
-    return 0;
-}
-
-static int terms_postings(struct segment_terms *terms, struct posting_cursor **out, struct err *err)
-{
-    struct memory_terms *t = (struct memory_terms *)terms;
-
-    *out = NULL;
-    return cursor_create(t->segment, t->terms[t->at].list, t->terms[t->at].count, out, err);
-}
-
-static uint32_t terms_frequency(const struct segment_terms *terms)
-{
-    const struct memory_terms *t = (const struct memory_terms *)terms;
-
-    return t->terms[t->at].count;
-}
-
-static void terms_close(struct segment_terms *terms)
-{
-    free(((struct memory_terms *)terms)->terms);
-    free(terms);
-}
-
-static const struct segment_terms_ops memory_terms_ops = {
-    .valid = terms_valid,
-    .token = terms_token,
-    .next = terms_next,
-    .postings = terms_postings,
-    .frequency = terms_frequency,
-    .close = terms_close,
-};
-
-/* The lists of the table that are >= from and not empty, in no order; false when out of memory. */
-static bool terms_collect(struct memory_terms *t, struct memory_table *table, struct segment_token from)
-{
-    struct memory_term first = {.prefix = token_prefix(from)};
-    size_t capacity = 0;
-
-    for (uint64_t i = 0; table != NULL && i <= table->mask; i++) {
-        const struct memory_list *list = atomic_load_explicit(&table->slots[i], memory_order_acquire);
-        struct memory_term term = {.list = list};
-
-        if (list == NULL)
-            continue;
-        term.prefix = token_prefix(list_token(list));
-        term.count = atomic_load_explicit(&list->count, memory_order_acquire);
-        if (term.count == 0 || term.prefix < first.prefix ||
-            (term.prefix == first.prefix && bytes_compare(list_token(list).text, from.text) < 0))
-            continue;
-        if (t->count == capacity) {
-            struct memory_term *bigger;
-
-            capacity = capacity == 0 ? 256 : capacity * 2;
-            bigger = realloc(t->terms, capacity * sizeof(*bigger));
-            if (bigger == NULL)
-                return false;
-            t->terms = bigger;
-        }
-        t->terms[t->count++] = term;
-    }
-    return true;
-}
-
-int memory_terms(struct segment *segment, struct segment_token from, struct segment_terms **out,
-                 struct err *err)
-{
-    struct memory_segment *s = memory_segment_of(segment);
-    struct memory_terms *t = calloc(1, sizeof(*t));
-
-    *out = NULL;
-    if (t == NULL)
-        return err_set(err, ERR_NOMEM, "terms: out of memory");
-    t->base.ops = &memory_terms_ops;
-    t->segment = s;
-    if (!terms_collect(t, atomic_load_explicit(&s->table, memory_order_acquire), from)) {
-        terms_close(&t->base);
-        return err_set(err, ERR_NOMEM, "terms: out of memory");
-    }
-    if (t->count > 1)
-        qsort(t->terms, t->count, sizeof(*t->terms), term_compare);
-    *out = &t->base;
     return 0;
 }

@@ -1,10 +1,11 @@
 /* The inside of a memory segment, shared by its writer (memory_segment.c, where the layout and the rules of
- * publishing are told) and its readers (memory_list.c). */
+ * publishing are told) and its readers (memory_list.c, memory_terms.c). */
 #ifndef QUIRE_SHARD_MEMORY_LIST_H
 #define QUIRE_SHARD_MEMORY_LIST_H
 
 #include "shard/segment.h"
 
+#include <pthread.h>
 #include <stddef.h>
 
 #define MEMORY_SLICE_FIRST 16
@@ -34,6 +35,7 @@ struct memory_skip {
 };
 
 struct memory_list {
+    struct memory_list *older; /* the one made before */
     struct memory_slice *first;
     struct memory_slice *tail;     /* writer only */
     struct memory_skip *skips;     /* one for each full block; as many exist as count / POSTING_BLOCK */
@@ -74,11 +76,16 @@ struct memory_decoded {
     uint32_t position_bytes[POSTING_BLOCK];
 };
 
+struct memory_sorted; /* memory_terms.c */
+
 struct memory_segment {
     struct segment base;
     _Atomic uint32_t documents;
     _Atomic size_t bytes;
     _Atomic(struct memory_table *) table;
+    _Atomic(struct memory_list *) newest; /* of all lists, chained by age */
+    pthread_mutex_t sorted_lock;
+    struct memory_sorted *sorted; /* under sorted_lock; NULL until terms are asked for */
     _Atomic uint32_t category_count;
     struct memory_doc *doc_pages[MEMORY_PAGES];
     struct bytes *category_pages[MEMORY_PAGES];
@@ -114,6 +121,10 @@ struct memory_list *memory_list_find(struct memory_segment *s, struct segment_to
 /* Decodes `count` postings (at most POSTING_BLOCK) from `place` on, which moves behind them. */
 void memory_block_decode(const struct memory_list *list, struct memory_place *place, uint32_t count,
                          struct memory_decoded *out);
+/* A cursor over the first `count` postings (at least 1) of a list. */
+int memory_cursor_create(struct memory_segment *s, const struct memory_list *list, uint32_t count,
+                         struct posting_cursor **out, struct err *err);
+void memory_sorted_unref(struct memory_sorted *sorted); /* NULL is allowed */
 
 /* The segment_ops that read lists. */
 int memory_postings(struct segment *segment, struct segment_token token, uint32_t doc_limit,

@@ -178,6 +178,8 @@ static struct memory_list *list_create(struct memory_segment *s, struct segment_
     list->field = token.field;
     list->size = (uint8_t)token.text.size;
     memcpy(list->text, token.text.data, token.text.size);
+    list->older = atomic_load_explicit(&s->newest, memory_order_relaxed);
+    atomic_store_explicit(&s->newest, list, memory_order_release);
     table_put(atomic_load_explicit(&s->table, memory_order_relaxed), list);
     s->list_count++;
     return list;
@@ -459,6 +461,8 @@ static void memory_segment_destroy(struct segment *segment)
         free(s->category_pages[i]);
     }
     free(s->category_slots);
+    memory_sorted_unref(s->sorted);
+    pthread_mutex_destroy(&s->sorted_lock);
     free(s);
 }
 
@@ -520,5 +524,6 @@ struct segment *memory_segment_create(uint64_t id)
     s->base.id = id;
     atomic_init(&s->base.refs, 1);
     atomic_init(&s->bytes, sizeof(*s));
+    pthread_mutex_init(&s->sorted_lock, NULL);
     return &s->base;
 }

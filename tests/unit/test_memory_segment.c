@@ -140,7 +140,7 @@ static void test_race(void **state)
     struct race race = {.segment = memory_segment_create(1), .model = &m};
     pthread_t writer, readers[RACE_READERS];
 
-    model_init(&m, 5, 500, 30);
+    model_init(&m, 5, 4000, 30); /* enough for the sorted lists to be merged on the way */
     race.documents = calloc(RACE_DOCUMENTS, sizeof(*race.documents));
     assert_non_null(race.documents);
     for (uint32_t i = 0; i < RACE_DOCUMENTS; i++)
