@@ -25,6 +25,12 @@ void admin_enter(struct coordinator *coordinator, struct admin_job *job,
         start_first(coordinator);
 }
 
+void admin_again(struct admin_job *job, uint64_t delay_ms)
+{
+    assert(job->coordinator->admin.next == &job->link);
+    later_post(&job->coordinator->later, &job->later, delay_ms, turn);
+}
+
 void admin_leave(struct admin_job *job)
 {
     struct coordinator *coordinator = job->coordinator;

@@ -16,6 +16,8 @@ struct admin_job {
  */
 void admin_enter(struct coordinator *coordinator, struct admin_job *job,
                  void (*run)(struct admin_job *job));
+/* The job whose turn it is keeps it, and is run once more after a while. */
+void admin_again(struct admin_job *job, uint64_t delay_ms);
 /* The job whose turn it is has ended; the next one's turn comes. */
 void admin_leave(struct admin_job *job);
 

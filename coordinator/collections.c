@@ -151,7 +151,7 @@ static size_t live_nodes(struct coordinator *coordinator, struct arena *arena,
     *out = arena_calloc(arena, map->n_nodes + 1, sizeof **out);
     for (size_t i = 0; i < map->n_nodes; i++) {
         struct node *node = nodes_find(&coordinator->nodes, map->nodes[i]->id);
-        if (node == NULL || !node->up)
+        if (node == NULL || !node->up || !node->connected)
             continue;
         struct placement_node *live = &(*out)[count++];
         live->id = map->nodes[i]->id;
@@ -247,10 +247,30 @@ static void propose(struct job *job, uint64_t id, const struct bytes *bounds, si
     coordinator_change(coordinator, &job->change, &change);
 }
 
+/* Right after a start, or a lost connection, it is not known yet which shards live: within a few
+ * seconds each is either connected or down. */
+static bool still_connecting(struct job *job)
+{
+    struct coordinator *coordinator = job->coordinator;
+    struct list *all = &coordinator->nodes.all;
+    if (coordinator->closing)
+        return false;
+    for (struct list *link = all->next; link != all; link = link->next) {
+        struct node *node = list_entry(link, struct node, link);
+        if (node->up && !node->connected) {
+            admin_again(&job->admin, NODE_TICK_MS);
+            return true;
+        }
+    }
+    return false;
+}
+
 static void run_create(struct admin_job *admin)
 {
     struct job *job = list_entry(admin, struct job, admin);
     struct coordinator *coordinator = job->coordinator;
+    if (still_connecting(job))
+        return;
     struct arena *arena = &job->request->arena;
     struct placement_node *nodes;
     size_t node_count = live_nodes(coordinator, arena, &nodes);
@@ -333,6 +353,8 @@ static void run_prepare(struct admin_job *admin)
         run_create(admin);
         return;
     }
+    if (still_connecting(job))
+        return;
     struct map_ranges ranges = map_ranges(coordinator->map, found->id);
     struct placement_node *nodes;
     size_t node_count = live_nodes(coordinator, arena, &nodes);

@@ -238,7 +238,7 @@ static void call_ended(struct rpc_call *rpc, int status, const struct err *err, 
     list_remove(&call->link);
     call->node = NULL;
     if (call->given_up && status != 0) {
-        status = ERR_UNAVAILABLE;
+        status = call->err.code;
         err = &call->err;
     }
     call->done(call, status, err, kind, payload);
@@ -415,6 +415,19 @@ const Quire__RangeReport *node_report(const struct node *node, uint64_t range)
 
 /* ---- life ---- */
 
+/* Nobody waits for these any more: the shard may stop working on them. */
+static void drop_abandoned(struct node *node)
+{
+    for (struct list *link = node->calls.next; link != &node->calls; link = link->next) {
+        struct node_call *call = list_entry(link, struct node_call, link);
+        if (call->given_up || call->on_behalf == NULL || !rpc_request_abandoned(call->on_behalf))
+            continue;
+        call->given_up = true;
+        err_set(&call->err, ERR_CANCELED, "the client went away");
+        rpc_call_cancel(&call->rpc);
+    }
+}
+
 static void on_tick(struct later_item *item)
 {
     struct nodes *nodes = list_entry(item, struct nodes, tick);
@@ -424,6 +437,7 @@ static void on_tick(struct later_item *item)
         struct node *node = list_entry(link, struct node, link);
         judge(node);
         push(node);
+        drop_abandoned(node);
     }
     check_waiters(nodes);
     later_post(nodes->later, &nodes->tick, NODE_TICK_MS, on_tick);

@@ -101,6 +101,7 @@ struct node_call {
     struct node *node; /* NULL once it ended */
     bool given_up;     /* because the node went down */
     struct err err;
+    const struct rpc_request *on_behalf; /* given up when this one is abandoned; NULL: never */
     void *data;
     /* As rpc_call.done; ERR_UNAVAILABLE also when the node is down. */
     void (*done)(struct node_call *call, int status, const struct err *err, uint16_t kind,

@@ -125,6 +125,7 @@ static void send_piece(struct scatter *scatter, size_t index, uint32_t timeout_m
     piece->index = index;
     piece->call.done = on_reply;
     piece->call.data = piece;
+    piece->call.on_behalf = scatter->request;
     gather_sent(&scatter->gather, index);
     scatter->outstanding++;
     node_call_start(&scatter->coordinator->nodes, &piece->call, dealt->node, scatter->kind,

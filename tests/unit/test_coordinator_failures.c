@@ -315,6 +315,33 @@ static void test_stop_under_way(void **state)
     answer_deinit(&answer);
 }
 
+/* A client that gives up: the shard is told, and its late answer harms nobody. */
+static void test_client_gives_up(void **state)
+{
+    struct world *world = *state;
+    world->shards[1].mode = SHARD_SILENT;
+    Quire__VerifyRequest message = QUIRE__VERIFY_REQUEST__INIT;
+    struct answer answer = {0};
+    struct rpc_call call = {.data = &answer, .done = answer_done};
+    struct buf packed;
+    buf_init(&packed);
+    message_pack(&message.base, &packed);
+    rpc_call_start(&call, world->peer, QUIRE__KIND__KIND_VERIFY, buf_bytes(&packed), 60000, 0);
+    buf_deinit(&packed);
+    world_run(world, 100);
+    assert_int_equal(world->coordinator->requests, 1);
+    rpc_call_cancel(&call);
+    world_run(world, 400);
+    assert_true(answer.done);
+    assert_int_equal(world->coordinator->requests, 0);
+    struct list *held = list_shift(&world->shards[1].held);
+    assert_non_null(held);
+    struct rpc_request *request = list_entry(held, struct rpc_request, link);
+    assert_true(rpc_request_abandoned(request));
+    rpc_reply_error(request, ERR_CANCELED, "late");
+    buf_deinit(&answer.payload);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -327,6 +354,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_silent_heart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_restart_of_the_coordinator, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop_under_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_client_gives_up, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
