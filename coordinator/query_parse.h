@@ -46,7 +46,8 @@ struct query_parse_options {
 /* Parses `text` with the collection's analyzer. *out, a query that passes search_check() but for
  * PREFIX and FUZZY nodes, and the warnings live in `arena`. An empty text, or one of which nothing
  * is left, is a single NONE node. In both modes: ERR_TOO_LARGE beyond LIMIT_QUERY_BYTES,
- * LIMIT_QUERY_NODES, LIMIT_QUERY_DEPTH or LIMIT_PHRASE_TOKENS; ERR_INVALID for broken UTF-8 or NUL;
+ * LIMIT_QUERY_NODES, LIMIT_QUERY_TOKENS, LIMIT_QUERY_DEPTH,
+ * LIMIT_QUERY_EXPANSIONS or LIMIT_PHRASE_TOKENS; ERR_INVALID for broken UTF-8 or NUL;
  * ERR_NOMEM. Time is linear in the text. */
 int query_parse(struct analyzer *analyzer, struct bytes text,
                 const struct query_parse_options *options, struct arena *arena, Quire__Query **out,

@@ -17,6 +17,7 @@ struct parser {
     Quire__QueryNode **nodes; /* in post-order, as they were understood */
     size_t count;
     size_t expansions;
+    size_t tokens; /* of all nodes */
     uint32_t depth;
     char **warnings;
     size_t warning_count;

@@ -276,7 +276,12 @@ static size_t share(const Quire__Query *query, size_t expandable)
 {
     if (expandable == 0)
         return 0;
+    size_t tokens = 0;
+    for (size_t i = 0; i < query->n_nodes; i++)
+        tokens += query->nodes[i]->n_tokens;
     size_t left = query->n_nodes < LIMIT_QUERY_NODES ? LIMIT_QUERY_NODES - query->n_nodes : 0;
+    size_t left_tokens = tokens < LIMIT_QUERY_TOKENS ? LIMIT_QUERY_TOKENS - tokens : 0;
+    left = left < left_tokens ? left : left_tokens;
     size_t each = left / expandable;
     each = each < LIMIT_EXPANSION ? each : LIMIT_EXPANSION;
     return each > 1 ? each : 1;

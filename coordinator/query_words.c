@@ -141,6 +141,10 @@ static Quire__QueryNode *add_leaf(struct parser *parser, Quire__QueryNode__Op op
     Quire__QueryNode *node = parser_add_node(parser, op);
     if (!node)
         return NULL;
+    parser->tokens += count;
+    if (parser->tokens > LIMIT_QUERY_TOKENS && !parser->status)
+        parser->status = err_set(parser->err, ERR_TOO_LARGE, "a query of more than %d tokens",
+                                 LIMIT_QUERY_TOKENS);
     node->has_field = field != TEXT_FIELD_ALL;
     node->field = field;
     node->tokens = tokens;

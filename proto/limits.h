@@ -21,6 +21,7 @@
 #define LIMIT_QUERY_DEPTH 64             /* of parentheses, in the text */
 #define LIMIT_PHRASE_TOKENS 64
 #define LIMIT_EXPANSION 128              /* tokens that one prefix or near spelling may stand for */
+#define LIMIT_QUERY_TOKENS 4096          /* of all words and phrases of a query */
 #define LIMIT_QUERY_EXPANSIONS 32        /* prefixes and near spellings in a query */
 #define LIMIT_HITS 1000                  /* of one search */
 #define LIMIT_PER_PAGE 1000

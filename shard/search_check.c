@@ -120,11 +120,16 @@ int search_check(const Quire__Query *query, struct err *err)
         return err_set(err, ERR_TOO_LARGE, "a query of %zu nodes (limit %d)", query->n_nodes,
                        LIMIT_QUERY_NODES);
     size_t waiting = 0; /* subtrees that no parent has taken yet */
+    size_t tokens = 0;
     for (size_t i = 0; i < query->n_nodes; i++) {
         const Quire__QueryNode *node = query->nodes[i];
         int status = search_check_node(node, i, err);
         if (status)
             return status;
+        tokens += node->n_tokens;
+        if (tokens > LIMIT_QUERY_TOKENS) /* each opens a list */
+            return err_set(err, ERR_TOO_LARGE, "a query of more than %d tokens",
+                           LIMIT_QUERY_TOKENS);
         if (node->arity > waiting)
             return err_set(err, ERR_INVALID,
                            "query node %zu: %u children, but only %zu stand before it", i,

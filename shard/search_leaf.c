@@ -186,6 +186,8 @@ static bool phrase_matches(struct iter *it)
     struct search_context *context = it->context;
     const uint32_t *positions[LIMIT_PHRASE_TOKENS];
     uint32_t counts[LIMIT_PHRASE_TOKENS], at[LIMIT_PHRASE_TOKENS];
+    if (!search_tick(context)) /* an entry may have millions of positions */
+        return false;
     for (uint32_t i = 0; i < leaf->count; i++)
         if (!load_positions(leaf, i, &positions[i], &counts[i]))
             return false;

@@ -398,6 +398,11 @@ static void limits_are_named(void **state)
     assert_int_equal(parse_repeated(fixture, "a-", 2 * LIMIT_PHRASE_TOKENS, false), 0);
     assert_int_equal(parse_repeated(fixture, "a-", 2 * LIMIT_PHRASE_TOKENS + 2, false),
                      ERR_TOO_LARGE);
+    assert_int_equal(
+        parse_repeated(fixture, "\"a a a a a a a a\" ", 18 * LIMIT_QUERY_TOKENS / 8, false), 0);
+    assert_int_equal(
+        parse_repeated(fixture, "\"a a a a a a a a\" ", 18 * LIMIT_QUERY_TOKENS / 8 + 18, false),
+        ERR_TOO_LARGE);
     assert_int_equal(parse_repeated(fixture, "a* ", 3 * LIMIT_QUERY_EXPANSIONS, false), 0);
     assert_int_equal(parse_repeated(fixture, "a* ", 3 * LIMIT_QUERY_EXPANSIONS + 2, false),
                      ERR_TOO_LARGE);
@@ -535,6 +540,21 @@ static void expansions_are_cut_at_the_limit(void **state)
     assert_true(search.query->n_nodes <= LIMIT_QUERY_NODES && search.query->n_nodes > 900);
 }
 
+/* A query that is full of tokens already still is one that a shard takes. */
+static void expansions_leave_room_for_phrases(void **state)
+{
+    struct buf text = {0};
+    for (int i = 0; i < LIMIT_QUERY_TOKENS / 8 - 1; i++)
+        buf_append_str(&text, "\"a a a a a a a a\" ");
+    buf_append_str(&text, "b* c* d*");
+    Quire__ShardSearch search;
+    bool limited;
+    const uint32_t counts[] = {LIMIT_EXPANSION, LIMIT_EXPANSION, 1};
+    plan(*state, buf_text(&text), counts, &search, &limited); /* checks it */
+    assert_true(limited);
+    buf_deinit(&text);
+}
+
 static void foreign_answers_are_refused(void **state)
 {
     struct fixture *fixture = *state;
@@ -614,6 +634,7 @@ int main(void)
         cmocka_unit_test(asks_for_each_token_once),
         cmocka_unit_test(expansions_take_the_place_of_their_nodes),
         cmocka_unit_test(expansions_are_cut_at_the_limit),
+        cmocka_unit_test(expansions_leave_room_for_phrases),
         cmocka_unit_test(foreign_answers_are_refused),
         cmocka_unit_test(no_answer_at_all_still_makes_a_plan),
         cmocka_unit_test(running_out_of_memory_is_clean),

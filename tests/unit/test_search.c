@@ -628,6 +628,39 @@ static void bad_requests_are_refused(void **state)
     world_deinit(&world);
 }
 
+/* As deep as a query can be: groups of one, around each other. */
+static void deep_queries_run(void **state)
+{
+    struct world world;
+    world_init(&world, 11, 200);
+    struct view *view = world_view(&world, 1, NULL);
+    static const int occurs[] = {WOCCUR(SHOULD), WOCCUR(MUST), WOCCUR(FILTER), WOCCUR(MUST_NOT)};
+    for (int i = 0; i < 4; i++) {
+        node_t **nodes = arena_alloc(&world.arena, LIMIT_QUERY_NODES * sizeof *nodes);
+        nodes[0] = world_node(&world, WOP(PHRASE));
+        world_token(&world, nodes[0], world.words[0]);
+        world_token(&world, nodes[0], world.words[0]);
+        for (int k = 1; k < LIMIT_QUERY_NODES; k++) {
+            nodes[k] = world_node(&world, WOP(BOOL));
+            nodes[k]->arity = 1;
+            nodes[k - 1]->has_occur = 1;
+            nodes[k - 1]->occur = (Quire__QueryNode__Occur)occurs[i];
+        }
+        Quire__Query *query = world_query_of(&world, nodes, LIMIT_QUERY_NODES);
+        assert_int_equal(check_of(&world, nodes, LIMIT_QUERY_NODES), 0);
+        Quire__ShardSearch request = new_request(&world, query, 10);
+        struct world_hit *expected;
+        size_t count = world_search(&world, &request, &expected);
+        struct search_result result;
+        run(view, &request, &world.arena, &result);
+        assert_true(result.total == count);
+        assert_hits(&result, expected, 0, count < 10 ? count : 10);
+        check_explain(&world, view, query, expected, count);
+    }
+    view_release(view);
+    world_deinit(&world);
+}
+
 static bool always(void *data)
 {
     ++*(int *)data;
@@ -720,6 +753,7 @@ int main(void)
         cmocka_unit_test(bad_queries_are_refused),
         cmocka_unit_test(bad_phrases_are_refused),
         cmocka_unit_test(bad_requests_are_refused),
+        cmocka_unit_test(deep_queries_run),
         cmocka_unit_test(stops_in_time),
         cmocka_unit_test(running_out_of_memory_is_clean),
         cmocka_unit_test(snippets_mark_what_was_looked_for),
