@@ -312,7 +312,14 @@ static inline void fake_entries(struct fake_shard *shard, struct rpc_request *re
             Quire__Entry *entry = arena_alloc(arena, sizeof *entry);
             quire__entry__init(entry);
             entry->headword = word;
+            entry->sense = (char *)(w == 0 ? "card" : NULL); /* the first word has two senses */
             reply.entries[reply.n_entries++] = entry;
+            if (w > 0)
+                continue;
+            Quire__Entry *second = arena_alloc(arena, sizeof *second);
+            *second = *entry;
+            second->sense = (char *)"documentation";
+            reply.entries[reply.n_entries++] = second;
         }
     }
     fake_reply(request, &reply.base);
@@ -379,6 +386,18 @@ static inline void fake_verify(struct fake_shard *shard, struct rpc_request *req
     fake_reply(request, &reply.base);
 }
 
+/* The score is the length of the sense. */
+static inline void fake_explain(struct rpc_request *request)
+{
+    Quire__ShardExplain *ask = quire__shard_explain__unpack(
+        arena_protobuf(&request->arena), request->payload.size, request->payload.data);
+    Quire__ExplainReply reply = QUIRE__EXPLAIN_REPLY__INIT;
+    reply.matched = true;
+    reply.score = strlen(ask->sense);
+    reply.sense = ask->sense;
+    fake_reply(request, &reply.base);
+}
+
 static inline void fake_assign(struct fake_shard *shard, struct rpc_request *request)
 {
     arena_deinit(&shard->arena);
@@ -437,6 +456,9 @@ static inline void fake_handle(void *data, struct rpc_request *request)
         break;
     case QUIRE__KIND__KIND_SHARD_SEARCH:
         fake_search(shard, request);
+        break;
+    case QUIRE__KIND__KIND_SHARD_EXPLAIN:
+        fake_explain(request);
         break;
     case QUIRE__KIND__KIND_SHARD_VERIFY:
         fake_verify(shard, request);

@@ -331,7 +331,7 @@ static void test_lookups(void **state)
         get.headword = world->words[i];
         assert_int_equal(ask(world, &answer, QUIRE__KIND__KIND_GET, &get, 5000), 0);
         Quire__EntryList *list = answer_message(&answer, &quire__entry_list__descriptor);
-        assert_int_equal(list->n_entries, 1);
+        assert_int_equal(list->n_entries, i == 0 ? 2 : 1);
         assert_string_equal(list->entries[0]->headword, world->words[i]);
         answer_deinit(&answer);
     }
@@ -363,6 +363,30 @@ static void test_lookups(void **state)
     char expected[32];
     snprintf(expected, sizeof expected, "Shared of %llu", (unsigned long long)first);
     assert_string_equal(names->names[0]->name, expected);
+    answer_deinit(&answer);
+}
+
+static void test_explain(void **state)
+{
+    struct world *world = *state;
+    world_prepare(world, "words");
+    Quire__ExplainRequest message = QUIRE__EXPLAIN_REQUEST__INIT;
+    struct answer answer;
+    message.collection = (char *)"words";
+    message.query = (char *)"anything";
+    message.headword = world->words[0];
+    static const char *const senses[] = {NULL, "card", "documentation"};
+    static const char *const expected[] = {"documentation", "card", "documentation"};
+    for (size_t i = 0; i < 3; i++) { /* without a sense: the best */
+        message.sense = (char *)senses[i];
+        assert_int_equal(ask(world, &answer, QUIRE__KIND__KIND_EXPLAIN, &message, 5000), 0);
+        Quire__ExplainReply *reply = answer_message(&answer, &quire__explain_reply__descriptor);
+        assert_string_equal(reply->sense, expected[i]);
+        answer_deinit(&answer);
+    }
+    message.sense = NULL;
+    message.headword = (char *)"no such word";
+    assert_int_equal(ask(world, &answer, QUIRE__KIND__KIND_EXPLAIN, &message, 5000), ERR_NOT_FOUND);
     answer_deinit(&answer);
 }
 
@@ -438,6 +462,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_browse, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_export, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_lookups, three_shards, destroy),
+        cmocka_unit_test_setup_teardown(test_explain, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_status_and_verify, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_bad_messages, three_shards, destroy),
     };
