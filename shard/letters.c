@@ -73,6 +73,20 @@ void letters_add(struct letters *letters, struct bytes key, int64_t delta)
     memmove(letter, letter + 1, (letters->count - at) * sizeof *letter);
 }
 
+uint64_t letters_before(const struct letters *letters, struct bytes key)
+{
+    uint32_t end = lower_bound(letters, letters_of(key));
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < end; i++)
+        count += letters->letters[i].count;
+    return count;
+}
+
+struct bytes letters_of(struct bytes key)
+{
+    return bytes_of(key.data, code_point_size(key));
+}
+
 void letters_copy(struct letters *to, const struct letters *from)
 {
     *to = (struct letters){.count = from->count, .capacity = from->count};

@@ -21,6 +21,10 @@ struct letters {
 void letters_deinit(struct letters *letters);
 /* `key` begins with the code point; one more or one fewer. */
 void letters_add(struct letters *letters, struct bytes key, int64_t delta);
+/* How many there are with a lower letter than that of `key`. */
+uint64_t letters_before(const struct letters *letters, struct bytes key);
+/* The letter of a key: its first code point. */
+struct bytes letters_of(struct bytes key);
 void letters_copy(struct letters *to, const struct letters *from); /* `to` is overwritten, not freed */
 bool letters_equal(const struct letters *a, const struct letters *b);
 /* Calls `visit` for each letter as people see it (text_letter), neighbours with the same one added up. */

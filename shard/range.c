@@ -318,6 +318,22 @@ void range_letters(struct range *range,
     letters_deinit(&letters);
 }
 
+int range_count_before(struct range *range, struct bytes key, uint64_t *count, struct err *err)
+{
+    *count = 0;
+    if (key.size == 0)
+        return 0;
+    pthread_mutex_lock(&range->lock);
+    *count = letters_before(&range->now.letters, key);
+    pthread_mutex_unlock(&range->lock);
+    struct store_iterator *it = store_iterate(range->store, STORE_PLACE, letters_of(key), key);
+    for (; store_iterator_valid(it); store_iterator_next(it))
+        ++*count;
+    int code = store_iterator_status(it, err);
+    store_iterator_close(it);
+    return code;
+}
+
 int range_session_find(struct range *range, const struct range_session *session, bool *known,
                        struct range_result **results, size_t *count, struct arena *arena,
                        struct err *err)

@@ -113,6 +113,9 @@ void range_figures(struct range *range, struct range_figures *out);
 /* Live entries by letter (text_letter of the key), in key order: calls visit for each. */
 void range_letters(struct range *range, void (*visit)(void *data, struct bytes letter, uint64_t count), void *data);
 
+/* How many live entries have a key below `key` (a term key, or a prefix of one); reads the rows of one letter. */
+int range_count_before(struct range *range, struct bytes key, uint64_t *count, struct err *err);
+
 /* Checks everything against everything: rows against each other, each entry analysed anew against the lists that
  * should hold it (and nothing else there), statistics recounted, every checksum. Calls problem for each thing wrong. */
 int range_verify(struct range *range, uint64_t *entries, uint64_t *postings,

@@ -1,0 +1,384 @@
+/* quire-shard: holds prefix ranges of collections and answers the coordinators of its cluster. */
+#include "proto/base/log.h"
+#include "proto/base/uuid.h"
+#include "shard/server.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DEFAULT_LISTEN "tcp://127.0.0.1:7401"
+#define DEFAULT_COORDINATORS "tcp://127.0.0.1:7400"
+#define THREADS_MAX 256
+
+enum { EXIT_USAGE = 2 };
+
+struct options {
+    const char *dir, *listen, *advertise, *zone;
+    char *coordinators;
+    int threads;
+    size_t cache_bytes, memory_bytes; /* 0: from the memory limit */
+    enum log_level level;
+    bool json;
+};
+
+struct process {
+    struct server *server;
+    uv_signal_t signals[2];
+    bool stopping;
+};
+
+static void usage(FILE *to)
+{
+    fputs("Usage: quire-shard --dir DIR [options]\n"
+          "\n"
+          "Holds ranges of a Quire cluster: their log, their index, their search.\n"
+          "\n"
+          "  --dir DIR              data folder; created when missing\n"
+          "  --listen URL           where coordinators connect (default " DEFAULT_LISTEN ")\n"
+          "  --advertise URL        how they reach it, when that is another address\n"
+          "  --coordinators URL,... where it registers (default " DEFAULT_COORDINATORS ")\n"
+          "  --zone NAME            replicas of a range are put into different zones\n"
+          "  --threads N            for queries (default: one a core)\n"
+          "  --cache-bytes SIZE     of the block cache (default: a quarter of the memory limit)\n"
+          "  --memory-bytes SIZE    of what is indexed but not yet on disk (default: a quarter)\n"
+          "  --log-level LEVEL      debug, info, warn or error (default info)\n"
+          "  --log-json             log lines as JSON\n"
+          "  --help, --version\n"
+          "\n"
+          "SIZE takes a suffix K, M or G. The memory limit is the cgroup's, else the machine's.\n"
+          "\n"
+          "Example: quire-shard --dir /var/lib/quire/shard --listen tcp://10.0.0.2:7401 \\\n"
+          "           --coordinators tcp://10.0.0.1:7400\n",
+          to);
+}
+
+/* ---- options ---- */
+
+static bool parse_size(const char *text, size_t *out)
+{
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (errno != 0 || end == text || !isdigit((unsigned char)text[0]))
+        return false;
+    int shift = 0;
+    switch (*end) {
+    case 'K':
+        shift = 10;
+        break;
+    case 'M':
+        shift = 20;
+        break;
+    case 'G':
+        shift = 30;
+        break;
+    default:
+        break;
+    }
+    end += shift > 0;
+    if (*end != 0 || value == 0 || value > (SIZE_MAX >> 1) >> shift)
+        return false;
+    *out = (size_t)value << shift;
+    return true;
+}
+
+static int complain(const char *text)
+{
+    fprintf(stderr, "quire-shard: %s\nTry 'quire-shard --help'.\n", text);
+    return EXIT_USAGE;
+}
+
+static bool parse_threads(const char *text, int *out)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+    *out = (int)value;
+    return end != text && *end == 0 && value >= 1 && value <= THREADS_MAX;
+}
+
+static int parse_options(int argc, char **argv, struct options *out)
+{
+    enum { DIR_ = 256, LISTEN, ADVERTISE, COORDINATORS, ZONE, THREADS, CACHE, MEMORY, LEVEL, JSON,
+           HELP, VERSION };
+    static const struct option known[] = {
+        {"dir", required_argument, NULL, DIR_},
+        {"listen", required_argument, NULL, LISTEN},
+        {"advertise", required_argument, NULL, ADVERTISE},
+        {"coordinators", required_argument, NULL, COORDINATORS},
+        {"zone", required_argument, NULL, ZONE},
+        {"threads", required_argument, NULL, THREADS},
+        {"cache-bytes", required_argument, NULL, CACHE},
+        {"memory-bytes", required_argument, NULL, MEMORY},
+        {"log-level", required_argument, NULL, LEVEL},
+        {"log-json", no_argument, NULL, JSON},
+        {"help", no_argument, NULL, HELP},
+        {"version", no_argument, NULL, VERSION},
+        {NULL, 0, NULL, 0},
+    };
+    static char default_coordinators[] = DEFAULT_COORDINATORS;
+    *out = (struct options){.listen = DEFAULT_LISTEN,
+                            .coordinators = default_coordinators,
+                            .threads = (int)sysconf(_SC_NPROCESSORS_ONLN),
+                            .level = LOG_INFO};
+    int which;
+    while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
+        switch (which) {
+        case DIR_:
+            out->dir = optarg;
+            break;
+        case LISTEN:
+            out->listen = optarg;
+            break;
+        case ADVERTISE:
+            out->advertise = optarg;
+            break;
+        case COORDINATORS:
+            out->coordinators = optarg;
+            break;
+        case ZONE:
+            out->zone = optarg;
+            break;
+        case THREADS:
+            if (!parse_threads(optarg, &out->threads))
+                return complain("--threads is a number from 1 to 256");
+            break;
+        case CACHE:
+            if (!parse_size(optarg, &out->cache_bytes))
+                return complain("--cache-bytes is a size like 512M");
+            break;
+        case MEMORY:
+            if (!parse_size(optarg, &out->memory_bytes))
+                return complain("--memory-bytes is a size like 512M");
+            break;
+        case LEVEL:
+            if (!log_level_parse(optarg, &out->level))
+                return complain("the log level is debug, info, warn or error");
+            break;
+        case JSON:
+            out->json = true;
+            break;
+        case HELP:
+            usage(stdout);
+            exit(EXIT_SUCCESS);
+        case VERSION:
+            puts("quire-shard " QUIRE_VERSION);
+            exit(EXIT_SUCCESS);
+        default:
+            fputs("Try 'quire-shard --help'.\n", stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (out->dir == NULL)
+        return complain("--dir is missing");
+    if (optind < argc)
+        return complain("there is an argument too many");
+    return 0;
+}
+
+/* ---- the memory limit ---- */
+
+static bool read_limit(const char *path, size_t *out)
+{
+    FILE *file = fopen(path, "r");
+    unsigned long long value;
+    bool fine = file != NULL && fscanf(file, "%llu", &value) == 1 && value > 0;
+    if (file != NULL)
+        fclose(file);
+    if (fine && value < *out)
+        *out = value;
+    return fine;
+}
+
+/* The smallest limit of our cgroup and those above it; "max" does not parse as a number. */
+static size_t memory_limit(void)
+{
+    size_t limit = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    char line[1024], path[1200];
+    FILE *file = fopen("/proc/self/cgroup", "r");
+    if (file == NULL)
+        return limit;
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, "0::", 3) != 0)
+            continue;
+        char *group = line + 3;
+        group[strcspn(group, "\n")] = 0;
+        for (;;) {
+            snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group);
+            read_limit(path, &limit);
+            char *slash = strrchr(group, '/');
+            if (slash == NULL || group[0] == 0)
+                break;
+            *slash = 0;
+        }
+    }
+    fclose(file);
+    read_limit("/sys/fs/cgroup/memory/memory.limit_in_bytes", &limit); /* version 1 */
+    return limit;
+}
+
+/* ---- the data folder ---- */
+
+/* The lock is held until the process ends. */
+static int lock_dir(const char *dir)
+{
+    char path[4096];
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        fprintf(stderr, "quire-shard: %s: %s\n", dir, strerror(errno));
+        return -1;
+    }
+    snprintf(path, sizeof path, "%s/lock", dir);
+    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (file < 0) {
+        fprintf(stderr, "quire-shard: %s: %s\n", path, strerror(errno));
+        return -1;
+    }
+    if (flock(file, LOCK_EX | LOCK_NB) != 0) {
+        fprintf(stderr, "quire-shard: %s is in use by another process\n", dir);
+        close(file);
+        return -1;
+    }
+    return file;
+}
+
+static int write_file(const char *path, const char *text)
+{
+    char fresh[4100];
+    snprintf(fresh, sizeof fresh, "%s.new", path);
+    FILE *file = fopen(fresh, "w");
+    if (file == NULL)
+        return -1;
+    int failed = fprintf(file, "%s\n", text) < 0 || fflush(file) != 0 || fsync(fileno(file)) != 0;
+    failed |= fclose(file) != 0;
+    return failed || rename(fresh, path) != 0 ? -1 : 0;
+}
+
+/* Who this shard is, whatever its address: kept in DIR/node-id. */
+static int node_id(const char *dir, char out[UUID_TEXT_SIZE])
+{
+    char path[4096], text[64] = "";
+    snprintf(path, sizeof path, "%s/node-id", dir);
+    FILE *file = fopen(path, "r");
+    if (file == NULL && errno == ENOENT) {
+        uuid_generate_text(out);
+        if (write_file(path, out) == 0)
+            return 0;
+        fprintf(stderr, "quire-shard: %s: %s\n", path, strerror(errno));
+        return -1;
+    }
+    bool fine = file != NULL && fscanf(file, "%63s", text) == 1 && uuid_valid(text);
+    if (file != NULL)
+        fclose(file);
+    if (!fine) {
+        fprintf(stderr, "quire-shard: %s does not hold a node id\n", path);
+        return -1;
+    }
+    memcpy(out, text, UUID_TEXT_SIZE); /* a valid one is just as long */
+    return 0;
+}
+
+/* ---- running ---- */
+
+static void on_stopped(void *data)
+{
+    struct process *process = data;
+    for (int i = 0; i < 2; i++)
+        uv_close((uv_handle_t *)&process->signals[i], NULL);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct process *process = handle->data;
+    if (process->stopping)
+        return;
+    process->stopping = true;
+    log_event(LOG_INFO, "stopping", LOG_STR("signal", strsignal(number)));
+    server_stop(process->server, on_stopped, process);
+}
+
+static int run(uv_loop_t *loop, struct server *server)
+{
+    struct process process = {.server = server};
+    const int numbers[2] = {SIGTERM, SIGINT};
+    for (int i = 0; i < 2; i++) {
+        uv_signal_init(loop, &process.signals[i]);
+        process.signals[i].data = &process;
+        uv_signal_start(&process.signals[i], on_signal, numbers[i]);
+    }
+    uv_run(loop, UV_RUN_DEFAULT);
+    int closed = uv_loop_close(loop);
+    log_event(LOG_INFO, "stopped");
+    return closed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static size_t split_coordinators(char *list, const char *out[SERVER_COORDINATORS_MAX])
+{
+    size_t count = 0;
+    for (char *rest = list, *one; (one = strsep(&rest, ",")) != NULL;)
+        if (one[0] != 0 && count < SERVER_COORDINATORS_MAX)
+            out[count++] = one;
+    return count;
+}
+
+static int serve(const struct options *options, const char *id)
+{
+    const char *coordinators[SERVER_COORDINATORS_MAX];
+    size_t limit = memory_limit();
+    uv_loop_t loop;
+    uv_loop_init(&loop);
+    struct server_settings settings = {
+        .loop = &loop,
+        .dir = options->dir,
+        .node_id = id,
+        .listen = options->listen,
+        .advertise = options->advertise,
+        .zone = options->zone,
+        .coordinators = coordinators,
+        .coordinator_count = split_coordinators(options->coordinators, coordinators),
+        .threads = options->threads < 1 ? 1 : options->threads,
+        .cache_bytes = options->cache_bytes > 0 ? options->cache_bytes : limit / 4,
+        .memory_bytes = options->memory_bytes > 0 ? options->memory_bytes : limit / 4,
+    };
+    struct server *server;
+    struct err err = {0};
+    if (server_create(&settings, &server, &err) != 0) {
+        log_event(LOG_ERROR, "cannot start", LOG_STR("error", err.text));
+        uv_loop_close(&loop);
+        return EXIT_FAILURE;
+    }
+    char line[512];
+    snprintf(line, sizeof line, "quire-shard: listening on %s", options->listen);
+    log_event(LOG_INFO, line, LOG_STR("id", id), LOG_U64("memory_bytes", settings.memory_bytes),
+              LOG_U64("cache_bytes", settings.cache_bytes),
+              LOG_U64("threads", (uint64_t)settings.threads));
+    return run(&loop, server);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    char id[UUID_TEXT_SIZE];
+    int code = parse_options(argc, argv, &options);
+    if (code != 0)
+        return code;
+    signal(SIGPIPE, SIG_IGN);
+    int lock = lock_dir(options.dir);
+    if (lock < 0)
+        return EXIT_FAILURE;
+    if (node_id(options.dir, id) != 0)
+        return EXIT_FAILURE;
+    char name[64];
+    snprintf(name, sizeof name, "shard-%.8s", id);
+    log_configure(options.level, options.json, name);
+    code = serve(&options, id);
+    close(lock);
+    return code;
+}

@@ -1,0 +1,232 @@
+#include "shard/replica.h"
+
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "proto/limits.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct replica *replica_create(uint64_t id, uint64_t epoch, const Quire__Collection *collection,
+                               const char *path, size_t memory_limit, struct store_cache *cache,
+                               struct log_store *log, struct pool *background)
+{
+    struct replica *replica = calloc(1, sizeof *replica);
+    if (replica == NULL)
+        abort();
+    const Quire__FieldWeights *weights = collection->weights;
+    replica->id = id;
+    replica->collection = collection->id;
+    replica->language = strdup(collection->language != NULL ? collection->language : "none");
+    replica->document = (struct document_settings){
+        weights != NULL && weights->has_headword ? weights->headword : 3,
+        weights != NULL && weights->has_terms ? weights->terms : 2,
+        weights != NULL && weights->has_categories ? weights->categories : 1,
+        weights != NULL && weights->has_body ? weights->body : 1};
+    replica->path = strdup(path);
+    replica->memory_limit = memory_limit;
+    replica->cache = cache;
+    replica->log = log;
+    replica->background = background;
+    if (replica->language == NULL || replica->path == NULL)
+        abort();
+    list_init(&replica->link);
+    atomic_store(&replica->epoch, epoch);
+    atomic_store(&replica->refs, 1);
+    atomic_store(&replica->flushed_ms, clock_ms());
+    return replica;
+}
+
+/* ---- opening ---- */
+
+static int apply_record(void *data, const struct log_record *record, struct err *err)
+{
+    struct replica *replica = data;
+    struct arena arena;
+    arena_init(&arena, 0);
+    Quire__ShardWrite *write =
+        quire__shard_write__unpack(arena_protobuf(&arena), record->write.size, record->write.data);
+    int code = 0;
+    if (write == NULL || write->n_ops != record->count) {
+        code = err_set(err, ERR_CORRUPT, "log record %llu: malformed",
+                       (unsigned long long)record->first_seq);
+    } else {
+        struct range_op *ops = arena_calloc(&arena, write->n_ops, sizeof *ops);
+        struct range_result *results = arena_calloc(&arena, write->n_ops, sizeof *results);
+        if (ops == NULL || results == NULL)
+            abort();
+        for (size_t i = 0; i < write->n_ops; i++)
+            ops[i] = (struct range_op){record->first_seq + i, write->ops[i], NULL};
+        struct range_session session = {write->client_id, write->batch};
+        bool known = write->client_id != NULL && write->client_id[0] != 0 && write->has_batch;
+        code = range_apply_as(replica->range, known ? &session : NULL, ops, write->n_ops, results,
+                              err);
+        replica->logged_seq = record->first_seq + record->count - 1;
+    }
+    arena_deinit(&arena);
+    if (code == 0 && range_wants_flush(replica->range))
+        code = replica_flush(replica, err);
+    return code;
+}
+
+static int open_range(struct replica *replica, struct err *err)
+{
+    struct range_settings settings = {.id = replica->id,
+                                      .collection = replica->collection,
+                                      .language = replica->language,
+                                      .document = replica->document,
+                                      .memory_limit = replica->memory_limit,
+                                      .cache = replica->cache};
+    int code = range_open(replica->path, &settings, &replica->range, err);
+    if (code != 0)
+        return code;
+    uint64_t durable = range_durable_seq(replica->range);
+    replica->logged_seq = durable;
+    code = log_store_read(replica->log, replica->id, durable + 1, apply_record, replica, err);
+    if (code == 0)
+        return 0;
+    range_close(replica->range);
+    replica->range = NULL;
+    return err_prefix(err, "open range %llu", (unsigned long long)replica->id);
+}
+
+void replica_open(struct replica *replica)
+{
+    uint64_t start = clock_ms();
+    replica->error = (struct err){0};
+    if (open_range(replica, &replica->error) != 0) {
+        log_event(LOG_ERROR, "range cannot be opened", LOG_U64("range", replica->id),
+                  LOG_STR("error", replica->error.text));
+        atomic_store(&replica->state, REPLICA_FAILED);
+        return;
+    }
+    struct range_figures figures;
+    range_figures(replica->range, &figures);
+    log_event(LOG_INFO, "range opened", LOG_U64("range", replica->id),
+              LOG_U64("epoch", atomic_load(&replica->epoch)), LOG_U64("entries", figures.entries),
+              LOG_U64("seq", figures.applied_seq), LOG_U64("durable", figures.durable_seq),
+              LOG_U64("ms", clock_ms() - start));
+    atomic_store(&replica->state, REPLICA_OPEN);
+}
+
+/* ---- references ---- */
+
+void replica_ref(struct replica *replica)
+{
+    atomic_fetch_add(&replica->refs, 1);
+}
+
+static void remove_files(struct replica *replica)
+{
+    struct err err = {0};
+    int code = store_destroy_files(replica->path, &err);
+    if (code != 0 || (rmdir(replica->path) != 0 && errno != ENOENT))
+        log_event(LOG_WARN, "files of a dropped range were left behind",
+                  LOG_STR("path", replica->path), LOG_STR("error", err.text));
+    if (log_store_truncate(replica->log, replica->id, UINT64_MAX, &err) != 0)
+        log_event(LOG_WARN, "log of a dropped range was left behind",
+                  LOG_U64("range", replica->id), LOG_STR("error", err.text));
+    log_event(LOG_INFO, "range dropped", LOG_U64("range", replica->id));
+}
+
+void replica_unref(struct replica *replica)
+{
+    if (atomic_fetch_sub(&replica->refs, 1) > 1)
+        return;
+    range_close(replica->range);
+    if (atomic_load(&replica->dropped))
+        remove_files(replica);
+    free(replica->language);
+    free(replica->path);
+    free(replica);
+}
+
+/* ---- background work ---- */
+
+int replica_flush(struct replica *replica, struct err *err)
+{
+    int code = range_flush(replica->range, err);
+    atomic_store(&replica->flushed_ms, clock_ms());
+    if (code != 0)
+        return code;
+    return log_store_truncate(replica->log, replica->id, range_durable_seq(replica->range), err);
+}
+
+static bool wants_work(struct replica *replica)
+{
+    return range_broken(replica->range, NULL) == 0 && !atomic_load(&replica->dropped) &&
+           (range_wants_flush(replica->range) || range_wants_merge(replica->range));
+}
+
+static int work_once(struct replica *replica, struct err *err)
+{
+    bool merged;
+    if (range_wants_flush(replica->range))
+        return replica_flush(replica, err);
+    uint64_t durable = range_durable_seq(replica->range);
+    int code = range_merge(replica->range, false, &merged, err);
+    if (range_durable_seq(replica->range) > durable) /* it flushed on its way */
+        log_store_truncate(replica->log, replica->id, range_durable_seq(replica->range), NULL);
+    return code;
+}
+
+static void maintenance(struct pool_job *job)
+{
+    struct replica *replica =
+        (struct replica *)((char *)job - offsetof(struct replica, maintenance));
+    do {
+        struct err err = {0};
+        int code = 0;
+        while (code == 0 && wants_work(replica))
+            code = work_once(replica, &err);
+        if (code != 0 && code != ERR_CANCELED)
+            log_event(LOG_ERROR, "background work failed", LOG_U64("range", replica->id),
+                      LOG_STR("error", err.text));
+        atomic_store(&replica->maintaining, false);
+        if (code != 0)
+            break;
+    } while (wants_work(replica) && !atomic_exchange(&replica->maintaining, true));
+    replica_unref(replica);
+}
+
+void replica_maintain(struct replica *replica)
+{
+    if (atomic_load(&replica->state) != REPLICA_OPEN || atomic_load(&replica->maintaining) ||
+        !wants_work(replica) || atomic_exchange(&replica->maintaining, true))
+        return;
+    replica_ref(replica);
+    replica->maintenance.run = maintenance;
+    if (pool_submit(replica->background, &replica->maintenance) != 0) {
+        atomic_store(&replica->maintaining, false); /* asked again with the next write or tick */
+        replica_unref(replica);
+    }
+}
+
+static void flush_job(struct pool_job *job)
+{
+    struct replica *replica =
+        (struct replica *)((char *)job - offsetof(struct replica, maintenance));
+    struct err err = {0};
+    if (replica_flush(replica, &err) != 0)
+        log_event(LOG_ERROR, "flush failed", LOG_U64("range", replica->id),
+                  LOG_STR("error", err.text));
+    atomic_store(&replica->maintaining, false);
+    replica_unref(replica);
+}
+
+void replica_flush_old(struct replica *replica, uint64_t older_than_ms)
+{
+    if (atomic_load(&replica->state) != REPLICA_OPEN ||
+        atomic_load(&replica->flushed_ms) + older_than_ms > clock_ms() ||
+        range_applied_seq(replica->range) == range_durable_seq(replica->range) ||
+        range_broken(replica->range, NULL) != 0 || atomic_exchange(&replica->maintaining, true))
+        return;
+    replica_ref(replica);
+    replica->maintenance.run = flush_job;
+    if (pool_submit(replica->background, &replica->maintenance) != 0) {
+        atomic_store(&replica->maintaining, false);
+        replica_unref(replica);
+    }
+}

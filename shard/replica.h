@@ -1,0 +1,65 @@
+/* Replica: a range as this process holds it: opened in the background, applied from the log, flushed and merged in
+ * the background, dropped when the map no longer names it. The table of all of them is replicas.h.
+ *
+ *     opening ----> open          (a range that cannot be opened is `failed` and says why; a new assignment
+ *        |                         tries again)
+ *        +--------> failed
+ *
+ * References: the table holds one; whoever works with a replica holds one. With the last one the range is closed, and,
+ * if it was dropped, its files and its log are removed.
+ */
+#ifndef QUIRE_SHARD_REPLICA_H
+#define QUIRE_SHARD_REPLICA_H
+
+#include "proto/base/pool.h"
+#include "shard/log_store.h"
+#include "shard/range.h"
+
+#include <stdatomic.h>
+
+enum replica_state { REPLICA_OPENING, REPLICA_OPEN, REPLICA_FAILED };
+
+struct replica {
+    uint64_t id;
+    uint64_t collection;
+    char *language;
+    struct document_settings document;
+    char *path;
+    struct log_store *log;
+    struct pool *background;
+    struct store_cache *cache;
+    size_t memory_limit;
+
+    _Atomic uint64_t epoch;
+    _Atomic int state; /* enum replica_state */
+    _Atomic int refs;
+    _Atomic bool sealed;  /* takes no writes */
+    _Atomic bool dropped; /* files go with the last reference */
+    struct err error;     /* why it failed; written before state */
+    struct range *range;  /* once open */
+    struct list link;     /* the table's */
+
+    uint64_t logged_seq; /* of the last operation in the log; the committer's, once open */
+
+    struct pool_job maintenance;
+    _Atomic bool maintaining;
+    _Atomic uint64_t flushed_ms; /* when it was flushed last */
+};
+
+/* State OPENING, refs = 1. Copies what it needs. */
+struct replica *replica_create(uint64_t id, uint64_t epoch, const Quire__Collection *collection,
+                               const char *path, size_t memory_limit, struct store_cache *cache,
+                               struct log_store *log, struct pool *background);
+/* Opens the range and applies the log to it; blocks for as long as that takes. State OPEN or FAILED. */
+void replica_open(struct replica *replica);
+void replica_ref(struct replica *replica);
+void replica_unref(struct replica *replica);
+
+/* Starts flushing or merging in the background when the range wants it, unless that is under way. Any thread. */
+void replica_maintain(struct replica *replica);
+/* Flushes when there is something that was not flushed for so long. */
+void replica_flush_old(struct replica *replica, uint64_t older_than_ms);
+/* Flushes now and truncates the log; blocks. */
+int replica_flush(struct replica *replica, struct err *err);
+
+#endif

@@ -1,0 +1,241 @@
+/* Writing, and sealing, which takes its turn among the writes.
+ *
+ * A write gets its place in the committer's queue when it arrives; then a pool thread unpacks it, finds the range and
+ * analyses what is new or changed. An entry that is stored already as it comes is not analysed: importing a
+ * corpus again costs a comparison an entry.
+ */
+#include "shard/server_internal.h"
+
+#include "proto/limits.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct write_work {
+    struct work work; /* first */
+    struct commit commit;
+    struct pool_job prepare;
+};
+
+/* ---- the end ---- */
+
+static Quire__WriteResult *pack_result(struct work *work, const struct range_result *from)
+{
+    Quire__WriteResult *to = serve_alloc(work, 1, sizeof *to);
+    quire__write_result__init(to);
+    to->outcome = (Quire__WriteResult__Outcome)from->outcome;
+    to->has_version = from->version != 0;
+    to->version = from->version;
+    if (from->outcome == QUIRE__WRITE_RESULT__OUTCOME__FAILED) {
+        to->error = serve_alloc(work, 1, sizeof *to->error);
+        quire__error__init(to->error);
+        to->error->code = (uint32_t)from->error.code;
+        to->error->text = (char *)serve_copy(work, bytes_str(from->error.text)).data;
+    }
+    return to;
+}
+
+static void finish(struct write_work *it, int status, const struct err *err)
+{
+    struct commit *commit = &it->commit;
+    struct work *work = &it->work;
+    if (status == 0) {
+        Quire__ShardWriteReply reply = QUIRE__SHARD_WRITE_REPLY__INIT;
+        reply.n_results = commit->answer_count;
+        reply.results = serve_alloc(work, commit->answer_count, sizeof reply.results[0]);
+        for (size_t i = 0; i < commit->answer_count; i++)
+            reply.results[i] = pack_result(work, &commit->answers[i]);
+        reply.has_seq = 1;
+        reply.seq = commit->seq;
+        serve_reply(work->server, work->request, &reply.base);
+    } else {
+        serve_error(work->server, work->request, err);
+    }
+    if (commit->replica != NULL)
+        replica_unref(commit->replica);
+    free(it);
+}
+
+static void on_committed(struct commit *commit, int status, const struct err *err)
+{
+    finish(commit->data, status, err);
+}
+
+/* ---- preparing ---- */
+
+static bool stored_alike(struct replica *replica, const Quire__Entry *entry, struct arena *arena)
+{
+    struct buf key = {0};
+    Quire__Entry *stored;
+    entry_key(entry->headword, entry->sense, &key);
+    int code = range_get(replica->range, buf_bytes(&key), arena, &stored, NULL);
+    buf_deinit(&key);
+    return code == 0 && stored != NULL && entry_equal(stored, entry);
+}
+
+static int analyze(struct write_work *it, struct analyzer *analyzer, size_t i, struct err *err)
+{
+    struct work *work = &it->work;
+    const Quire__Entry *put = it->commit.write->ops[i]->put;
+    struct replica *replica = it->commit.replica;
+    if (put == NULL || entry_validate(put, NULL) != 0 ||
+        stored_alike(replica, put, &work->request->arena))
+        return 0; /* nothing to analyse, or a failure that applying it will report */
+    struct document *document = serve_alloc(work, 1, sizeof *document);
+    int code = document_analyze(analyzer, &replica->document, put, &work->request->arena, document,
+                                err);
+    if (code == 0)
+        it->commit.documents[i] = document;
+    return code;
+}
+
+static int check_write(const Quire__ShardWrite *write, struct err *err)
+{
+    if (write->n_ops == 0)
+        return err_set(err, ERR_INVALID, "a write without operations");
+    if (write->n_ops > LIMIT_BATCH_OPS)
+        return err_set(err, ERR_TOO_LARGE, "%zu operations, at most %d are allowed", write->n_ops,
+                       LIMIT_BATCH_OPS);
+    if (write->client_id != NULL && strlen(write->client_id) > LIMIT_CLIENT_ID)
+        return err_set(err, ERR_TOO_LARGE, "a client id has at most %d bytes", LIMIT_CLIENT_ID);
+    return 0;
+}
+
+static int prepare(struct write_work *it, struct err *err)
+{
+    struct work *work = &it->work;
+    struct rpc_request *request = work->request;
+    struct commit *commit = &it->commit;
+    Quire__ShardWrite *write = quire__shard_write__unpack(
+        arena_protobuf(&request->arena), request->payload.size, request->payload.data);
+    if (write == NULL)
+        return err_set(err, ERR_PROTOCOL, "a malformed ShardWrite message");
+    int code = check_write(write, err);
+    if (code == 0 && rpc_request_abandoned(request))
+        code = err_set(err, ERR_DEADLINE, "the deadline passed while the write was waiting");
+    if (code == 0)
+        code = replicas_acquire(work->server->replicas, write->range, &commit->replica, err);
+    if (code != 0)
+        return code;
+    commit->write = write;
+    commit->epoch = write->range->epoch;
+    commit->payload = request->payload;
+    commit->arena = &request->arena;
+    commit->documents = serve_alloc(work, write->n_ops, sizeof commit->documents[0]);
+    commit->results = serve_alloc(work, write->n_ops, sizeof commit->results[0]);
+    const char *language = commit->replica->language;
+    struct analyzer *analyzer = analyzers_take(work->server->analyzers, language);
+    if (analyzer == NULL)
+        return err_set(err, ERR_INTERNAL, "no analyzer for language \"%s\"", language);
+    for (size_t i = 0; i < write->n_ops && code == 0; i++)
+        code = analyze(it, analyzer, i, err);
+    analyzers_give(work->server->analyzers, language, analyzer);
+    return code;
+}
+
+static void run_prepare(struct pool_job *job)
+{
+    struct write_work *it = (struct write_work *)((char *)job - offsetof(struct write_work, prepare));
+    struct committer *committer = it->work.server->committer;
+    struct err err = {0};
+    if (prepare(it, &err) != 0)
+        it->commit.error = err;
+    committer_ready(committer, &it->commit);
+}
+
+/* ---- arrival ---- */
+
+static struct write_work *enqueue(struct server *server, struct rpc_request *request)
+{
+    struct write_work *it = calloc(1, sizeof *it);
+    if (it == NULL) {
+        serve_fail(server, request, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    it->work = (struct work){.server = server, .request = request};
+    it->commit.data = it;
+    it->commit.bytes = request->payload.size;
+    it->commit.done = on_committed;
+    if (committer_enqueue(server->committer, &it->commit) == 0)
+        return it;
+    free(it);
+    serve_fail(server, request, ERR_FULL, "the shard has too many writes waiting");
+    return NULL;
+}
+
+void serve_write(struct server *server, struct rpc_request *request)
+{
+    struct write_work *it = enqueue(server, request);
+    if (it == NULL)
+        return;
+    it->prepare.run = run_prepare;
+    if (pool_submit(server->ingest, &it->prepare) == 0)
+        return;
+    err_set(&it->commit.error, ERR_FULL, "the shard has too many writes waiting");
+    committer_ready(server->committer, &it->commit);
+}
+
+/* ---- sealing ---- */
+
+static int seal_all(struct work *work, const Quire__ShardSeal *seal, struct replica **held,
+                    struct err *err)
+{
+    for (size_t i = 0; i < seal->n_ranges; i++) {
+        struct range_figures figures;
+        int code = replicas_acquire(work->server->replicas, seal->ranges[i], &held[i], err);
+        if (code != 0)
+            return code;
+        range_figures(held[i]->range, &figures);
+        if (figures.entries > 0)
+            return err_set(err, ERR_CONFLICT, "range %llu has %llu entries",
+                           (unsigned long long)held[i]->id, (unsigned long long)figures.entries);
+    }
+    for (size_t i = 0; i < seal->n_ranges; i++)
+        atomic_store(&held[i]->sealed, true);
+    return 0;
+}
+
+/* On the committer's thread: every write that arrived before has been applied. */
+static int run_seal(struct commit *commit, struct err *err)
+{
+    struct write_work *it = commit->data;
+    struct work *work = &it->work;
+    struct rpc_request *request = work->request;
+    Quire__ShardSeal *seal = quire__shard_seal__unpack(
+        arena_protobuf(&request->arena), request->payload.size, request->payload.data);
+    if (seal == NULL)
+        return err_set(err, ERR_PROTOCOL, "a malformed ShardSeal message");
+    struct replica **held = serve_alloc(work, seal->n_ranges, sizeof held[0]);
+    int code = seal_all(work, seal, held, err);
+    for (size_t i = 0; i < seal->n_ranges; i++)
+        if (held[i] != NULL)
+            replica_unref(held[i]);
+    return code;
+}
+
+static void on_sealed(struct commit *commit, int status, const struct err *err)
+{
+    struct write_work *it = commit->data;
+    if (status == 0)
+        serve_ok(it->work.server, it->work.request);
+    else
+        serve_error(it->work.server, it->work.request, err);
+    free(it);
+}
+
+void serve_seal(struct server *server, struct rpc_request *request)
+{
+    struct write_work *it = calloc(1, sizeof *it);
+    if (it == NULL) {
+        serve_fail(server, request, ERR_NOMEM, "out of memory");
+        return;
+    }
+    it->work = (struct work){.server = server, .request = request};
+    it->commit = (struct commit){.data = it, .run = run_seal, .done = on_sealed};
+    if (committer_enqueue(server->committer, &it->commit) == 0) {
+        committer_ready(server->committer, &it->commit);
+        return;
+    }
+    free(it);
+    serve_fail(server, request, ERR_FULL, "the shard has too many writes waiting");
+}

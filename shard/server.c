@@ -1,0 +1,476 @@
+/* Server: life, dispatch, answering.
+ *
+ * Threads: the loop receives requests and hands them on; `query` threads read; `ingest` threads prepare writes; the
+ * committer's thread commits and applies; `background` threads flush, merge and open ranges; one `admin` thread carries out
+ * assignments; one `verify` thread verifies. Replies go out from whichever thread has them.
+ *
+ * Stopping: new requests are refused; when those in flight are answered (or SERVER_DRAIN_MS are over) the doors are
+ * closed, and a thread of its own ends the pools, flushes every range and closes the stores.
+ */
+#include "shard/server_internal.h"
+
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct operation {
+    uint16_t kind;
+    size_t pool; /* offset in struct server */
+    void (*run)(struct work *work);
+};
+
+static const struct operation OPERATIONS[] = {
+    {QUIRE__KIND__KIND_SHARD_GET, offsetof(struct server, query), serve_get},
+    {QUIRE__KIND__KIND_SHARD_LOOKUP, offsetof(struct server, query), serve_lookup},
+    {QUIRE__KIND__KIND_SHARD_BROWSE, offsetof(struct server, query), serve_browse},
+    {QUIRE__KIND__KIND_SHARD_LETTERS, offsetof(struct server, query), serve_letters},
+    {QUIRE__KIND__KIND_SHARD_MATCH, offsetof(struct server, query), serve_match},
+    {QUIRE__KIND__KIND_SHARD_STATS, offsetof(struct server, query), serve_stats},
+    {QUIRE__KIND__KIND_SHARD_SEARCH, offsetof(struct server, query), serve_search},
+    {QUIRE__KIND__KIND_SHARD_EXPLAIN, offsetof(struct server, query), serve_explain},
+    {QUIRE__KIND__KIND_SHARD_VERIFY, offsetof(struct server, verify), serve_verify},
+    {QUIRE__KIND__KIND_SHARD_ASSIGN, offsetof(struct server, admin), serve_assign},
+};
+#define OPERATION_COUNT (sizeof OPERATIONS / sizeof OPERATIONS[0])
+
+/* ---- answering ---- */
+
+static void answered(struct server *server)
+{
+    atomic_fetch_sub(&server->open, 1);
+}
+
+void serve_reply(struct server *server, struct rpc_request *request,
+                 const ProtobufCMessage *message)
+{
+    size_t size = protobuf_c_message_get_packed_size(message);
+    if (size > RPC_FRAME_MAX) {
+        serve_fail(server, request, ERR_TOO_LARGE, "the answer has %zu bytes, at most %u are sent",
+                   size, RPC_FRAME_MAX);
+        return;
+    }
+    uint8_t *packed = malloc(size + 1);
+    if (packed == NULL) {
+        serve_fail(server, request, ERR_NOMEM, "out of memory");
+        return;
+    }
+    protobuf_c_message_pack(message, packed);
+    rpc_reply(request, (uint16_t)(request->kind + 1), bytes_of(packed, size));
+    free(packed);
+    answered(server);
+}
+
+void serve_ok(struct server *server, struct rpc_request *request)
+{
+    rpc_reply(request, QUIRE__KIND__KIND_OK, bytes_of(NULL, 0));
+    answered(server);
+}
+
+void serve_error(struct server *server, struct rpc_request *request, const struct err *err)
+{
+    rpc_reply_error(request, err->code, "%s", err->text);
+    answered(server);
+}
+
+void serve_fail(struct server *server, struct rpc_request *request, int code, const char *format,
+                ...)
+{
+    struct err err = {.code = code};
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(err.text, sizeof err.text, format, arguments);
+    va_end(arguments);
+    serve_error(server, request, &err);
+}
+
+void *serve_unpack(struct work *work, const ProtobufCMessageDescriptor *descriptor)
+{
+    struct rpc_request *request = work->request;
+    void *message = protobuf_c_message_unpack(descriptor, arena_protobuf(&request->arena),
+                                              request->payload.size, request->payload.data);
+    if (message == NULL)
+        serve_fail(work->server, request, ERR_PROTOCOL, "a malformed %s message",
+                   descriptor->short_name);
+    return message;
+}
+
+void *serve_alloc(struct work *work, size_t count, size_t size)
+{
+    void *memory = arena_calloc(&work->request->arena, count + 1, size);
+    if (memory == NULL)
+        abort(); /* arenas of requests have no limit: the process is out of memory */
+    return memory;
+}
+
+struct bytes serve_copy(struct work *work, struct bytes bytes)
+{
+    uint8_t *copy = serve_alloc(work, bytes.size, 1);
+    memcpy(copy, bytes.data, bytes.size);
+    return bytes_of(copy, bytes.size);
+}
+
+static bool ends_all(int code)
+{
+    return code == ERR_DEADLINE || code == ERR_CANCELED || code == ERR_INVALID ||
+           code == ERR_TOO_LARGE || code == ERR_NOMEM;
+}
+
+static void add_failure(struct work *work, struct coverage *coverage, uint64_t id,
+                        const struct err *err)
+{
+    Quire__RangeFailure *failure = serve_alloc(work, 1, sizeof *failure);
+    quire__range_failure__init(failure);
+    failure->id = id;
+    failure->code = (uint32_t)err->code;
+    failure->text = (char *)serve_copy(work, bytes_str(err->text)).data;
+    coverage->failed[coverage->failed_count++] = failure;
+}
+
+int serve_ranges(struct work *work, Quire__RangeRef *const *refs, size_t count,
+                 struct coverage *coverage,
+                 int (*visit)(struct work *work, struct replica *replica, void *data,
+                              struct err *err),
+                 void *data, struct err *err)
+{
+    coverage->covered = serve_alloc(work, count, sizeof coverage->covered[0]);
+    coverage->failed = serve_alloc(work, count, sizeof coverage->failed[0]);
+    for (size_t i = 0; i < count; i++) {
+        struct replica *replica = NULL;
+        struct err own = {0};
+        int code = replicas_acquire(work->server->replicas, refs[i], &replica, &own);
+        if (code == 0)
+            code = visit(work, replica, data, &own);
+        if (replica != NULL)
+            replica_unref(replica);
+        if (code == 0) {
+            coverage->covered[coverage->covered_count++] = refs[i]->id;
+        } else if (ends_all(code)) {
+            *err = own;
+            return code;
+        } else {
+            add_failure(work, coverage, refs[i]->id, &own);
+        }
+    }
+    return 0;
+}
+
+/* ---- dispatch ---- */
+
+static bool request_abandoned(void *data)
+{
+    return rpc_request_abandoned(data);
+}
+
+static void run_work(struct pool_job *job)
+{
+    struct work *work = (struct work *)job;
+    if (rpc_request_abandoned(work->request))
+        serve_fail(work->server, work->request, ERR_DEADLINE,
+                   "the deadline passed while the request was waiting");
+    else
+        work->run(work);
+    free(work);
+}
+
+static void hand_over(struct server *server, struct rpc_request *request,
+                      const struct operation *operation)
+{
+    struct pool *pool = *(struct pool **)((char *)server + operation->pool);
+    struct work *work = calloc(1, sizeof *work);
+    if (work == NULL) {
+        serve_fail(server, request, ERR_NOMEM, "out of memory");
+        return;
+    }
+    *work = (struct work){.job.run = run_work,
+                          .server = server,
+                          .request = request,
+                          .budget = {request->deadline_ms, request_abandoned, request},
+                          .run = operation->run};
+    if (pool_submit(pool, &work->job) == 0)
+        return;
+    free(work);
+    serve_fail(server, request, ERR_FULL, "the shard has too many requests waiting");
+}
+
+static void on_request(void *data, struct rpc_request *request)
+{
+    struct server *server = data;
+    atomic_fetch_add(&server->open, 1);
+    if (server->stopping) {
+        serve_fail(server, request, ERR_UNAVAILABLE, "the shard is stopping");
+        return;
+    }
+    if (request->role == RPC_ROLE_CLIENT) {
+        serve_fail(server, request, ERR_UNSUPPORTED,
+                   "a shard answers coordinators; clients connect to one of those");
+        return;
+    }
+    if (request->kind == QUIRE__KIND__KIND_SHARD_WRITE) {
+        serve_write(server, request);
+        return;
+    }
+    if (request->kind == QUIRE__KIND__KIND_SHARD_SEAL) {
+        serve_seal(server, request);
+        return;
+    }
+    for (size_t i = 0; i < OPERATION_COUNT; i++) {
+        if (OPERATIONS[i].kind == request->kind) {
+            hand_over(server, request, &OPERATIONS[i]);
+            return;
+        }
+    }
+    serve_fail(server, request, ERR_UNSUPPORTED, "a shard does not know requests of kind %u",
+               request->kind);
+}
+
+/* ---- starting ---- */
+
+static char *copy_text(const char *text)
+{
+    char *copy = text != NULL ? strdup(text) : NULL;
+    if (text != NULL && copy == NULL)
+        abort();
+    return copy;
+}
+
+static int open_stores(struct server *server, struct err *err)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/log", server->dir);
+    server->cache = store_cache_create(server->settings.cache_bytes);
+    int code = log_store_open(path, &server->log, err);
+    if (code != 0)
+        return code;
+    int threads = server->settings.threads;
+    server->query = pool_create("query", threads, SERVER_QUERY_QUEUE);
+    server->ingest = pool_create("ingest", threads, SERVER_INGEST_QUEUE);
+    server->background = pool_create("background", threads < 2 ? 2 : threads, 4096);
+    server->admin = pool_create("admin", 1, 64);
+    server->verify = pool_create("verify", 1, 64);
+    server->analyzers = analyzers_create();
+    if (!server->cache || !server->query || !server->ingest || !server->background ||
+        !server->admin || !server->verify || !server->analyzers)
+        return err_set(err, ERR_NOMEM, "cannot start threads");
+    struct replicas_settings replicas = {server->dir, server->settings.memory_bytes, server->cache,
+                                         server->log, server->background};
+    code = replicas_create(&replicas, &server->replicas, err);
+    if (code == 0)
+        code = committer_create(server->log, &server->committer, err);
+    return code;
+}
+
+/* Everything but the loop's things; also half-made. Blocks. */
+static void close_stores(struct server *server)
+{
+    pool_destroy(server->admin);
+    pool_destroy(server->verify);
+    pool_destroy(server->query);
+    pool_destroy(server->ingest);
+    committer_destroy(server->committer);
+    pool_destroy(server->background);
+    replicas_destroy(server->replicas);
+    log_store_close(server->log);
+    store_cache_destroy(server->cache);
+    analyzers_destroy(server->analyzers);
+}
+
+static void server_free(struct server *server)
+{
+    free(server->dir);
+    free(server->node_id);
+    free(server->listen);
+    free(server->advertise);
+    free(server->zone);
+    free(server);
+}
+
+static void maintain(void *data, struct replica *replica)
+{
+    replica_maintain(replica);
+    replica_flush_old(replica, SERVER_FLUSH_MS);
+}
+
+static void tick(uv_timer_t *timer);
+
+static int open_door(struct server *server, struct err *err)
+{
+    server->identity = (struct rpc_identity){RPC_ROLE_SHARD, server->node_id, server->cluster_id};
+    server->rpc = rpc_create(server->settings.loop, &server->identity, err);
+    if (server->rpc == NULL)
+        return ERR_INTERNAL;
+    return rpc_server_create(server->rpc, server->listen, on_request, server, &server->door, err);
+}
+
+static void read_cluster_id(struct server *server)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/cluster-id", server->dir);
+    FILE *file = fopen(path, "r");
+    if (file == NULL)
+        return;
+    if (fscanf(file, "%63s", server->cluster_id) != 1)
+        server->cluster_id[0] = 0;
+    fclose(file);
+}
+
+static void nothing(void *data)
+{
+}
+
+int server_create(const struct server_settings *settings, struct server **out, struct err *err)
+{
+    *out = NULL;
+    struct server *server = calloc(1, sizeof *server);
+    if (server == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    server->settings = *settings;
+    server->dir = copy_text(settings->dir);
+    server->node_id = copy_text(settings->node_id);
+    server->listen = copy_text(settings->listen);
+    server->advertise = copy_text(settings->advertise);
+    server->zone = copy_text(settings->zone);
+    read_cluster_id(server);
+    int code = open_stores(server, err);
+    if (code == 0)
+        code = open_door(server, err);
+    if (code == 0 && settings->coordinator_count > 0) {
+        server->registration = registration_create(server);
+        if (server->registration == NULL)
+            code = err_set(err, ERR_INVALID, "a coordinator's url is malformed");
+    }
+    if (code != 0) {
+        if (server->rpc != NULL) {
+            rpc_close(server->rpc, nothing, NULL);
+            uv_run(settings->loop, UV_RUN_DEFAULT);
+        }
+        close_stores(server);
+        server_free(server);
+        return code;
+    }
+    uv_timer_init(settings->loop, &server->tick);
+    server->tick.data = server;
+    uv_timer_start(&server->tick, tick, 0, SERVER_TICK_MS);
+    *out = server;
+    return 0;
+}
+
+int server_port(const struct server *server)
+{
+    return rpc_server_port(server->door);
+}
+
+/* ---- stopping ---- */
+
+struct flush_list {
+    struct replica **replicas;
+    size_t count, capacity;
+};
+
+static void list_replica(void *data, struct replica *replica)
+{
+    struct flush_list *list = data;
+    if (atomic_load(&replica->state) != REPLICA_OPEN)
+        return;
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity == 0 ? 16 : 2 * list->capacity;
+        list->replicas = realloc(list->replicas, list->capacity * sizeof list->replicas[0]);
+        if (list->replicas == NULL)
+            abort();
+    }
+    replica_ref(replica);
+    list->replicas[list->count++] = replica;
+}
+
+/* A thread of its own: flushing takes its time, and the loop must run to close the doors. */
+static void close_in_thread(void *data)
+{
+    struct server *server = data;
+    struct flush_list list = {0};
+    replicas_each(server->replicas, list_replica, &list);
+    for (size_t i = 0; i < list.count; i++)
+        range_stop(list.replicas[i]->range); /* merges give up, flushes do not */
+    pool_destroy(server->admin);
+    pool_destroy(server->verify);
+    pool_destroy(server->query);
+    pool_destroy(server->ingest);
+    committer_destroy(server->committer);
+    server->admin = server->verify = server->query = server->ingest = NULL;
+    server->committer = NULL;
+    for (size_t i = 0; i < list.count; i++) {
+        struct err err = {0};
+        if (replica_flush(list.replicas[i], &err) != 0)
+            log_event(LOG_ERROR, "flush failed", LOG_U64("range", list.replicas[i]->id),
+                      LOG_STR("error", err.text));
+        replica_unref(list.replicas[i]);
+    }
+    free(list.replicas);
+    close_stores(server);
+    uv_async_send(&server->closed);
+}
+
+static void on_async_closed(uv_handle_t *handle)
+{
+    struct server *server = handle->data;
+    void (*stopped)(void *data) = server->stopped;
+    void *data = server->stopped_data;
+    server_free(server);
+    stopped(data);
+}
+
+static void on_rpc_closed(void *data)
+{
+    struct server *server = data;
+    uv_close((uv_handle_t *)&server->closed, on_async_closed);
+}
+
+static void on_stores_closed(uv_async_t *async)
+{
+    struct server *server = async->data;
+    uv_thread_join(&server->closer);
+    rpc_close(server->rpc, on_rpc_closed, server);
+}
+
+static void on_tick_closed(uv_handle_t *handle)
+{
+    struct server *server = handle->data;
+    uv_async_init(server->settings.loop, &server->closed, on_stores_closed);
+    server->closed.data = server;
+    if (uv_thread_create(&server->closer, close_in_thread, server) != 0)
+        abort();
+}
+
+static void drain(struct server *server)
+{
+    if (atomic_load(&server->open) > 0 && clock_ms() < server->stop_deadline_ms)
+        return;
+    uv_timer_stop(&server->tick);
+    uv_close((uv_handle_t *)&server->tick, on_tick_closed);
+}
+
+static void tick(uv_timer_t *timer)
+{
+    struct server *server = timer->data;
+    if (server->stopping) {
+        drain(server);
+        return;
+    }
+    replicas_each(server->replicas, maintain, server);
+    if (server->registration != NULL)
+        registration_tick(server->registration);
+}
+
+void server_stop(struct server *server, void (*stopped)(void *data), void *data)
+{
+    server->stopping = true;
+    server->stopped = stopped;
+    server->stopped_data = data;
+    server->stop_deadline_ms = clock_ms() + SERVER_DRAIN_MS;
+    if (server->registration != NULL)
+        registration_stop(server->registration);
+    server->registration = NULL;
+    uv_timer_start(&server->tick, tick, 0, 20);
+}
