@@ -435,6 +435,17 @@ void conn_tick(struct rpc_conn *conn, uint64_t now)
         rpc_door_push(conn->rpc, &conn->door);
 }
 
+void conn_forgive(struct rpc_conn *conn, uint64_t now)
+{
+    atomic_store_explicit(&conn->heard_ms, now, memory_order_relaxed);
+    conn->since_ms = now;
+    pthread_mutex_lock(&conn->lock);
+    /* An idle one has owed a heartbeat all this time: that one goes out now. */
+    if (conn->sending)
+        conn->sent_ms = now;
+    pthread_mutex_unlock(&conn->lock);
+}
+
 /* ---- life ---- */
 
 /* On the reaper's thread. */

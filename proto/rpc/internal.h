@@ -194,6 +194,8 @@ void conn_fail_locked(struct rpc_conn *conn, int code, const char *text);
 /* Heartbeats and silence; closes nothing by itself but announces it, so that lists can be walked.
  */
 void conn_tick(struct rpc_conn *conn, uint64_t now);
+/* Counts all its times from now on: we were away ourselves. */
+void conn_forgive(struct rpc_conn *conn, uint64_t now);
 struct rpc_conn *conn_ref(struct rpc_conn *conn);
 void conn_unref(struct rpc_conn *conn); /* any thread */
 /* ---- wire.c ---- */

@@ -187,7 +187,11 @@ void rpc_wake_at(struct rpc *rpc, uint64_t at_ms)
 
 void rpc_tick_at(struct rpc *rpc, uint64_t at_ms)
 {
-    if (at_ms < rpc->tick_at || !rpc->ticked)
+    if (!rpc->ticked) {
+        rpc->ticked = clock_ms(); /* the first one may come late, too */
+        rpc->tick_at = at_ms;
+    }
+    if (at_ms < rpc->tick_at)
         rpc->tick_at = at_ms;
     rpc_wake_at(rpc, at_ms);
 }
@@ -196,14 +200,12 @@ void rpc_tick_at(struct rpc *rpc, uint64_t at_ms)
  */
 static void tick(struct rpc *rpc, uint64_t now)
 {
-    bool stopped = rpc->ticked && now - rpc->ticked > RPC_SILENCE_MS / 2;
+    bool stopped = now - rpc->ticked > RPC_SILENCE_MS / 2;
     struct list *link;
     for (link = rpc->conns.next; link != &rpc->conns; link = link->next) {
         struct rpc_conn *conn = list_entry(link, struct rpc_conn, link);
-        if (stopped) {
-            atomic_store_explicit(&conn->heard_ms, now, memory_order_relaxed);
-            conn->since_ms = now;
-        }
+        if (stopped)
+            conn_forgive(conn, now);
         conn_tick(conn, now);
     }
     for (link = rpc->peers.next; link != &rpc->peers; link = link->next)

@@ -748,6 +748,24 @@ static void test_destroy_from_change(void **state)
     assert_null(w->peer);
 }
 
+/* The loop itself does not turn for longer than silence is borne: nobody is blamed for that. */
+static void test_away(void **state)
+{
+    struct world *w = *state;
+    serve(w);
+    dial(w, &client_identity);
+    struct result r;
+    start(w, &r, HOLD, bytes_str("x"), 9000);
+    AWAIT(w, w->held_count == 1);
+    usleep((RPC_SILENCE_MS + 500) * 1000);
+    AWAIT(w, true);
+    struct rpc_request *request = held_shift(w);
+    rpc_reply(request, HOLD + 1, request->payload);
+    AWAIT(w, r.times);
+    assert_int_equal(r.status, 0);
+    assert_int_equal(w->downs, 0);
+}
+
 /* Callbacks may do anything: each of these calls starts the next one, the last destroys the peer.
  */
 struct chain {
@@ -808,6 +826,7 @@ int main(void)
         TEST(test_garbage),
         TEST(test_silence),
         TEST(test_reentry),
+        TEST(test_away),
         TEST(test_dial_stranger),
         TEST(test_dial_mute),
         TEST(test_close_while_dialing),

@@ -21,6 +21,7 @@
 #include "proto/rpc/frame.h"
 #include "proto/rpc/rpc.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -541,12 +542,27 @@ static void stop_all(void)
     proxy_stop(&shared.proxy);
 }
 
+static int open_sockets(void)
+{
+    int count = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    MUST(folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        char target[64];
+        ssize_t size = readlinkat(dirfd(folder), entry->d_name, target, sizeof target - 1);
+        target[size > 0 ? size : 0] = 0;
+        count += strncmp(target, "socket:", 7) == 0;
+    }
+    closedir(folder);
+    return count;
+}
+
 static void test_stress(void **state)
 {
     (void)state;
     pthread_t strangers;
     char folder[] = "/tmp/quire-stress-XXXXXX";
-    int orders, reports;
+    int orders, reports, sockets = open_sockets();
     assert_non_null(mkdtemp(folder));
     snprintf(shared.ipc, sizeof shared.ipc, "%s/rpc", folder);
     pid_t killer = killer_start(&orders, &reports); /* before the first use of nng */
@@ -574,6 +590,10 @@ static void test_stress(void **state)
     assert_int_equal(shared.answered_slots, CLIENTS * SLOTS);
 
     stop_all();
+    /* nng closes descriptors a little later, on a thread of its own. */
+    for (int i = 0; i < 200 && open_sockets() > sockets; i++)
+        usleep(10000);
+    assert_int_equal(open_sockets(), sockets);
     close(orders);
     waitpid(killer, NULL, 0);
     close(reports);
