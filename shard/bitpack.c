@@ -8,17 +8,20 @@
  *           n varints: their bits from `width` up                         ]
  *     bits  the low `width` bits of all values
  *
- * The width is the one that makes the group smallest: a few large values among small ones are exceptions, so that
- * they do not widen all (PFOR; Zukowski, Heman, Nes, Boncz, "Super-Scalar RAM-CPU Cache Compression", 2006).
+ * The width is the one that makes the group smallest: a few large values among small ones are
+ * exceptions, so that they do not widen all (PFOR; Zukowski, Heman, Nes, Boncz, "Super-Scalar
+ * RAM-CPU Cache Compression", 2006).
  *
- * The bits of a full group lie in four lanes: value i is in lane i mod 4, as number i / 4 of it. A lane is `width`
- * little-endian 32-bit words, filled from the low end, and word j of the four lanes lie side by side. So one
- * 128-bit register takes four values at every step, without a shuffle (SIMD-BP128; Lemire and Boytsov,
- * "Decoding billions of integers per second through vectorization", 2015). The code below is written with the
- * compiler's vectors of four: SSE2, NEON or plain integers, the bytes are the same. A loop for each width is
- * compiled with the width constant.
+ * The bits of a full group lie in four lanes: value i is in lane i mod 4, as number i / 4 of it. A
+ * lane is `width` little-endian 32-bit words, filled from the low end, and word j of the four lanes
+ * lie side by side. So one 128-bit register takes four values at every step, without a shuffle
+ * (SIMD-BP128; Lemire and Boytsov, "Decoding billions of integers per second through
+ * vectorization", 2015). The code below is written with the compiler's vectors of four: SSE2, NEON
+ * or plain integers, the bytes are the same. A loop for each width is compiled with the width
+ * constant.
  *
- * The bits of a shorter group follow one another, from the low end of each byte: (count * width + 7) / 8 bytes.
+ * The bits of a shorter group follow one another, from the low end of each byte: (count * width +
+ * 7) / 8 bytes.
  */
 #include "shard/bitpack.h"
 
@@ -26,7 +29,7 @@
 #include <string.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "bitpack.c loads little-endian words as they are; a big-endian machine needs a byte swap in load4 and store4"
+#error "bitpack.c loads little-endian words as they are"
 #endif
 
 #define EXCEPTIONS_FLAG 0x40
@@ -53,8 +56,8 @@ static inline uint32_t mask_of(uint32_t width)
 }
 
 /* Inlined with a constant width: shifts become immediate and the tests on them go away. */
-__attribute__((always_inline)) static inline void pack_width(const uint32_t *values, const uint32_t width,
-                                                             uint8_t *out)
+__attribute__((always_inline)) static inline void pack_width(const uint32_t *values,
+                                                             const uint32_t width, uint8_t *out)
 {
     lanes word = {0};
     uint32_t bit = 0;
@@ -74,8 +77,8 @@ __attribute__((always_inline)) static inline void pack_width(const uint32_t *val
     }
 }
 
-__attribute__((always_inline)) static inline void unpack_width(const uint8_t *in, const uint32_t width,
-                                                               uint32_t *values)
+__attribute__((always_inline)) static inline void
+unpack_width(const uint8_t *in, const uint32_t width, uint32_t *values)
 {
     lanes word = load4(in);
     uint32_t bit = 0;
@@ -98,9 +101,11 @@ __attribute__((always_inline)) static inline void unpack_width(const uint8_t *in
     }
 }
 
-#define WIDTHS(X)                                                                                                  \
-    X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) \
-    X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31) X(32)
+#define WIDTHS(X)                                                                                  \
+    X(1)                                                                                           \
+    X(2)                                                                                           \
+    X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) \
+        X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31) X(32)
 
 void bitpack_pack(const uint32_t values[BITPACK_GROUP], uint32_t width, uint8_t *out)
 {
@@ -248,7 +253,8 @@ struct exceptions {
     uint32_t high[EXCEPTIONS_MAX];
 };
 
-static bool get_header(struct reader *reader, uint32_t count, uint32_t *width, struct exceptions *exceptions)
+static bool get_header(struct reader *reader, uint32_t count, uint32_t *width,
+                       struct exceptions *exceptions)
 {
     struct bytes places;
     uint8_t header, n;

@@ -1,5 +1,6 @@
-/* Bit packing: streams of small integers in few bytes, decoded fast. Layout: the essay in bitpack.c.
- * Pure functions; any thread. Decoders never read beyond their bytes, whatever these are.
+/* Bit packing: streams of small integers in few bytes, decoded fast. Layout: the essay in
+ * bitpack.c. Pure functions; any thread. Decoders never read beyond their bytes, whatever these
+ * are.
  */
 #ifndef QUIRE_SHARD_BITPACK_H
 #define QUIRE_SHARD_BITPACK_H
@@ -16,8 +17,8 @@ void bitpack_sum(uint32_t values[BITPACK_GROUP], uint32_t start);
 
 /* A group: 1 to 128 values, self-describing but for their number. */
 void bitpack_put(struct buf *out, const uint32_t *values, uint32_t count);
-/* `values` has room for BITPACK_GROUP; those from `count` on are undefined afterwards. *width (may be NULL):
- * every value is below 2^width. */
+/* `values` has room for BITPACK_GROUP; those from `count` on are undefined afterwards. *width (may
+ * be NULL): every value is below 2^width. */
 bool bitpack_get(struct reader *reader, uint32_t *values, uint32_t count, uint32_t *width);
 bool bitpack_skip(struct reader *reader, uint32_t count);
 

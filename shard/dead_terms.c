@@ -1,6 +1,5 @@
-/* Counts of dead documents by token: a hash table with open addressing, tokens in a text that only grows
- * (freed as a whole). Slots hold the offset of the token's record:
- *     u8 field, u8 size, bytes
+/* Counts of dead documents by token: a hash table with open addressing, tokens in a text that only
+ * grows (freed as a whole). Slots hold the offset of the token's record: u8 field, u8 size, bytes
  */
 #include "shard/live.h"
 
@@ -69,7 +68,8 @@ static bool slot_holds(const struct dead_terms *dead, const struct slot *slot, u
 }
 
 /* The token's slot, or the free one where it belongs. */
-static struct slot *dead_find(const struct dead_terms *dead, uint8_t field, struct bytes token, uint32_t hash)
+static struct slot *dead_find(const struct dead_terms *dead, uint8_t field, struct bytes token,
+                              uint32_t hash)
 {
     size_t mask = dead->slot_count - 1, at = hash & mask;
 
@@ -162,7 +162,8 @@ size_t dead_terms_bytes(const struct dead_terms *dead)
 }
 
 void dead_terms_each(const struct dead_terms *dead,
-                     void (*visit)(void *data, uint8_t field, struct bytes token, uint32_t count), void *data)
+                     void (*visit)(void *data, uint8_t field, struct bytes token, uint32_t count),
+                     void *data)
 {
     pthread_rwlock_t *lock = (pthread_rwlock_t *)&dead->lock;
 

@@ -1,7 +1,7 @@
 /* Rows of a disk segment.
  *
- * Integers in keys are big-endian. Every key starts with the segment's id, so that a segment that was merged away
- * goes by one range deletion in each family.
+ * Integers in keys are big-endian. Every key starts with the segment's id, so that a segment that
+ * was merged away goes by one range deletion in each family.
  *
  *   family  key                                       value
  *   term    be64 segment, u8 field, token             term
@@ -17,15 +17,16 @@
  *     chunked:
  *         varint  sum of all frequencies
  *         varint  number of chunks
- *         for each: varint first document, less the last one of the chunk before, less 1 (the first: as it is);
- *                   varint last document less the first; varint postings; bounds
- *     le16     low half of the checksum of what stands before
+ *         for each: varint first document, less the last one of the chunk before, less 1 (the
+ * first: as it is); varint last document less the first; varint postings; bounds le16     low half
+ * of the checksum of what stands before
  *
- * Most tokens of a corpus occur in a few documents: their list lies in the term's value, with its positions when
- * these take no more than a line, so that one row holds all. A list longer than a block is cut into chunks of 4,096
- * postings; the directory lets a reader skip whole chunks without reading them. The term id is a number from 0 in
- * the order of terms, so chunks lie on the disk in the order of the terms. Two bytes of checksum are enough for
- * values of which the most are ten bytes long, inside blocks that RocksDB checks as well.
+ * Most tokens of a corpus occur in a few documents: their list lies in the term's value, with its
+ * positions when these take no more than a line, so that one row holds all. A list longer than a
+ * block is cut into chunks of 4,096 postings; the directory lets a reader skip whole chunks without
+ * reading them. The term id is a number from 0 in the order of terms, so chunks lie on the disk in
+ * the order of the terms. Two bytes of checksum are enough for values of which the most are ten
+ * bytes long, inside blocks that RocksDB checks as well.
  *
  * Page:
  *     u8       version, 1
@@ -33,10 +34,10 @@
  *     payload, of documents (ordinals) 4,096 * page and following:
  *         n  norms, a byte each
  *         l  body lengths, bit-packed groups of 128 (bitpack.c)
- *         k  entry keys: varint bytes shared with the key before, varint bytes that follow, these bytes
- *         c  numbers of categories, bit-packed groups; then all ordinals of the page, bit-packed groups
- *         g  category names by ordinal: varint size, bytes
- *         h  (page 0 only) varints: documents, categories, terms, postings, bytes of all rows but this one
+ *         k  entry keys: varint bytes shared with the key before, varint bytes that follow, these
+ * bytes c  numbers of categories, bit-packed groups; then all ordinals of the page, bit-packed
+ * groups g  category names by ordinal: varint size, bytes h  (page 0 only) varints: documents,
+ * categories, terms, postings, bytes of all rows but this one
  */
 #include "shard/disk_format.h"
 
@@ -106,7 +107,8 @@ bool disk_get_page(struct bytes page, struct reader *payload)
     uint8_t version;
 
     reader_init(payload, page);
-    return reader_u8(payload, &version) && version == DISK_VERSION && reader_le32(payload, &checksum) &&
+    return reader_u8(payload, &version) && version == DISK_VERSION &&
+           reader_le32(payload, &checksum) &&
            checksum == checksum32(payload->at, reader_left(payload));
 }
 
@@ -159,7 +161,8 @@ bool disk_get_term(struct bytes value, struct disk_term *term)
         return false;
     value.size -= 2;
     hash = hash64(value.data, value.size);
-    if (value.data[value.size] != (uint8_t)hash || value.data[value.size + 1] != (uint8_t)(hash >> 8))
+    if (value.data[value.size] != (uint8_t)hash ||
+        value.data[value.size + 1] != (uint8_t)(hash >> 8))
         return false;
     reader_init(&reader, value);
     if (!reader_u8(&reader, &first) || first >> 4 != DISK_VERSION || (first & 0x0f) > 7 ||
@@ -196,7 +199,8 @@ void disk_put_directory(struct buf *out, const struct disk_chunk_entry *chunks, 
     }
 }
 
-bool disk_get_directory(const struct disk_term *term, uint32_t documents, struct disk_chunk_entry *chunks)
+bool disk_get_directory(const struct disk_term *term, uint32_t documents,
+                        struct disk_chunk_entry *chunks)
 {
     uint64_t next_doc = 0, gap, span, count, total = 0;
     struct reader reader;
@@ -205,8 +209,8 @@ bool disk_get_directory(const struct disk_term *term, uint32_t documents, struct
     for (uint32_t i = 0; i < term->chunk_count; i++) {
         if (!reader_varint(&reader, &gap) || !reader_varint(&reader, &span) ||
             !reader_varint(&reader, &count) || !codec_get_bounds(&reader, &chunks[i].bounds) ||
-            gap >= documents || span >= documents || next_doc + gap + span >= documents || count == 0 ||
-            count > CODEC_CHUNK_MAX || count > span + 1)
+            gap >= documents || span >= documents || next_doc + gap + span >= documents ||
+            count == 0 || count > CODEC_CHUNK_MAX || count > span + 1)
             return false;
         chunks[i].first_doc = (uint32_t)(next_doc + gap);
         chunks[i].bounds.last_doc = (uint32_t)(next_doc + gap + span);

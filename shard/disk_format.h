@@ -1,5 +1,5 @@
-/* The rows of a disk segment: keys and values, shared by its writer and its readers. Layouts: the essay in
- * disk_format.c. */
+/* The rows of a disk segment: keys and values, shared by its writer and its readers. Layouts: the
+ * essay in disk_format.c. */
 #ifndef QUIRE_SHARD_DISK_FORMAT_H
 #define QUIRE_SHARD_DISK_FORMAT_H
 
@@ -32,7 +32,8 @@ enum disk_column {
 void disk_key_segment(struct disk_key *key, uint64_t segment); /* before all rows of it */
 void disk_key_term(struct disk_key *key, uint64_t segment, struct segment_token token);
 void disk_key_chunk(struct disk_key *key, uint64_t segment, uint32_t term_id, uint32_t first_doc);
-void disk_key_column(struct disk_key *key, uint64_t segment, enum disk_column column, uint32_t page);
+void disk_key_column(struct disk_key *key, uint64_t segment, enum disk_column column,
+                     uint32_t page);
 /* The token in a key of the term family; false when it cannot be one. */
 bool disk_key_token(struct bytes key, struct segment_token *token);
 
@@ -68,10 +69,10 @@ struct disk_chunk_entry { /* of the directory of a list */
 struct disk_term {
     uint8_t flags;
     uint32_t df;
-    uint32_t id;                     /* where chunks of postings or positions are; else 0 */
-    uint64_t total_frequency;        /* chunked lists only */
-    uint32_t chunk_count;            /* 0 when inline */
-    struct bytes rest;               /* the inline block and positions, or the directory */
+    uint32_t id;              /* where chunks of postings or positions are; else 0 */
+    uint64_t total_frequency; /* chunked lists only */
+    uint32_t chunk_count;     /* 0 when inline */
+    struct bytes rest;        /* the inline block and positions, or the directory */
 };
 
 /* Whether there are rows of its own in the chunk families. */
@@ -87,6 +88,7 @@ void disk_put_term(struct buf *out, const struct disk_term *term);
 bool disk_get_term(struct bytes value, struct disk_term *term);
 void disk_put_directory(struct buf *out, const struct disk_chunk_entry *chunks, uint32_t count);
 /* `chunks` has room for term->chunk_count. Documents are below `documents`. */
-bool disk_get_directory(const struct disk_term *term, uint32_t documents, struct disk_chunk_entry *chunks);
+bool disk_get_directory(const struct disk_term *term, uint32_t documents,
+                        struct disk_chunk_entry *chunks);
 
 #endif

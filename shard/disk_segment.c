@@ -1,9 +1,9 @@
-/* An open disk segment: its columns in memory, its life, and its validation. Lists: disk_list.c; rows:
- * disk_format.c; writing: disk_writer.c. */
+/* An open disk segment: its columns in memory, its life, and its validation. Lists:
+ * disk_list_reader.c; rows: disk_format.c; writing: disk_writer.c. */
 #include "shard/disk_segment.h"
 
 #include "shard/bitpack.h"
-#include "shard/disk_list.h"
+#include "shard/disk_reader.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +13,16 @@
 static int column_error(const struct disk_segment *s, char column, uint32_t page, const char *what,
                         struct err *err)
 {
-    return err_set(err, ERR_CORRUPT, "segment %llu, column %c, page %u: %s", (unsigned long long)s->base.id,
-                   column, page, what);
+    return err_set(err, ERR_CORRUPT, "segment %llu, column %c, page %u: %s",
+                   (unsigned long long)s->base.id, column, page, what);
 }
 
 /* Decodes one page: rows `first` and following, `count` of them. */
-typedef bool page_reader(struct disk_segment *s, struct reader *reader, uint32_t first, uint32_t count);
+typedef bool page_reader(struct disk_segment *s, struct reader *reader, uint32_t first,
+                         uint32_t count);
 
-static int column_load(struct disk_segment *s, enum disk_column column, uint64_t rows, page_reader *read,
-                       struct err *err)
+static int column_load(struct disk_segment *s, enum disk_column column, uint64_t rows,
+                       page_reader *read, struct err *err)
 {
     for (uint32_t page = 0; page < disk_pages(rows); page++) {
         uint32_t first = page * DISK_PAGE;
@@ -47,12 +48,14 @@ static int column_load(struct disk_segment *s, enum disk_column column, uint64_t
     return 0;
 }
 
-static bool read_header(struct disk_segment *s, struct reader *reader, uint32_t first, uint32_t count)
+static bool read_header(struct disk_segment *s, struct reader *reader, uint32_t first,
+                        uint32_t count)
 {
     return disk_get_header(reader, &s->header);
 }
 
-static bool read_norms(struct disk_segment *s, struct reader *reader, uint32_t first, uint32_t count)
+static bool read_norms(struct disk_segment *s, struct reader *reader, uint32_t first,
+                       uint32_t count)
 {
     struct bytes norms;
 
@@ -66,12 +69,14 @@ static bool read_norms(struct disk_segment *s, struct reader *reader, uint32_t f
 static bool read_groups(struct reader *reader, uint32_t *to, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i += BITPACK_GROUP)
-        if (!bitpack_get(reader, to + i, count - i > BITPACK_GROUP ? BITPACK_GROUP : count - i, NULL))
+        if (!bitpack_get(reader, to + i, count - i > BITPACK_GROUP ? BITPACK_GROUP : count - i,
+                         NULL))
             return false;
     return true;
 }
 
-static bool read_lengths(struct disk_segment *s, struct reader *reader, uint32_t first, uint32_t count)
+static bool read_lengths(struct disk_segment *s, struct reader *reader, uint32_t first,
+                         uint32_t count)
 {
     return read_groups(reader, s->lengths + first, count);
 }
@@ -90,8 +95,9 @@ static bool read_keys(struct disk_segment *s, struct reader *reader, uint32_t fi
     for (uint32_t i = 0; i < count; i++) {
         size_t start = keys.size;
 
-        if (!reader_varint(reader, &shared) || !reader_varint(reader, &rest) || shared > last_size ||
-            keys.size + shared + rest > UINT32_MAX || !reader_bytes(reader, rest, &tail)) {
+        if (!reader_varint(reader, &shared) || !reader_varint(reader, &rest) ||
+            shared > last_size || keys.size + shared + rest > UINT32_MAX ||
+            !reader_bytes(reader, rest, &tail)) {
             buf_deinit(&keys);
             return false;
         }
@@ -108,7 +114,8 @@ static bool read_keys(struct disk_segment *s, struct reader *reader, uint32_t fi
     return true;
 }
 
-static bool read_categories(struct disk_segment *s, struct reader *reader, uint32_t first, uint32_t count)
+static bool read_categories(struct disk_segment *s, struct reader *reader, uint32_t first,
+                            uint32_t count)
 {
     uint32_t counts[DISK_PAGE], before = s->category_start[first], rounded;
     uint64_t total = 0;
@@ -135,8 +142,10 @@ static bool read_categories(struct disk_segment *s, struct reader *reader, uint3
     return true;
 }
 
-/* The names go to one buffer, which may still move: until all are read, `data` is the offset in it. */
-static bool read_names(struct disk_segment *s, struct reader *reader, uint32_t first, uint32_t count)
+/* The names go to one buffer, which may still move: until all are read, `data` is the offset in it.
+ */
+static bool read_names(struct disk_segment *s, struct reader *reader, uint32_t first,
+                       uint32_t count)
 {
     uint64_t size;
     struct bytes name;
@@ -160,8 +169,8 @@ static int columns_load(struct disk_segment *s, struct err *err)
     s->category_start = calloc(documents + 1, sizeof(*s->category_start));
     s->category_names = malloc((s->header.categories + 1) * sizeof(*s->category_names));
     s->key_pages = calloc(disk_pages(documents) + 1, sizeof(*s->key_pages));
-    if (s->norms == NULL || s->lengths == NULL || s->category_start == NULL || s->category_names == NULL ||
-        s->key_pages == NULL)
+    if (s->norms == NULL || s->lengths == NULL || s->category_start == NULL ||
+        s->category_names == NULL || s->key_pages == NULL)
         return err_set(err, ERR_NOMEM, "segment: out of memory");
     code = column_load(s, DISK_NORMS, documents, read_norms, err);
     if (code == 0)
@@ -294,5 +303,6 @@ void disk_segment_remove(struct store *store, struct store_batch *batch, uint64_
     disk_key_segment(&from, id);
     disk_key_segment(&to, id + 1);
     for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
-        store_batch_delete_range(batch, store, families[i], disk_key_bytes(&from), disk_key_bytes(&to));
+        store_batch_delete_range(batch, store, families[i], disk_key_bytes(&from),
+                                 disk_key_bytes(&to));
 }

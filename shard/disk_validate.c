@@ -1,5 +1,5 @@
 /* Validation of a disk segment: every list read to its end, everything compared with everything. */
-#include "shard/disk_list.h"
+#include "shard/disk_reader.h"
 #include "shard/disk_segment.h"
 
 #include <inttypes.h>
@@ -39,7 +39,8 @@ static int check_positions(struct validation *v, struct posting_cursor *cursor, 
         if (code != 0)
             return code;
         if ((count > 0) != (v->token.field == TEXT_FIELD_ALL))
-            return problem(v, err, "positions where there should be none, or none where there should be some");
+            return problem(
+                v, err, "positions where there should be none, or none where there should be some");
         for (uint32_t j = 1; j < count; j++)
             if (positions[j] < positions[j - 1])
                 return problem(v, err, "positions do not rise");
@@ -47,7 +48,8 @@ static int check_positions(struct validation *v, struct posting_cursor *cursor, 
     return 0;
 }
 
-static int check_block(struct validation *v, struct posting_cursor *cursor, uint32_t *next_doc, struct err *err)
+static int check_block(struct validation *v, struct posting_cursor *cursor, uint32_t *next_doc,
+                       struct err *err)
 {
     const struct posting_block *block = &cursor->block;
     struct posting_bounds bounds;
@@ -141,7 +143,8 @@ static int check_lists(struct validation *v, struct err *err)
     return code;
 }
 
-static int check_rows(struct validation *v, enum store_family family, uint64_t expected, struct err *err)
+static int check_rows(struct validation *v, enum store_family family, uint64_t expected,
+                      struct err *err)
 {
     struct disk_key from, to;
     struct store_iterator *it;
@@ -156,8 +159,10 @@ static int check_rows(struct validation *v, enum store_family family, uint64_t e
     code = store_iterator_status(it, err);
     store_iterator_close(it);
     if (code == 0 && rows != expected)
-        code = err_set(err, ERR_CORRUPT, "segment %" PRIu64 ": %" PRIu64 " chunks of %s, but %" PRIu64 " are named",
-                       v->segment->base.id, rows, family == STORE_POST ? "postings" : "positions", expected);
+        code = err_set(err, ERR_CORRUPT,
+                       "segment %" PRIu64 ": %" PRIu64 " chunks of %s, but %" PRIu64 " are named",
+                       v->segment->base.id, rows, family == STORE_POST ? "postings" : "positions",
+                       expected);
     return code;
 }
 
@@ -171,10 +176,12 @@ static int check_columns(const struct validation *v, struct err *err)
         const uint32_t *ordinals = segment->ops->categories(segment, doc, &count);
 
         if (segment->ops->entry_key(segment, doc).size == 0)
-            return err_set(err, ERR_CORRUPT, "segment %" PRIu64 ", document %u: empty entry key", segment->id, doc);
+            return err_set(err, ERR_CORRUPT, "segment %" PRIu64 ", document %u: empty entry key",
+                           segment->id, doc);
         for (uint32_t i = 1; i < count; i++)
             if (ordinals[i] <= ordinals[i - 1])
-                return err_set(err, ERR_CORRUPT, "segment %" PRIu64 ", document %u: categories do not rise",
+                return err_set(err, ERR_CORRUPT,
+                               "segment %" PRIu64 ", document %u: categories do not rise",
                                segment->id, doc);
     }
     return 0;
@@ -192,11 +199,13 @@ int disk_segment_validate(struct segment *segment, uint64_t *postings, struct er
         code = check_rows(&v, STORE_POST, v.post_rows, err);
     if (code == 0)
         code = check_rows(&v, STORE_POS, v.pos_rows, err);
-    if (code == 0 && (v.terms != v.segment->header.terms || v.postings != v.segment->header.postings))
+    if (code == 0 &&
+        (v.terms != v.segment->header.terms || v.postings != v.segment->header.postings))
         code = err_set(err, ERR_CORRUPT,
-                       "segment %" PRIu64 ": %" PRIu64 " lists and %" PRIu64 " postings, but its header says %" PRIu64
-                       " and %" PRIu64,
-                       segment->id, v.terms, v.postings, v.segment->header.terms, v.segment->header.postings);
+                       "segment %" PRIu64 ": %" PRIu64 " lists and %" PRIu64
+                       " postings, but its header says %" PRIu64 " and %" PRIu64,
+                       segment->id, v.terms, v.postings, v.segment->header.terms,
+                       v.segment->header.postings);
     if (code == 0)
         *postings = v.postings;
     return code;

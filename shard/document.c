@@ -1,9 +1,9 @@
 /* From an entry to its terms.
  *
- * Analysis emits tokens; each is looked up in a hash table that lives in the arena, and noted as an occurrence
- * (term, position) in the order of emission, which is the order of positions. When all fields are through, the
- * terms are sorted once, and one pass over the occurrences deals the positions out to their terms: a counting
- * sort, no list per term.
+ * Analysis emits tokens; each is looked up in a hash table that lives in the arena, and noted as an
+ * occurrence (term, position) in the order of emission, which is the order of positions. When all
+ * fields are through, the terms are sorted once, and one pass over the occurrences deals the
+ * positions out to their terms: a counting sort, no list per term.
  */
 #include "shard/document.h"
 
@@ -39,9 +39,9 @@ struct builder {
     /* Of the field being analysed. */
     uint8_t field;
     uint32_t weight;
-    uint32_t base;    /* position of its first token */
-    uint32_t next;    /* one above its last position */
-    uint32_t tokens;  /* counted */
+    uint32_t base;   /* position of its first token */
+    uint32_t next;   /* one above its last position */
+    uint32_t tokens; /* counted */
 };
 
 static uint32_t token_hash(uint8_t field, struct bytes text)
@@ -49,7 +49,8 @@ static uint32_t token_hash(uint8_t field, struct bytes text)
     return (uint32_t)hash64(text.data, text.size) ^ (field * 0x9e3779b1u);
 }
 
-/* Arena memory cannot be given back: growth by doubling wastes as much again as is used, until the reply. */
+/* Arena memory cannot be given back: growth by doubling wastes as much again as is used, until the
+ * reply. */
 static void *builder_grow(struct builder *b, void *old, size_t used, size_t bytes)
 {
     void *bigger = arena_alloc(b->arena, bytes);
@@ -175,8 +176,8 @@ static bool emit_field(void *data, const struct token *token)
 }
 
 /* One text of a field into ALL; returns its share of the length. */
-static uint64_t builder_add(struct builder *b, struct analyzer *analyzer, const char *text, bool markdown,
-                            uint32_t weight)
+static uint64_t builder_add(struct builder *b, struct analyzer *analyzer, const char *text,
+                            bool markdown, uint32_t weight)
 {
     if (weight == 0 || text == NULL)
         return 0;
@@ -187,9 +188,10 @@ static uint64_t builder_add(struct builder *b, struct analyzer *analyzer, const 
     return (uint64_t)weight * b->tokens;
 }
 
-/* One name (headword, other name, category): into ALL behind a gap, and into the field's own space. */
-static uint64_t builder_add_name(struct builder *b, struct analyzer *analyzer, const char *text, uint8_t field,
-                                 uint32_t weight)
+/* One name (headword, other name, category): into ALL behind a gap, and into the field's own space.
+ */
+static uint64_t builder_add_name(struct builder *b, struct analyzer *analyzer, const char *text,
+                                 uint8_t field, uint32_t weight)
 {
     uint64_t length;
 
@@ -230,7 +232,8 @@ static bool builder_finish(struct builder *b, struct document *out)
 {
     struct order *order = arena_alloc(b->arena, (b->term_count + 1) * sizeof(*order));
     struct document_term *terms = arena_alloc(b->arena, (b->term_count + 1) * sizeof(*terms));
-    uint32_t **next = arena_alloc(b->arena, (b->term_count + 1) * sizeof(*next)); /* by term index */
+    uint32_t **next =
+        arena_alloc(b->arena, (b->term_count + 1) * sizeof(*next)); /* by term index */
     uint32_t *positions = arena_alloc(b->arena, (b->occurrence_count + 1) * sizeof(*positions));
 
     if (order == NULL || terms == NULL || next == NULL || positions == NULL)
@@ -346,9 +349,11 @@ static bool document_terms(struct analyzer *analyzer, const struct document_sett
         return false;
     length += builder_add(&b, analyzer, entry->body, true, settings->weight_body);
     out->body_length = b.next;
-    length += builder_add_name(&b, analyzer, entry->headword, TEXT_FIELD_HEADWORD, settings->weight_headword);
+    length += builder_add_name(&b, analyzer, entry->headword, TEXT_FIELD_HEADWORD,
+                               settings->weight_headword);
     for (size_t i = 0; i < entry->n_terms; i++)
-        length += builder_add_name(&b, analyzer, entry->terms[i], TEXT_FIELD_TERMS, settings->weight_terms);
+        length += builder_add_name(&b, analyzer, entry->terms[i], TEXT_FIELD_TERMS,
+                                   settings->weight_terms);
     for (size_t i = 0; i < entry->n_categories; i++)
         length += builder_add_name(&b, analyzer, entry->categories[i], TEXT_FIELD_CATEGORY,
                                    settings->weight_categories);
@@ -357,13 +362,15 @@ static bool document_terms(struct analyzer *analyzer, const struct document_sett
 }
 
 int document_analyze(struct analyzer *analyzer, const struct document_settings *settings,
-                     const Quire__Entry *entry, struct arena *arena, struct document *out, struct err *err)
+                     const Quire__Entry *entry, struct arena *arena, struct document *out,
+                     struct err *err)
 {
     struct buf scratch = {0};
     bool done;
 
     *out = (struct document){0};
-    done = document_key(entry, arena, &scratch, out) && document_names(entry, arena, &scratch, out) &&
+    done = document_key(entry, arena, &scratch, out) &&
+           document_names(entry, arena, &scratch, out) &&
            document_categories(entry, arena, &scratch, out) &&
            document_terms(analyzer, settings, entry, arena, out);
     buf_deinit(&scratch);

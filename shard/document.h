@@ -1,13 +1,14 @@
-/* Document: what an entry adds to the index. Computed once when it is written (outside any lock, on any
- * thread), and again from the stored entry when it is replaced or deleted, to take out what it added.
+/* Document: what an entry adds to the index. Computed once when it is written (outside any lock, on
+ * any thread), and again from the stored entry when it is replaced or deleted, to take out what it
+ * added.
  *
- * All fields share one list per token (TEXT_FIELD_ALL): frequency = sum over the fields of weight * count,
- * length = sum over the fields of weight * tokens. That is the simple BM25F of Robertson, Zaragoza and Taylor
- * (2004): one saturation and one length for the whole entry, one list to read for a word. A weight of 0
- * leaves a field out of ALL.
+ * All fields share one list per token (TEXT_FIELD_ALL): frequency = sum over the fields of weight *
+ * count, length = sum over the fields of weight * tokens. That is the simple BM25F of Robertson,
+ * Zaragoza and Taylor (2004): one saturation and one length for the whole entry, one list to read
+ * for a word. A weight of 0 leaves a field out of ALL.
  *
- * Positions of ALL: the body first (from 0), then, each after a gap of 100, headword, each other name, each
- * category. A position below body_length lies in the body.
+ * Positions of ALL: the body first (from 0), then, each after a gap of 100, headword, each other
+ * name, each category. A position below body_length lies in the body.
  */
 #ifndef QUIRE_SHARD_DOCUMENT_H
 #define QUIRE_SHARD_DOCUMENT_H
@@ -21,30 +22,31 @@
 
 struct document_term {
     struct segment_token token;
-    uint32_t freq;              /* weighted; >= 1 */
-    uint32_t position_count;    /* ALL only; 0 in the other spaces */
-    const uint32_t *positions;  /* rising */
+    uint32_t freq;             /* weighted; >= 1 */
+    uint32_t position_count;   /* ALL only; 0 in the other spaces */
+    const uint32_t *positions; /* rising */
 };
 
 struct document {
-    struct bytes key;           /* term key, 0, sense: identity within the collection and sort order */
-    uint8_t norm;               /* norm_encode(weighted length) */
+    struct bytes key; /* term key, 0, sense: identity within the collection and sort order */
+    uint8_t norm;     /* norm_encode(weighted length) */
     uint32_t body_length;
     uint32_t term_count;
     struct document_term *terms; /* sorted by (field, token), distinct */
     uint32_t category_count;
-    struct bytes *categories;    /* as written, distinct by term key, in the order given */
+    struct bytes *categories; /* as written, distinct by term key, in the order given */
     uint32_t name_count;
-    struct bytes *names;         /* term keys of headword and other names, distinct, sorted */
+    struct bytes *names; /* term keys of headword and other names, distinct, sorted */
 };
 
-struct document_settings {       /* of the collection */
+struct document_settings { /* of the collection */
     uint32_t weight_headword, weight_terms, weight_categories, weight_body;
 };
 
 /* All memory from `arena`. `entry` is valid (limits, UTF-8: entry_validate). ERR_NOMEM only. */
 int document_analyze(struct analyzer *analyzer, const struct document_settings *settings,
-                     const Quire__Entry *entry, struct arena *arena, struct document *out, struct err *err);
+                     const Quire__Entry *entry, struct arena *arena, struct document *out,
+                     struct err *err);
 
 /* Checks every limit of proto/limits.h and UTF-8; the text names field and limit. */
 int entry_validate(const Quire__Entry *entry, struct err *err);

@@ -5,23 +5,26 @@
 
 #include <string.h>
 
-static int text_check(const char *field, const char *text, size_t limit, size_t *total, struct err *err)
+static int text_check(const char *field, const char *text, size_t limit, size_t *total,
+                      struct err *err)
 {
     size_t size = strlen(text), offset = 0;
 
     if (size > limit)
-        return err_set(err, ERR_TOO_LARGE, "%s: %zu bytes, at most %zu are allowed", field, size, limit);
+        return err_set(err, ERR_TOO_LARGE, "%s: %zu bytes, at most %zu are allowed", field, size,
+                       limit);
     if (!text_valid(bytes_of(text, size), &offset))
         return err_set(err, ERR_INVALID, "%s: not UTF-8 at byte %zu", field, offset);
     *total += size;
     return 0;
 }
 
-static int list_check(const char *field, char *const *texts, size_t count, size_t limit, size_t *total,
-                      struct err *err)
+static int list_check(const char *field, char *const *texts, size_t count, size_t limit,
+                      size_t *total, struct err *err)
 {
     if (count > limit)
-        return err_set(err, ERR_TOO_LARGE, "%s: %zu of them, at most %zu are allowed", field, count, limit);
+        return err_set(err, ERR_TOO_LARGE, "%s: %zu of them, at most %zu are allowed", field, count,
+                       limit);
     for (size_t i = 0; i < count; i++) {
         int code = text_check(field, texts[i], LIMIT_HEADWORD_BYTES, total, err);
 
@@ -45,7 +48,8 @@ static int attributes_check(const Quire__Entry *entry, size_t *total, struct err
 
         code = text_check("attribute name", attribute->name, LIMIT_ATTRIBUTE_BYTES, total, err);
         if (code == 0)
-            code = text_check("attribute value", attribute->value, LIMIT_ATTRIBUTE_BYTES, total, err);
+            code =
+                text_check("attribute value", attribute->value, LIMIT_ATTRIBUTE_BYTES, total, err);
         if (code != 0)
             return code;
     }
@@ -65,7 +69,8 @@ int entry_validate(const Quire__Entry *entry, struct err *err)
     if (code == 0)
         code = list_check("terms", entry->terms, entry->n_terms, LIMIT_TERMS, &total, err);
     if (code == 0)
-        code = list_check("categories", entry->categories, entry->n_categories, LIMIT_CATEGORIES, &total, err);
+        code = list_check("categories", entry->categories, entry->n_categories, LIMIT_CATEGORIES,
+                          &total, err);
     if (code == 0 && entry->source != NULL)
         code = text_check("source", entry->source, LIMIT_SOURCE_BYTES, &total, err);
     if (code == 0)
@@ -73,8 +78,8 @@ int entry_validate(const Quire__Entry *entry, struct err *err)
     if (code == 0 && entry->body != NULL)
         code = text_check("body", entry->body, LIMIT_ENTRY_BYTES, &total, err);
     if (code == 0 && total > LIMIT_ENTRY_BYTES)
-        code = err_set(err, ERR_TOO_LARGE, "entry: %zu bytes of text, at most %u are allowed", total,
-                       LIMIT_ENTRY_BYTES);
+        code = err_set(err, ERR_TOO_LARGE, "entry: %zu bytes of text, at most %u are allowed",
+                       total, LIMIT_ENTRY_BYTES);
     return code;
 }
 

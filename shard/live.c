@@ -1,6 +1,7 @@
-/* Dead documents: a bitmap in pages of 32,768 documents (4 KiB), where a page without a dead document is
- * absent. A new bitmap copies the table of pages and those pages that change; the others are shared by count of
- * reference, so that killing a handful of documents in a segment of millions costs a few kilobytes.
+/* Dead documents: a bitmap in pages of 32,768 documents (4 KiB), where a page without a dead
+ * document is absent. A new bitmap copies the table of pages and those pages that change; the
+ * others are shared by count of reference, so that killing a handful of documents in a segment of
+ * millions costs a few kilobytes.
  *
  * Image:
  *     u8      version, 1
@@ -221,8 +222,8 @@ static bool page_decode(struct reader *reader, struct page *page)
     return page->dead == dead;
 }
 
-/* The table grows with the pages that are read: an image cannot ask for more memory than it has pages, but for
- * the table itself (1 MiB at most). */
+/* The table grows with the pages that are read: an image cannot ask for more memory than it has
+ * pages, but for the table itself (1 MiB at most). */
 static bool live_decode_pages(struct reader *reader, struct live **live)
 {
     uint64_t present, gap, next = 0;

@@ -1,8 +1,8 @@
 /* Reading the lists of a memory segment; how they are laid out and published: memory_segment.c.
  *
- * A cursor fixes at its opening how many postings it will see: those below its doc_limit. Block k of a list is
- * always postings 128 k and following, so what a cursor sees as blocks does not depend on when it looks, but for
- * the last one.
+ * A cursor fixes at its opening how many postings it will see: those below its doc_limit. Block k
+ * of a list is always postings 128 k and following, so what a cursor sees as blocks does not depend
+ * on when it looks, but for the last one.
  */
 #include "shard/memory_list.h"
 
@@ -19,7 +19,7 @@ static uint32_t get_varint(const uint8_t **at)
         value |= (uint64_t)(*(*at)++ & 0x7f) << shift;
         shift += 7;
     }
-    value |= (uint64_t)*(*at)++ << shift;
+    value |= (uint64_t) * (*at)++ << shift;
     return (uint32_t)value;
 }
 
@@ -32,7 +32,7 @@ static uint64_t get_varint64(const uint8_t **at)
         value |= (uint64_t)(*(*at)++ & 0x7f) << shift;
         shift += 7;
     }
-    return value | (uint64_t)*(*at)++ << shift;
+    return value | (uint64_t) * (*at)++ << shift;
 }
 
 void memory_block_decode(const struct memory_list *list, struct memory_place *place, uint32_t count,
@@ -48,7 +48,8 @@ void memory_block_decode(const struct memory_list *list, struct memory_place *pl
     for (uint32_t i = 0; i < count; i++) {
         uint64_t code;
 
-        if (at == end) { /* there are more postings: so there is a next slice, and it is not empty */
+        if (at ==
+            end) { /* there are more postings: so there is a next slice, and it is not empty */
             slice = slice->next;
             at = slice->data;
             end = at + atomic_load_explicit(&slice->used, memory_order_relaxed);
@@ -108,7 +109,8 @@ static uint32_t block_count(const struct memory_cursor *c, uint32_t number)
     return c->count - before > POSTING_BLOCK ? POSTING_BLOCK : (uint32_t)(c->count - before);
 }
 
-/* From the current block on: the first one that may hold a document >= target. False when all are passed. */
+/* From the current block on: the first one that may hold a document >= target. False when all are
+ * passed. */
 static bool cursor_look(const struct memory_cursor *c, uint32_t target, struct ahead *ahead)
 {
     *ahead = (struct ahead){c->number, c->start, c->skip};
@@ -145,7 +147,8 @@ static int memory_load(struct posting_cursor *cursor, uint32_t target, struct er
     return 0;
 }
 
-static bool memory_bounds(struct posting_cursor *cursor, uint32_t target, struct posting_bounds *out)
+static bool memory_bounds(struct posting_cursor *cursor, uint32_t target,
+                          struct posting_bounds *out)
 {
     struct memory_cursor *c = (struct memory_cursor *)cursor;
     struct ahead ahead;
@@ -171,8 +174,8 @@ static bool memory_bounds(struct posting_cursor *cursor, uint32_t target, struct
     return c->tail.last_doc >= target;
 }
 
-static int memory_positions(struct posting_cursor *cursor, uint32_t index, const uint32_t **positions,
-                            uint32_t *count, struct err *err)
+static int memory_positions(struct posting_cursor *cursor, uint32_t index,
+                            const uint32_t **positions, uint32_t *count, struct err *err)
 {
     struct memory_cursor *c = (struct memory_cursor *)cursor;
     const uint8_t *at = c->positions[index], *end = at + c->position_bytes[index];
@@ -213,8 +216,9 @@ static const struct posting_cursor_ops memory_cursor_ops = {
     .close = memory_close,
 };
 
-/* How many of the list's postings are of documents below the limit. The count is read first: last_doc is then at
- * least that of the count-th posting, so that a last_doc below the limit settles it. */
+/* How many of the list's postings are of documents below the limit. The count is read first:
+ * last_doc is then at least that of the count-th posting, so that a last_doc below the limit
+ * settles it. */
 static uint32_t list_frequency(const struct memory_list *list, uint32_t doc_limit)
 {
     uint32_t count = atomic_load_explicit(&list->count, memory_order_acquire);
@@ -277,8 +281,8 @@ int memory_postings(struct segment *segment, struct segment_token token, uint32_
     return count == 0 ? 0 : memory_cursor_create(s, list, count, out, err);
 }
 
-int memory_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit, uint32_t *df,
-                     struct err *err)
+int memory_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit,
+                     uint32_t *df, struct err *err)
 {
     const struct memory_list *list = memory_list_find(memory_segment_of(segment), token);
 

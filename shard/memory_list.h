@@ -1,8 +1,10 @@
-/* The inside of a memory segment, shared by its writer (memory_segment.c, where the layout and the rules of
- * publishing are told) and its readers (memory_list.c, memory_terms.c). */
+/* The inside of a memory segment, shared by its writer (memory_segment.c, where the layout and the
+ * rules of publishing are told; memory_append.c, memory_arena.c) and its readers (memory_list.c,
+ * memory_terms.c). */
 #ifndef QUIRE_SHARD_MEMORY_LIST_H
 #define QUIRE_SHARD_MEMORY_LIST_H
 
+#include "shard/document.h"
 #include "shard/segment.h"
 
 #include <pthread.h>
@@ -10,9 +12,10 @@
 
 #define MEMORY_SLICE_FIRST 16
 #define MEMORY_SLICE_MOST 512
-#define MEMORY_PAGE 1024                                   /* rows in a page of a column */
+#define MEMORY_PAGE 1024 /* rows in a page of a column */
 #define MEMORY_PAGES 4096
-#define MEMORY_DOCUMENTS_MAX (MEMORY_PAGE * MEMORY_PAGES)  /* a flush comes long before; then ERR_FULL */
+#define MEMORY_DOCUMENTS_MAX                                                                       \
+    (MEMORY_PAGE * MEMORY_PAGES) /* a flush comes long before; then ERR_FULL */
 
 struct memory_slice {
     struct memory_slice *next; /* set before a posting that lies in it is published */
@@ -37,8 +40,8 @@ struct memory_skip {
 struct memory_list {
     struct memory_list *older; /* the one made before */
     struct memory_slice *first;
-    struct memory_slice *tail;     /* writer only */
-    struct memory_skip *skips;     /* one for each full block; as many exist as count / POSTING_BLOCK */
+    struct memory_slice *tail; /* writer only */
+    struct memory_skip *skips; /* one for each full block; as many exist as count / POSTING_BLOCK */
     struct memory_skip *last_skip; /* writer only */
     _Atomic uint32_t count;
     _Atomic uint32_t last_doc;
@@ -115,8 +118,20 @@ static inline struct bytes *memory_category(struct memory_segment *s, uint32_t o
     return &s->category_pages[ordinal / MEMORY_PAGE][ordinal % MEMORY_PAGE];
 }
 
-uint32_t memory_token_hash(struct segment_token token);
-struct memory_list *memory_list_find(struct memory_segment *s, struct segment_token token); /* NULL: none */
+/* memory_arena.c; writer only. After memory_reserve(size), taking `size` bytes altogether, each
+ * rounded up by memory_align, cannot fail. */
+size_t memory_align(size_t size);
+bool memory_reserve(struct memory_segment *s, size_t size);
+void *memory_take(struct memory_segment *s, size_t size);
+void *memory_copy(struct memory_segment *s, struct bytes bytes);
+
+/* memory_append.c; writer only, but for memory_list_find. */
+bool memory_table_reserve(struct memory_segment *s, uint32_t extra); /* room for more lists */
+struct memory_list *memory_list_create(struct memory_segment *s, struct segment_token token);
+void memory_list_append(struct memory_segment *s, struct memory_list *list, uint32_t doc,
+                        const struct document_term *term);
+struct memory_list *memory_list_find(struct memory_segment *s,
+                                     struct segment_token token); /* NULL: none */
 
 /* Decodes `count` postings (at most POSTING_BLOCK) from `place` on, which moves behind them. */
 void memory_block_decode(const struct memory_list *list, struct memory_place *place, uint32_t count,
@@ -129,8 +144,8 @@ void memory_sorted_unref(struct memory_sorted *sorted); /* NULL is allowed */
 /* The segment_ops that read lists. */
 int memory_postings(struct segment *segment, struct segment_token token, uint32_t doc_limit,
                     struct posting_cursor **out, struct err *err);
-int memory_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit, uint32_t *df,
-                     struct err *err);
+int memory_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit,
+                     uint32_t *df, struct err *err);
 int memory_terms(struct segment *segment, struct segment_token from, struct segment_terms **out,
                  struct err *err);
 

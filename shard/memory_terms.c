@@ -1,10 +1,11 @@
 /* The lists of a memory segment in order.
  *
- * Lists are found by hash; in order they are wanted now and then: by a prefix or near spelling on the way, and by the
- * flush. So the order is made when it is asked for, and kept: a sorted array of the lists that were there then
- * (shared by reference; a new one replaces it). Lists that came since hang on a chain by age. Who asks sorts
- * those, as long as they are few against the array, and reads both side by side; when they are more, they are merged
- * into a new array. So asking costs about an eighth of the lists at most, and nothing is paid by the writer.
+ * Lists are found by hash; in order they are wanted now and then: by a prefix or near spelling on
+ * the way, and by the flush. So the order is made when it is asked for, and kept: a sorted array of
+ * the lists that were there then (shared by reference; a new one replaces it). Lists that came
+ * since hang on a chain by age. Who asks sorts those, as long as they are few against the array,
+ * and reads both side by side; when they are more, they are merged into a new array. So asking
+ * costs about an eighth of the lists at most, and nothing is paid by the writer.
  */
 #include "shard/memory_list.h"
 
@@ -93,13 +94,15 @@ static const struct memory_term *runs_take(struct run runs[2])
 {
     struct run *from = &runs[0];
 
-    if (runs[0].at == runs[0].end || (runs[1].at != runs[1].end && term_compare(runs[1].at, runs[0].at) < 0))
+    if (runs[0].at == runs[0].end ||
+        (runs[1].at != runs[1].end && term_compare(runs[1].at, runs[0].at) < 0))
         from = &runs[1];
     return from->at == from->end ? NULL : from->at++;
 }
 
-static struct memory_sorted *sorted_merge(const struct memory_sorted *old, const struct memory_term *recent,
-                                          size_t recent_count, const struct memory_list *newest)
+static struct memory_sorted *sorted_merge(const struct memory_sorted *old,
+                                          const struct memory_term *recent, size_t recent_count,
+                                          const struct memory_list *newest)
 {
     size_t count = (old == NULL ? 0 : old->count) + recent_count;
     struct memory_sorted *merged = malloc(sizeof(*merged) + count * sizeof(merged->terms[0]));
@@ -118,7 +121,8 @@ static struct memory_sorted *sorted_merge(const struct memory_sorted *old, const
     return merged;
 }
 
-/* Takes a reference on the sorted array, and sorts what is newer; merges the two first when that is much. */
+/* Takes a reference on the sorted array, and sorts what is newer; merges the two first when that is
+ * much. */
 static bool terms_gather(struct memory_terms *t, size_t *recent_count)
 {
     struct memory_segment *s = t->segment;
@@ -127,8 +131,10 @@ static bool terms_gather(struct memory_terms *t, size_t *recent_count)
 
     pthread_mutex_lock(&s->sorted_lock);
     newest = atomic_load_explicit(&s->newest, memory_order_acquire);
-    done = recent_collect(newest, s->sorted == NULL ? NULL : s->sorted->newest, &t->recent, recent_count);
-    if (done && *recent_count > RECENT_MIN + (s->sorted == NULL ? 0 : s->sorted->count / RECENT_SHARE)) {
+    done = recent_collect(newest, s->sorted == NULL ? NULL : s->sorted->newest, &t->recent,
+                          recent_count);
+    if (done &&
+        *recent_count > RECENT_MIN + (s->sorted == NULL ? 0 : s->sorted->count / RECENT_SHARE)) {
         struct memory_sorted *merged = sorted_merge(s->sorted, t->recent, *recent_count, newest);
 
         done = merged != NULL;

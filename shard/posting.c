@@ -14,8 +14,8 @@ static bool posting_finished(const struct posting_cursor *cursor)
     return cursor->block.count == 0 && cursor->index != 0;
 }
 
-/* The first index >= from with docs[index] >= target; the caller knows that there is one. Gallops, since most
- * moves are short, then halves. */
+/* The first index >= from with docs[index] >= target; the caller knows that there is one. Gallops,
+ * since most moves are short, then halves. */
 static uint32_t posting_find(const struct posting_block *block, uint32_t from, uint32_t target)
 {
     uint32_t step = 1, low = from, high = from;
@@ -87,9 +87,9 @@ void posting_close(struct posting_cursor *cursor)
 
 /* ---- bounds ----
  *
- * A frontier is a list of (frequency, norm) pairs, frequency falling and norm falling: no pair of it scores at
- * least as high as another under every BM25. One slot more than is kept, so that a pair can be put in first and
- * two neighbours be joined afterwards. */
+ * A frontier is a list of (frequency, norm) pairs, frequency falling and norm falling: no pair of
+ * it scores at least as high as another under every BM25. One slot more than is kept, so that a
+ * pair can be put in first and two neighbours be joined afterwards. */
 
 struct frontier {
     uint32_t count;
@@ -104,7 +104,8 @@ static void frontier_remove(struct frontier *f, uint32_t at)
     memmove(&f->norm[at], &f->norm[at + 1], (f->count - at) * sizeof(f->norm[0]));
 }
 
-/* Joins the two neighbours whose common bound (higher frequency, lower norm) gives away the least. */
+/* Joins the two neighbours whose common bound (higher frequency, lower norm) gives away the least.
+ */
 static void frontier_join(struct frontier *f)
 {
     uint32_t best = 0, best_cost = UINT32_MAX;

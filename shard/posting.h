@@ -1,8 +1,9 @@
 /* Postings as evaluation sees them: a cursor over one token's list in one segment, block by block.
  *
  * The same cursor reads an on-disk list (posting_codec.h) and a list that is still in memory
- * (memory_segment.h). Documents rise strictly. A block holds up to POSTING_BLOCK postings and, before it
- * is decoded, bounds for pruning: its last document and the (frequency, norm) pairs that bound its score.
+ * (memory_segment.h). Documents rise strictly. A block holds up to POSTING_BLOCK postings and,
+ * before it is decoded, bounds for pruning: its last document and the (frequency, norm) pairs that
+ * bound its score.
  */
 #ifndef QUIRE_SHARD_POSTING_H
 #define QUIRE_SHARD_POSTING_H
@@ -33,8 +34,8 @@ struct posting_bounds {
     } pair[POSTING_BOUNDS_MAX];
 };
 
-/* The bounds of a block, from its postings; last_doc is not set. `count` >= 1. A score must not fall when the
- * frequency rises, nor rise with the norm. */
+/* The bounds of a block, from its postings; last_doc is not set. `count` >= 1. A score must not
+ * fall when the frequency rises, nor rise with the norm. */
 void posting_bounds_build(const uint32_t *freqs, const uint8_t *norms, uint32_t count,
                           struct posting_bounds *out);
 /* Makes `to` bound what `from` bounds as well; last_doc becomes the later one. `to` may be {0}. */
@@ -43,14 +44,16 @@ void posting_bounds_merge(struct posting_bounds *to, const struct posting_bounds
 struct posting_cursor;
 
 struct posting_cursor_ops {
-    /* Decodes into cursor->block the block that holds the first posting with doc >= target (whole block;
-     * earlier postings of it may be < target). count == 0 at the end. ERR_CORRUPT on a bad checksum. */
+    /* Decodes into cursor->block the block that holds the first posting with doc >= target (whole
+     * block; earlier postings of it may be < target). count == 0 at the end. ERR_CORRUPT on a bad
+     * checksum. */
     int (*load)(struct posting_cursor *cursor, uint32_t target, struct err *err);
-    /* Bounds of the block that load(target) would decode, without decoding and without reading from disk; false
-     * at the end. They hold for all postings from `target` to out->last_doc: where the block's own bounds are not
-     * at hand, those of a longer stretch are given. */
+    /* Bounds of the block that load(target) would decode, without decoding and without reading from
+     * disk; false at the end. They hold for all postings from `target` to out->last_doc: where the
+     * block's own bounds are not at hand, those of a longer stretch are given. */
     bool (*bounds)(struct posting_cursor *cursor, uint32_t target, struct posting_bounds *out);
-    /* Positions (rising, weighted fields not multiplied) of block->docs[index]; valid until next call. */
+    /* Positions (rising, weighted fields not multiplied) of block->docs[index]; valid until next
+     * call. */
     int (*positions)(struct posting_cursor *cursor, uint32_t index, const uint32_t **positions,
                      uint32_t *count, struct err *err);
     void (*close)(struct posting_cursor *cursor);

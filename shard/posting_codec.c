@@ -1,29 +1,25 @@
 /* Postings and positions on disk.
  *
- * Block: 1 to 128 postings of rising documents. From each document, one more than the one before is taken away
- * (before the first stands what the place of the block says), and 1 from each frequency, so that the commonest
- * case of both is 0.
- *     8 postings and more   a bit-packed group (bitpack.c) of documents, one of frequencies
- *     fewer                 for each posting a varint: document << 1 | (frequency is 1), and unless it is 1,
- *                           a varint: frequency - 1
+ * Block: 1 to 128 postings of rising documents. From each document, one more than the one before is
+ * taken away (before the first stands what the place of the block says), and 1 from each frequency,
+ * so that the commonest case of both is 0. 8 postings and more   a bit-packed group (bitpack.c) of
+ * documents, one of frequencies fewer                 for each posting a varint: document << 1 |
+ * (frequency is 1), and unless it is 1, a varint: frequency - 1
  *
  * Positions of a block:
- *     group     for each posting its frequency minus its number of positions: mostly zeros, since a word of the
- *               body counts as often as it stands there
- *     groups    all positions, 128 in each group but the last; those of one posting are the first as it is, the
- *               others less the one before
- * Groups tell their own size, so one posting's positions are reached without decoding others.
+ *     group     for each posting its frequency minus its number of positions: mostly zeros, since a
+ * word of the body counts as often as it stands there groups    all positions, 128 in each group
+ * but the last; those of one posting are the first as it is, the others less the one before Groups
+ * tell their own size, so one posting's positions are reached without decoding others.
  *
  * Chunk of postings, up to 8,192 of them:
  *     u8        version, 1
  *     le32      checksum of what follows
  *     varint    postings
  *     directory, for each block of 128 postings (the last may be shorter):
- *         varint    last document, less that of the block before, less 1 (the first: less the chunk's first document)
- *         varint    bytes of the block
- *         bounds
- *     blocks
- * The first document of the chunk is not in it: it is in its key, and is what the first block counts from.
+ *         varint    last document, less that of the block before, less 1 (the first: less the
+ * chunk's first document) varint    bytes of the block bounds blocks The first document of the
+ * chunk is not in it: it is in its key, and is what the first block counts from.
  *
  * Chunk of positions, for the same blocks:
  *     u8        version, 1
@@ -31,9 +27,10 @@
  *     varints   bytes of each block's positions
  *     positions of the blocks
  *
- * Bounds: u8 number of pairs 1..4; the first: varint frequency, u8 norm; others: varint frequency of the one
- * before less this one's, u8 norm. Frequencies fall, and so do norms. They are (frequency, norm) pairs and no
- * scores, so that they hold under any statistics and any weights of the formula (as Lucene's impacts do).
+ * Bounds: u8 number of pairs 1..4; the first: varint frequency, u8 norm; others: varint frequency
+ * of the one before less this one's, u8 norm. Frequencies fall, and so do norms. They are
+ * (frequency, norm) pairs and no scores, so that they hold under any statistics and any weights of
+ * the formula (as Lucene's impacts do).
  */
 #include "shard/posting_codec.h"
 
@@ -45,7 +42,8 @@
 #define CHUNK_VERSION 1
 #define BLOCK_VARINT 8 /* blocks below this many postings are varints */
 
-/* Up to this width, 128 gaps cannot sum up to 2^32: a sum that wraps around ends below its start. */
+/* Up to this width, 128 gaps cannot sum up to 2^32: a sum that wraps around ends below its start.
+ */
 #define WIDTH_SAFE 24
 
 _Static_assert(BITPACK_GROUP == POSTING_BLOCK, "a block is a group");
@@ -75,8 +73,8 @@ bool codec_get_bounds(struct reader *reader, struct posting_bounds *bounds)
         return false;
     bounds->count = count;
     for (uint32_t i = 0; i < count; i++) {
-        if (!reader_varint(reader, &value) || !reader_u8(reader, &bounds->pair[i].norm) || value == 0 ||
-            (i == 0 ? value > UINT32_MAX : value >= last))
+        if (!reader_varint(reader, &value) || !reader_u8(reader, &bounds->pair[i].norm) ||
+            value == 0 || (i == 0 ? value > UINT32_MAX : value >= last))
             return false;
         last = i == 0 ? (uint32_t)value : last - (uint32_t)value;
         bounds->pair[i].freq = last;
@@ -145,7 +143,8 @@ static bool block_sum(uint32_t *docs, uint32_t count, uint32_t next_doc, uint32_
     return doc <= POSTING_END;
 }
 
-bool codec_get_block(struct reader *reader, uint32_t count, uint32_t next_doc, struct posting_block *block)
+bool codec_get_block(struct reader *reader, uint32_t count, uint32_t next_doc,
+                     struct posting_block *block)
 {
     uint32_t width, overflow = 0;
 
@@ -153,7 +152,8 @@ bool codec_get_block(struct reader *reader, uint32_t count, uint32_t next_doc, s
     block->count = count;
     if (count < BLOCK_VARINT)
         return get_block_varint(reader, count, next_doc, block);
-    if (!bitpack_get(reader, block->docs, count, &width) || !block_sum(block->docs, count, next_doc, width) ||
+    if (!bitpack_get(reader, block->docs, count, &width) ||
+        !block_sum(block->docs, count, next_doc, width) ||
         !bitpack_get(reader, block->freqs, count, NULL))
         return false;
     for (uint32_t i = 0; i < count; i++) {
@@ -193,7 +193,8 @@ void codec_put_positions(struct buf *out, const uint32_t *freqs, const uint32_t 
         bitpack_put(out, values, filled);
 }
 
-bool codec_positions_open(struct bytes bytes, const struct posting_block *block, struct codec_positions *out)
+bool codec_positions_open(struct bytes bytes, const struct posting_block *block,
+                          struct codec_positions *out)
 {
     uint64_t total = 0;
     struct reader reader;
@@ -231,7 +232,8 @@ static bool positions_group(struct codec_positions *p, uint32_t number)
         p->next_group = 0;
         p->next_offset = 0;
     }
-    reader_init(&reader, bytes_of(p->groups.data + p->next_offset, p->groups.size - p->next_offset));
+    reader_init(&reader,
+                bytes_of(p->groups.data + p->next_offset, p->groups.size - p->next_offset));
     for (; p->next_group < number; p->next_group++)
         if (!bitpack_skip(&reader, POSTING_BLOCK))
             return false;
@@ -276,7 +278,8 @@ static bool get_checked(struct bytes bytes, struct reader *reader)
     uint8_t version;
 
     reader_init(reader, bytes);
-    return reader_u8(reader, &version) && version == CHUNK_VERSION && reader_le32(reader, &checksum) &&
+    return reader_u8(reader, &version) && version == CHUNK_VERSION &&
+           reader_le32(reader, &checksum) &&
            checksum == checksum32(reader->at, reader_left(reader));
 }
 
@@ -292,7 +295,8 @@ static uint32_t block_size_of(uint32_t count, uint32_t number)
     return left > POSTING_BLOCK ? POSTING_BLOCK : left;
 }
 
-static void put_posting_chunk(struct buf *post, const struct codec_postings *p, struct posting_bounds *bounds)
+static void put_posting_chunk(struct buf *post, const struct codec_postings *p,
+                              struct posting_bounds *bounds)
 {
     struct buf head = {0}, blocks = {0};
     uint32_t next_doc = p->docs[0];
@@ -361,8 +365,8 @@ bool codec_chunk_open(struct bytes bytes, uint32_t first_doc, struct codec_chunk
     chunk->first_doc = first_doc;
     for (uint32_t i = 0; i < chunk->block_count; i++) {
         if (!reader_varint(&reader, &gap) || !reader_varint(&reader, &size) ||
-            !codec_get_bounds(&reader, &chunk->bounds[i]) || gap >= POSTING_END || next + gap >= POSTING_END ||
-            size > bytes.size)
+            !codec_get_bounds(&reader, &chunk->bounds[i]) || gap >= POSTING_END ||
+            next + gap >= POSTING_END || size > bytes.size)
             return false;
         chunk->bounds[i].last_doc = (uint32_t)(next + gap);
         chunk->offset[i] = (uint32_t)offset;
@@ -394,7 +398,8 @@ uint32_t codec_chunk_find(const struct codec_chunk *chunk, uint32_t target)
     return low;
 }
 
-bool codec_chunk_decode(const struct codec_chunk *chunk, uint32_t number, struct posting_block *block)
+bool codec_chunk_decode(const struct codec_chunk *chunk, uint32_t number,
+                        struct posting_block *block)
 {
     uint32_t next_doc = number == 0 ? chunk->first_doc : chunk->bounds[number - 1].last_doc + 1;
     uint32_t count = block_size_of(chunk->count, number);
@@ -407,7 +412,8 @@ bool codec_chunk_decode(const struct codec_chunk *chunk, uint32_t number, struct
            block->docs[count - 1] == chunk->bounds[number].last_doc;
 }
 
-bool codec_position_chunk_open(struct bytes bytes, uint32_t block_count, struct codec_position_chunk *out)
+bool codec_position_chunk_open(struct bytes bytes, uint32_t block_count,
+                               struct codec_position_chunk *out)
 {
     uint64_t offset = 0, size;
     struct reader reader;

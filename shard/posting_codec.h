@@ -1,16 +1,16 @@
-/* Posting codec: the bytes of postings and positions on disk, and nothing about where they are kept.
- * Layouts: the essay in posting_codec.c. Pure functions; any thread.
+/* Posting codec: the bytes of postings and positions on disk, and nothing about where they are
+ * kept. Layouts: the essay in posting_codec.c. Pure functions; any thread.
  *
- * Decoders take bytes from anywhere and never crash on them; they check the checksum first (chunks) and
- * every length. A decoder that finds something wrong returns false.
+ * Decoders take bytes from anywhere and never crash on them; they check the checksum first (chunks)
+ * and every length. A decoder that finds something wrong returns false.
  */
 #ifndef QUIRE_SHARD_POSTING_CODEC_H
 #define QUIRE_SHARD_POSTING_CODEC_H
 
 #include "shard/posting.h"
 
-/* Chunks of a list that has several hold CODEC_CHUNK postings; the last holds the rest, up to almost twice as
- * many. */
+/* Chunks of a list that has several hold CODEC_CHUNK postings; the last holds the rest, up to
+ * almost twice as many. */
 #define CODEC_CHUNK 4096u
 #define CODEC_CHUNK_MAX (2 * CODEC_CHUNK)
 #define CODEC_CHUNK_BLOCKS (CODEC_CHUNK_MAX / POSTING_BLOCK)
@@ -22,28 +22,31 @@ bool codec_get_bounds(struct reader *reader, struct posting_bounds *bounds); /* 
 
 /* ---- one block of postings ---- */
 
-/* `docs` rise strictly and are >= next_doc (one above the document before; 0 at the start of a list); freqs are
- * at least 1; count is 1..POSTING_BLOCK. */
+/* `docs` rise strictly and are >= next_doc (one above the document before; 0 at the start of a
+ * list); freqs are at least 1; count is 1..POSTING_BLOCK. */
 void codec_put_block(struct buf *out, const uint32_t *docs, const uint32_t *freqs, uint32_t count,
                      uint32_t next_doc);
-bool codec_get_block(struct reader *reader, uint32_t count, uint32_t next_doc, struct posting_block *block);
+bool codec_get_block(struct reader *reader, uint32_t count, uint32_t next_doc,
+                     struct posting_block *block);
 
 /* ---- positions of one block ---- */
 
-/* `counts[i]`: positions of posting i, from 1 to freqs[i]; `positions`: of all postings, one after another. */
+/* `counts[i]`: positions of posting i, from 1 to freqs[i]; `positions`: of all postings, one after
+ * another. */
 void codec_put_positions(struct buf *out, const uint32_t *freqs, const uint32_t *counts,
                          const uint32_t *positions, uint32_t count);
 
 struct codec_positions { /* the opened positions of a block; borrows the bytes */
     struct bytes groups;
-    uint32_t count;                       /* postings */
-    uint32_t start[POSTING_BLOCK + 1];    /* positions before posting i */
-    uint32_t group;                       /* number of the decoded group; UINT32_MAX: none */
-    uint32_t next_group, next_offset;     /* where decoding goes on */
-    uint32_t values[POSTING_BLOCK];       /* of that group */
+    uint32_t count;                    /* postings */
+    uint32_t start[POSTING_BLOCK + 1]; /* positions before posting i */
+    uint32_t group;                    /* number of the decoded group; UINT32_MAX: none */
+    uint32_t next_group, next_offset;  /* where decoding goes on */
+    uint32_t values[POSTING_BLOCK];    /* of that group */
 };
 
-bool codec_positions_open(struct bytes bytes, const struct posting_block *block, struct codec_positions *out);
+bool codec_positions_open(struct bytes bytes, const struct posting_block *block,
+                          struct codec_positions *out);
 /* How many positions posting `index` has. */
 static inline uint32_t codec_positions_count(const struct codec_positions *p, uint32_t index)
 {
@@ -62,8 +65,8 @@ struct codec_postings { /* what goes into a chunk */
     const uint32_t *positions;
 };
 
-/* Appends the chunk to `post` and, when there are positions, its positions to `pos`. Sets `bounds` to those of the
- * whole chunk. */
+/* Appends the chunk to `post` and, when there are positions, its positions to `pos`. Sets `bounds`
+ * to those of the whole chunk. */
 void codec_put_chunk(struct buf *post, struct buf *pos, const struct codec_postings *postings,
                      struct posting_bounds *bounds);
 
@@ -76,10 +79,12 @@ struct codec_chunk { /* an opened chunk; borrows its bytes */
 
 /* `first_doc`: of the chunk, as its key says. */
 bool codec_chunk_open(struct bytes bytes, uint32_t first_doc, struct codec_chunk *chunk);
-uint32_t codec_chunk_block_count(const struct codec_chunk *chunk, uint32_t number); /* postings in a block */
+uint32_t codec_chunk_block_count(const struct codec_chunk *chunk,
+                                 uint32_t number); /* postings in a block */
 /* The first block whose last document is >= target; block_count when there is none. */
 uint32_t codec_chunk_find(const struct codec_chunk *chunk, uint32_t target);
-bool codec_chunk_decode(const struct codec_chunk *chunk, uint32_t number, struct posting_block *block);
+bool codec_chunk_decode(const struct codec_chunk *chunk, uint32_t number,
+                        struct posting_block *block);
 
 struct codec_position_chunk { /* an opened chunk of positions; borrows its bytes */
     uint32_t block_count;
@@ -87,7 +92,8 @@ struct codec_position_chunk { /* an opened chunk of positions; borrows its bytes
     uint32_t offset[CODEC_CHUNK_BLOCKS + 1];
 };
 
-bool codec_position_chunk_open(struct bytes bytes, uint32_t block_count, struct codec_position_chunk *out);
+bool codec_position_chunk_open(struct bytes bytes, uint32_t block_count,
+                               struct codec_position_chunk *out);
 struct bytes codec_position_chunk_block(const struct codec_position_chunk *chunk, uint32_t number);
 
 #endif

@@ -21,10 +21,10 @@ void segment_unref(struct segment *segment)
 
 /* ---- norms ----
  *
- * A number up to 23 stands for itself. From there on, 24 + f(length - 24), where f keeps the highest bit and
- * the three below it: numbers below 8 as they are, others as (shift + 1) << 3 | three bits. So the steps are of
- * 1 to 40, then of 2, 4, 8...: never coarser than one part in eight. The largest, 255, is 2^31 - 1 rounded
- * down; longer entries cannot occur (proto/limits.h).
+ * A number up to 23 stands for itself. From there on, 24 + f(length - 24), where f keeps the
+ * highest bit and the three below it: numbers below 8 as they are, others as (shift + 1) << 3 |
+ * three bits. So the steps are of 1 to 40, then of 2, 4, 8...: never coarser than one part in
+ * eight. The largest, 255, is 2^31 - 1 rounded down; longer entries cannot occur (proto/limits.h).
  *
  * (Apache Lucene, org.apache.lucene.util.SmallFloat.intToByte4.) */
 

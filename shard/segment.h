@@ -1,9 +1,10 @@
-/* Segment: an immutable (or, in memory, append-only) piece of a range's inverted index, with documents
- * numbered from 0. The interface that evaluation, merging and verification read it through; implemented
- * by memory_segment.c and disk_segment.c.
+/* Segment: an immutable (or, in memory, append-only) piece of a range's inverted index, with
+ * documents numbered from 0. The interface that evaluation, merging and verification read it
+ * through; implemented by memory_segment.c and disk_segment.c.
  *
- * Readers take no locks: whoever reads holds a reference on the segment (through a view, view.h). Document
- * columns (norm, body length, categories, entry key) are by docid. Liveness is not the segment's: see view.h.
+ * Readers take no locks: whoever reads holds a reference on the segment (through a view, view.h).
+ * Document columns (norm, body length, categories, entry key) are by docid. Liveness is not the
+ * segment's: see view.h.
  */
 #ifndef QUIRE_SHARD_SEGMENT_H
 #define QUIRE_SHARD_SEGMENT_H
@@ -24,18 +25,21 @@ struct segment_token {
 struct segment_terms;
 
 struct segment_ops {
-    /* Opens a cursor; *out = NULL (and 0) when the segment has no such token. Memory from the heap; close with
-     * posting_close(). `doc_limit`: documents from here on are ignored (the view's snapshot). */
+    /* Opens a cursor; *out = NULL (and 0) when the segment has no such token. Memory from the heap;
+     * close with posting_close(). `doc_limit`: documents from here on are ignored (the view's
+     * snapshot). */
     int (*postings)(struct segment *segment, struct segment_token token, uint32_t doc_limit,
                     struct posting_cursor **out, struct err *err);
-    /* Postings of the token, dead documents included, below doc_limit where the segment is in memory. */
+    /* Postings of the token, dead documents included, below doc_limit where the segment is in
+     * memory. */
     int (*frequency)(struct segment *segment, struct segment_token token, uint32_t doc_limit,
                      uint32_t *df, struct err *err);
     /* Starts at the first token >= from. In memory this is a sorted copy of what is there now. */
     int (*terms)(struct segment *segment, struct segment_token from, struct segment_terms **out,
                  struct err *err);
     uint8_t (*norm)(struct segment *segment, uint32_t doc);
-    uint32_t (*body_length)(struct segment *segment, uint32_t doc); /* tokens of the body: positions below it */
+    uint32_t (*body_length)(struct segment *segment,
+                            uint32_t doc); /* tokens of the body: positions below it */
     /* (term key, 0, sense) of the entry; valid while the segment is referenced. */
     struct bytes (*entry_key)(struct segment *segment, uint32_t doc);
     /* Category ordinals of the document, rising; and the name behind an ordinal of this segment. */
@@ -47,7 +51,7 @@ struct segment_ops {
 
 struct segment {
     const struct segment_ops *ops;
-    uint64_t id;        /* unique within the range, rising */
+    uint64_t id; /* unique within the range, rising */
     _Atomic int refs;
 };
 
@@ -67,8 +71,8 @@ struct segment_terms {
 void segment_ref(struct segment *segment);
 void segment_unref(struct segment *segment);
 
-/* The length of an entry as one byte: exact to 40, then four significant bits (as Lucene's SmallFloat.intToByte4).
- * norm_decode(norm_encode(n)) <= n, and rises with n. */
+/* The length of an entry as one byte: exact to 40, then four significant bits (as Lucene's
+ * SmallFloat.intToByte4). norm_decode(norm_encode(n)) <= n, and rises with n. */
 uint8_t norm_encode(uint32_t length);
 uint32_t norm_decode(uint8_t norm);
 

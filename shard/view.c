@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 
-int view_frequency(const struct view *view, struct segment_token token, uint64_t *df, struct err *err)
+int view_frequency(const struct view *view, struct segment_token token, uint64_t *df,
+                   struct err *err)
 {
     *df = 0;
     for (uint32_t i = 0; i < view->segment_count; i++) {
@@ -12,7 +13,8 @@ int view_frequency(const struct view *view, struct segment_token token, uint64_t
 
         if (code != 0)
             return code;
-        /* The count of the dead may be ahead of the view, also by documents beyond its doc_limit. */
+        /* The count of the dead may be ahead of the view, also by documents beyond its doc_limit.
+         */
         dead = dead_terms_get(vs->dead_terms, token.field, token.text);
         *df += listed > dead ? listed - dead : 0;
     }

@@ -1,6 +1,8 @@
-/* How fast entries become a searchable segment, and how large it is: analysis, memory segment, flush, merge, reading.
+/* How fast entries become a searchable segment, and how large it is: analysis, memory segment,
+ * flush, merge, reading.
  *
- *     bench_segment [documents [documents of a memory segment]]        corpus: arxiv200k, see QUIRE_CORPUS
+ *     bench_segment [documents [documents of a memory segment]]        corpus: arxiv200k, see
+ * QUIRE_CORPUS
  */
 #include "proto/base/clock.h"
 #include "shard/disk_format.h"
@@ -42,7 +44,8 @@ static void check(int code, const struct err *err)
 
 static void flush(struct bench *b)
 {
-    struct view_segment source = {.segment = b->memory, .doc_limit = memory_segment_documents(b->memory)};
+    struct view_segment source = {.segment = b->memory,
+                                  .doc_limit = memory_segment_documents(b->memory)};
     uint64_t start = clock_ns(), id = b->memory->id;
     struct segment *disk;
     struct err err;
@@ -52,7 +55,8 @@ static void flush(struct bench *b)
     b->memory_bytes += memory_segment_bytes(b->memory);
     check(disk_segment_write(b->store, id, &source, 1, NULL, NULL, NULL, &err), &err);
     check(disk_segment_open(b->store, id, &disk, &err), &err);
-    b->disk[b->disk_count++] = (struct view_segment){.segment = disk, .doc_limit = source.doc_limit};
+    b->disk[b->disk_count++] =
+        (struct view_segment){.segment = disk, .doc_limit = source.doc_limit};
     segment_unref(b->memory);
     b->memory = memory_segment_create(id + 1);
     b->flush += seconds_since(start);
@@ -107,7 +111,8 @@ static char *load(size_t *size)
     FILE *file;
     long length;
 
-    snprintf(path, sizeof(path), "%s/arxiv200k/docs.jsonl.zst", corpus == NULL ? "../shared/corpus" : corpus);
+    snprintf(path, sizeof(path), "%s/arxiv200k/docs.jsonl.zst",
+             corpus == NULL ? "../shared/corpus" : corpus);
     file = fopen(path, "rb");
     if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < 0)
         return NULL;
@@ -130,7 +135,8 @@ static void sizes(struct bench *b, uint64_t id)
     static const struct {
         enum store_family family;
         const char *name;
-    } families[] = {{STORE_TERM, "term"}, {STORE_POST, "post"}, {STORE_POS, "pos"}, {STORE_DOC, "doc"}};
+    } families[] = {
+        {STORE_TERM, "term"}, {STORE_POST, "post"}, {STORE_POS, "pos"}, {STORE_DOC, "doc"}};
 
     for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
         uint64_t rows = 0, keys = 0, values = 0;
@@ -139,15 +145,16 @@ static void sizes(struct bench *b, uint64_t id)
 
         disk_key_segment(&from, id);
         disk_key_segment(&to, id + 1);
-        it = store_iterate(b->store, families[i].family, disk_key_bytes(&from), disk_key_bytes(&to));
+        it =
+            store_iterate(b->store, families[i].family, disk_key_bytes(&from), disk_key_bytes(&to));
         for (; store_iterator_valid(it); store_iterator_next(it)) {
             rows++;
             keys += store_iterator_key(it).size;
             values += store_iterator_value(it).size;
         }
         store_iterator_close(it);
-        printf("  %-5s rows %9llu   keys %6.1f MB   values %7.1f MB\n", families[i].name, (unsigned long long)rows,
-               (double)keys / 1e6, (double)values / 1e6);
+        printf("  %-5s rows %9llu   keys %6.1f MB   values %7.1f MB\n", families[i].name,
+               (unsigned long long)rows, (double)keys / 1e6, (double)values / 1e6);
     }
 }
 
@@ -172,9 +179,9 @@ static void read_lists(struct segment *segment)
         check(terms->ops->next(terms, &err), &err);
     }
     terms->ops->close(terms);
-    printf("read   %llu lists, %llu postings (%llu) in %.2f s: %.2f ns a posting\n", (unsigned long long)lists,
-           (unsigned long long)postings, (unsigned long long)sum, seconds_since(start),
-           seconds_since(start) * 1e9 / (double)postings);
+    printf("read   %llu lists, %llu postings (%llu) in %.2f s: %.2f ns a posting\n",
+           (unsigned long long)lists, (unsigned long long)postings, (unsigned long long)sum,
+           seconds_since(start), seconds_since(start) * 1e9 / (double)postings);
 }
 
 static void merge(struct bench *b)
@@ -188,7 +195,8 @@ static void merge(struct bench *b)
     start = clock_ns();
     check(disk_segment_open(b->store, 1000, &merged, &err), &err);
     printf("open   %.3f s\n", seconds_since(start));
-    printf("size   %.1f MB in %llu postings of %u documents\n", (double)disk_segment_bytes(merged) / 1e6,
+    printf("size   %.1f MB in %llu postings of %u documents\n",
+           (double)disk_segment_bytes(merged) / 1e6,
            (unsigned long long)disk_segment_postings(merged), disk_segment_documents(merged));
     sizes(b, 1000);
     read_lists(merged);
@@ -219,17 +227,22 @@ int main(int argc, char **argv)
     check(analyzer_create("en", &b.analyzer, &err), &err);
     arena_init(&b.arena, 0);
     at = text;
-    for (char *end; b.entries < most && (end = memchr(at, '\n', (size_t)(text + size - at))) != NULL; at = end + 1) {
+    for (char *end;
+         b.entries < most && (end = memchr(at, '\n', (size_t)(text + size - at))) != NULL;
+         at = end + 1) {
         add_line(&b, at, (size_t)(end - at));
         if (memory_segment_documents(b.memory) >= each && b.disk_count + 1 < SEGMENTS_MAX)
             flush(&b);
     }
     flush(&b);
-    printf("%llu entries, %.1f MB of text\n", (unsigned long long)b.entries, (double)b.text_bytes / 1e6);
-    printf("parse  %.2f s\nanalyze %.2f s: %.0f entries/s, %.1f MB/s\nadd    %.2f s: %.0f entries/s, %.1f MB of memory\n"
+    printf("%llu entries, %.1f MB of text\n", (unsigned long long)b.entries,
+           (double)b.text_bytes / 1e6);
+    printf("parse  %.2f s\nanalyze %.2f s: %.0f entries/s, %.1f MB/s\nadd    %.2f s: %.0f "
+           "entries/s, %.1f MB of memory\n"
            "flush  %.2f s\n",
-           b.parse, b.analyze, (double)b.entries / b.analyze, (double)b.text_bytes / b.analyze / 1e6, b.add,
-           (double)b.entries / b.add, (double)b.memory_bytes / 1e6, b.flush);
+           b.parse, b.analyze, (double)b.entries / b.analyze,
+           (double)b.text_bytes / b.analyze / 1e6, b.add, (double)b.entries / b.add,
+           (double)b.memory_bytes / 1e6, b.flush);
     merge(&b);
     for (uint32_t i = 0; i < b.disk_count; i++)
         segment_unref(b.disk[i].segment);

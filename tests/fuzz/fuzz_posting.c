@@ -1,5 +1,6 @@
-/* Decoders of postings, positions, terms, directories, pages and dead documents, on any bytes. The first byte chooses
- * the decoder. Checksums are set right first, since behind a wrong one nothing is decoded. */
+/* Decoders of postings, positions, terms, directories, pages and dead documents, on any bytes. The
+ * first byte chooses the decoder. Checksums are set right first, since behind a wrong one nothing
+ * is decoded. */
 #include "fuzz.h"
 
 #include "shard/bitpack.h"
@@ -119,7 +120,8 @@ static void fuzz_term(const uint8_t *data, size_t size)
         must(chunks != NULL);
         if (disk_get_directory(&term, 1000000, chunks))
             for (uint32_t i = 0; i < term.chunk_count; i++)
-                must(chunks[i].first_doc <= chunks[i].bounds.last_doc && chunks[i].bounds.last_doc < 1000000);
+                must(chunks[i].first_doc <= chunks[i].bounds.last_doc &&
+                     chunks[i].bounds.last_doc < 1000000);
         free(chunks);
     }
     buf_deinit(&value);
@@ -163,15 +165,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 #define SEED_POSTINGS 300
 
-enum { SEED_CHUNK, SEED_POSITIONS, SEED_BLOCK, SEED_INLINE, SEED_DIRECTORY, SEED_LIVE, SEED_HEADER, SEEDS };
+enum {
+    SEED_CHUNK,
+    SEED_POSITIONS,
+    SEED_BLOCK,
+    SEED_INLINE,
+    SEED_DIRECTORY,
+    SEED_LIVE,
+    SEED_HEADER,
+    SEEDS
+};
 
 static void seed_lists(struct buf *seeds)
 {
-    static uint32_t docs[SEED_POSTINGS], freqs[SEED_POSTINGS], counts[SEED_POSTINGS], positions[2 * SEED_POSTINGS];
+    static uint32_t docs[SEED_POSTINGS], freqs[SEED_POSTINGS], counts[SEED_POSTINGS],
+        positions[2 * SEED_POSTINGS];
     static uint8_t norms[SEED_POSTINGS];
     struct codec_postings postings = {docs, freqs, norms, SEED_POSTINGS, counts, positions};
     struct disk_chunk_entry entry = {.first_doc = 3, .count = SEED_POSTINGS};
-    struct disk_term term = {.df = SEED_POSTINGS, .flags = DISK_TERM_CHUNKED | DISK_TERM_POSITIONS, .id = 9};
+    struct disk_term term = {
+        .df = SEED_POSTINGS, .flags = DISK_TERM_CHUNKED | DISK_TERM_POSITIONS, .id = 9};
     struct buf post = {0}, pos = {0}, rest = {0};
 
     for (uint32_t i = 0; i < SEED_POSTINGS; i++) {

@@ -1,5 +1,6 @@
-/* A naive model of segments: random documents kept as plain arrays, and a check that a segment says of each token
- * and each document exactly what the arrays say. For tests of memory and disk segments. */
+/* A naive model of segments: random documents kept as plain arrays, and a check that a segment says
+ * of each token and each document exactly what the arrays say. For tests of memory and disk
+ * segments. */
 #ifndef QUIRE_TESTS_SEGMENT_MODEL_H
 #define QUIRE_TESTS_SEGMENT_MODEL_H
 
@@ -44,7 +45,8 @@ static inline int model_token_order(const void *a, const void *b)
     return x->field != y->field ? (x->field < y->field ? -1 : 1) : bytes_compare(x->text, y->text);
 }
 
-static inline void model_init(struct model *m, uint64_t seed, uint32_t vocabulary, uint32_t categories)
+static inline void model_init(struct model *m, uint64_t seed, uint32_t vocabulary,
+                              uint32_t categories)
 {
     memset(m, 0, sizeof(*m));
     m->random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
@@ -81,9 +83,11 @@ static inline void model_term(struct model *m, struct document_term *term, uint3
         return;
     }
     term->position_count = 1 + model_random(m, rare ? 200 : 4);
-    term->freq = term->position_count + (model_random(m, 3) == 0 ? model_random(m, rare ? 100000 : 4) : 0);
+    term->freq =
+        term->position_count + (model_random(m, 3) == 0 ? model_random(m, rare ? 100000 : 4) : 0);
     {
-        uint32_t *positions = arena_alloc(&m->arena, term->position_count * sizeof(*positions)), last = 0;
+        uint32_t *positions = arena_alloc(&m->arena, term->position_count * sizeof(*positions)),
+                 last = 0;
 
         for (uint32_t i = 0; i < term->position_count; i++) {
             last += 1 + model_random(m, rare && i == 0 ? 10000000 : 90);
@@ -93,8 +97,8 @@ static inline void model_term(struct model *m, struct document_term *term, uint3
     }
 }
 
-/* A document with about `terms` terms; the word at place i of the shuffled vocabulary is twice as likely as the one at
- * 2 i, so there are long lists and short ones. */
+/* A document with about `terms` terms; the word at place i of the shuffled vocabulary is twice as
+ * likely as the one at 2 i, so there are long lists and short ones. */
 static inline const struct document *model_document(struct model *m, uint32_t terms)
 {
     struct document *d = arena_calloc(&m->arena, 1, sizeof(*d));
@@ -113,7 +117,8 @@ static inline const struct document *model_document(struct model *m, uint32_t te
     for (uint32_t i = 0; i < m->vocabulary_size; i++)
         if (has[i])
             model_term(m, &d->terms[d->term_count++], i);
-    d->key.data = (uint8_t *)arena_printf(&m->arena, "key %u of %u", m->made, model_random(m, 1000));
+    d->key.data =
+        (uint8_t *)arena_printf(&m->arena, "key %u of %u", m->made, model_random(m, 1000));
     d->key.size = strlen((const char *)d->key.data);
     d->norm = (uint8_t)model_random(m, 256);
     d->body_length = model_random(m, model_random(m, 100) == 0 ? 1u << 30 : 300);
@@ -137,7 +142,8 @@ static inline void model_push(struct model_list *list, const struct document *do
     list->docs[list->count++] = document;
 }
 
-static inline const struct document_term *model_find(const struct document *d, struct segment_token token)
+static inline const struct document_term *model_find(const struct document *d,
+                                                     struct segment_token token)
 {
     for (uint32_t low = 0, high = d->term_count; low < high;) {
         uint32_t middle = (low + high) / 2;
@@ -167,8 +173,9 @@ static inline void model_check_posting(struct posting_cursor *cursor, uint32_t d
         assert_memory_equal(positions, term->positions, count * sizeof(*positions));
 }
 
-static inline void model_check_bounds(const struct posting_bounds *bounds, const struct model_list *list,
-                                      struct segment_token token, uint32_t from)
+static inline void model_check_bounds(const struct posting_bounds *bounds,
+                                      const struct model_list *list, struct segment_token token,
+                                      uint32_t from)
 {
     assert_in_range(bounds->count, 1, POSTING_BOUNDS_MAX);
     for (uint32_t doc = from; doc < list->count && doc <= bounds->last_doc; doc++) {
@@ -176,14 +183,15 @@ static inline void model_check_bounds(const struct posting_bounds *bounds, const
         bool held = term == NULL;
 
         for (uint32_t i = 0; i < bounds->count && !held; i++)
-            held = bounds->pair[i].freq >= term->freq && bounds->pair[i].norm <= list->docs[doc]->norm;
+            held =
+                bounds->pair[i].freq >= term->freq && bounds->pair[i].norm <= list->docs[doc]->norm;
         assert_true(held);
     }
 }
 
 /* One list: read through, by leaps, and its bounds. */
-static inline void model_check_list(struct model *m, struct segment *segment, const struct model_list *list,
-                                    struct segment_token token)
+static inline void model_check_list(struct model *m, struct segment *segment,
+                                    const struct model_list *list, struct segment_token token)
 {
     struct posting_cursor *cursor;
     uint32_t df = 0, seen, doc;
@@ -252,15 +260,16 @@ static inline void model_check_columns(struct segment *segment, const struct mod
             assert_true(ordinals[i] < segment->ops->category_count(segment));
             assert_true(i == 0 || ordinals[i] > ordinals[i - 1]);
             for (uint32_t j = 0; j < count; j++)
-                found |= bytes_equal(segment->ops->category_name(segment, ordinals[i]), d->categories[j]);
+                found |= bytes_equal(segment->ops->category_name(segment, ordinals[i]),
+                                     d->categories[j]);
             assert_true(found);
         }
     }
 }
 
 /* All tokens from `first` on, in order, and nothing else. */
-static inline void model_check_terms(struct model *m, struct segment *segment, const struct model_list *list,
-                                     uint32_t first)
+static inline void model_check_terms(struct model *m, struct segment *segment,
+                                     const struct model_list *list, uint32_t first)
 {
     struct segment_terms *terms;
 
@@ -286,7 +295,8 @@ static inline void model_check_terms(struct model *m, struct segment *segment, c
 }
 
 /* Everything. The segment holds exactly the documents of the list. */
-static inline void model_check(struct model *m, struct segment *segment, const struct model_list *list)
+static inline void model_check(struct model *m, struct segment *segment,
+                               const struct model_list *list)
 {
     struct segment_token absent = {TEXT_FIELD_ALL, bytes_str("absent")};
 
@@ -298,8 +308,8 @@ static inline void model_check(struct model *m, struct segment *segment, const s
     model_check_terms(m, segment, list, model_random(m, m->vocabulary_size));
 }
 
-static inline struct segment *model_memory(struct model *m, struct model_list *list, uint64_t id, uint32_t documents,
-                                           uint32_t terms)
+static inline struct segment *model_memory(struct model *m, struct model_list *list, uint64_t id,
+                                           uint32_t documents, uint32_t terms)
 {
     struct segment *segment = memory_segment_create(id);
 

@@ -84,7 +84,8 @@ static void test_flush(void **state)
 {
     static const struct {
         uint32_t documents, terms, vocabulary;
-    } shapes[] = {{0, 5, 10}, {1, 5, 10}, {129, 10, 50}, {700, 30, 100}, {4097, 3, 2000}, {9000, 2, 3}};
+    } shapes[] = {{0, 5, 10},     {1, 5, 10},      {129, 10, 50},
+                  {700, 30, 100}, {4097, 3, 2000}, {9000, 2, 3}};
     struct world *w = *state;
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
@@ -148,9 +149,10 @@ static void living_kill(struct model *m, struct living *l)
     l->view.dead = dead;
 }
 
-/* Merges living segments first .. first + count - 1 into one, which takes the place of the first. */
-static void living_merge(struct world *w, struct model *m, struct living *all, uint32_t *living, uint32_t first,
-                         uint32_t count, uint64_t id)
+/* Merges living segments first .. first + count - 1 into one, which takes the place of the first.
+ */
+static void living_merge(struct world *w, struct model *m, struct living *all, uint32_t *living,
+                         uint32_t first, uint32_t count, uint64_t id)
 {
     struct view_segment sources[SEGMENTS_MAX] = {0};
     uint32_t *remap[SEGMENTS_MAX];
@@ -176,7 +178,8 @@ static void living_merge(struct world *w, struct model *m, struct living *all, u
     }
     for (uint32_t i = 0; i < count; i++)
         living_drop(w, &all[first + i]);
-    merged.view = (struct view_segment){.segment = open_segment(w, id), .doc_limit = merged.list.count};
+    merged.view =
+        (struct view_segment){.segment = open_segment(w, id), .doc_limit = merged.list.count};
     model_check(m, merged.view.segment, &merged.list);
     all[first] = merged;
     memmove(&all[first + 1], &all[first + count], (*living - first - count) * sizeof(*all));
@@ -263,7 +266,8 @@ static void test_merge_is_flush(void **state)
             model_push(&list, parts[i].docs[doc]);
         }
         sources[i] = (struct view_segment){.segment = half[i], .doc_limit = parts[i].count};
-        assert_int_equal(disk_segment_write(w->store, 10 + i, &sources[i], 1, NULL, NULL, NULL, NULL), 0);
+        assert_int_equal(
+            disk_segment_write(w->store, 10 + i, &sources[i], 1, NULL, NULL, NULL, NULL), 0);
         segment_unref(half[i]);
         sources[i].segment = open_segment(w, 10 + i);
     }
@@ -301,7 +305,8 @@ static void test_cancel(void **state)
     source.segment = model_memory(&m, &list, 1, 500, 10);
     source.doc_limit = list.count;
     source.dead = NULL;
-    assert_int_equal(disk_segment_write(w->store, 30, &source, 1, &remap, give_up, &calls, &err), ERR_CANCELED);
+    assert_int_equal(disk_segment_write(w->store, 30, &source, 1, &remap, give_up, &calls, &err),
+                     ERR_CANCELED);
     assert_null(remap);
     assert_int_equal(rows(w, STORE_TERM, 30) + rows(w, STORE_DOC, 30), 0);
     segment_unref(source.segment);
@@ -335,7 +340,50 @@ static void read_all(struct segment *segment)
     terms->ops->close(terms);
 }
 
-/* Flips a bit of each row of a segment in turn: it must be noticed, and never crash. */
+/* Makes the checksum of a row fit its bytes again. */
+static void repair_checksum(enum store_family family, uint8_t *row, size_t size)
+{
+    if (family == STORE_TERM && size > 2) {
+        uint64_t hash = hash64(row, size - 2);
+
+        row[size - 2] = (uint8_t)hash;
+        row[size - 1] = (uint8_t)(hash >> 8);
+    } else if (family != STORE_TERM && size > 5) {
+        uint32_t sum = checksum32(row + 5, size - 5);
+
+        for (int i = 0; i < 4; i++)
+            row[1 + i] = (uint8_t)(sum >> (8 * i));
+    }
+}
+
+/* Whether anything was wrong with the segment; reads all of it in any case. */
+static bool is_noticed(struct world *w, uint64_t id)
+{
+    struct segment *segment;
+    uint64_t postings;
+    struct err err;
+    int code = disk_segment_open(w->store, id, &segment, &err);
+
+    if (code == 0) {
+        code = disk_segment_validate(segment, &postings, &err);
+        read_all(segment);
+        segment_unref(segment);
+    }
+    assert_true(code == 0 || code == ERR_CORRUPT);
+    return code != 0;
+}
+
+static void put_row(struct world *w, enum store_family family, struct bytes key, struct bytes value)
+{
+    struct store_batch *batch = store_batch_create();
+
+    store_batch_put(batch, w->store, family, key, value);
+    assert_int_equal(store_write(w->store, batch, NULL), 0);
+    store_batch_destroy(batch);
+}
+
+/* Flips a bit of each row of a segment in turn: it must be noticed. With a checksum that fits the
+ * damage, it need not be, but nothing may crash. */
 static void test_damage(void **state)
 {
     static const enum store_family families[] = {STORE_TERM, STORE_POST, STORE_POS, STORE_DOC};
@@ -359,29 +407,25 @@ static void test_damage(void **state)
         it = store_iterate(w->store, families[f], disk_key_bytes(&from), disk_key_bytes(&to));
         for (; store_iterator_valid(it); store_iterator_next(it)) {
             struct bytes key = store_iterator_key(it), value = store_iterator_value(it);
-            struct store_batch *batch = store_batch_create();
             uint8_t *damaged = malloc(value.size);
-            struct segment *segment;
-            uint64_t postings;
-            struct err err;
-            int code;
 
             assert_non_null(damaged);
-            memcpy(damaged, value.data, value.size);
-            damaged[model_random(&m, (uint32_t)value.size)] ^= (uint8_t)(1u << model_random(&m, 8));
-            store_batch_put(batch, w->store, families[f], key, bytes_of(damaged, value.size));
-            assert_int_equal(store_write(w->store, batch, NULL), 0);
-            code = disk_segment_open(w->store, 40, &segment, &err);
-            if (code == 0) {
-                code = disk_segment_validate(segment, &postings, &err);
-                read_all(segment);
-                segment_unref(segment);
+            for (uint32_t repair = 0; repair < 6; repair++) {
+                uint32_t at = model_random(&m, (uint32_t)value.size);
+
+                memcpy(damaged, value.data, value.size);
+                damaged[at] ^= (uint8_t)(1u << model_random(&m, 8));
+                if (repair > 0)
+                    repair_checksum(families[f], damaged, value.size);
+                put_row(w, families[f], key, bytes_of(damaged, value.size));
+                if (repair == 0) {
+                    damages++;
+                    noticed += is_noticed(w, 40);
+                } else {
+                    (void)is_noticed(w, 40);
+                }
             }
-            damages++;
-            noticed += code == ERR_CORRUPT;
-            store_batch_put(batch, w->store, families[f], key, value);
-            assert_int_equal(store_write(w->store, batch, NULL), 0);
-            store_batch_destroy(batch);
+            put_row(w, families[f], key, value);
             free(damaged);
         }
         store_iterator_close(it);
@@ -393,6 +437,49 @@ static void test_damage(void **state)
     model_deinit(&m);
 }
 
+/* Bodies so long that a chunk is cut by its positions, and frequencies at their limits. */
+static void test_long_bodies(void **state)
+{
+    const uint32_t each = 300000, documents = 300;
+    struct world *w = *state;
+    struct document_term terms[2] = {{.token = {TEXT_FIELD_ALL, bytes_str("long")}},
+                                     {.token = {TEXT_FIELD_ALL, bytes_str("short")}}};
+    struct document document = {.key = bytes_str("key"), .terms = terms, .term_count = 2};
+    uint32_t *positions = malloc(each * sizeof(*positions)), doc, count;
+    struct view_segment source = {.segment = memory_segment_create(1)};
+    struct posting_cursor *cursor;
+    struct segment *disk;
+    const uint32_t *got;
+
+    assert_non_null(positions);
+    for (uint32_t i = 0; i < each; i++)
+        positions[i] = i * 3;
+    terms[0].positions = terms[1].positions = positions;
+    for (uint32_t i = 0; i < documents; i++) {
+        terms[0].position_count = i % 60 == 7 ? each : 3;
+        terms[0].freq = i % 2 ? UINT32_MAX : terms[0].position_count;
+        terms[1].position_count = terms[1].freq = 1;
+        assert_int_equal(memory_segment_add(source.segment, &document, &doc, NULL), 0);
+    }
+    source.doc_limit = documents;
+    assert_int_equal(disk_segment_write(w->store, 50, &source, 1, NULL, NULL, NULL, NULL), 0);
+    segment_unref(source.segment);
+    disk = open_segment(w, 50);
+    assert_true(rows(w, STORE_POS, 50) > 2);
+    assert_int_equal(disk->ops->postings(disk, terms[0].token, documents, &cursor, NULL), 0);
+    for (uint32_t i = 0; i < documents; i++) {
+        assert_int_equal(posting_next(cursor, NULL), 0);
+        assert_int_equal(posting_doc(cursor), i);
+        assert_int_equal(posting_freq(cursor), i % 2 ? UINT32_MAX : i % 60 == 7 ? each : 3);
+        assert_int_equal(cursor->ops->positions(cursor, cursor->index, &got, &count, NULL), 0);
+        assert_int_equal(count, i % 60 == 7 ? each : 3);
+        assert_memory_equal(got, positions, count * sizeof(*got));
+    }
+    posting_close(cursor);
+    segment_unref(disk);
+    free(positions);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -400,6 +487,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_random_life, setup, teardown),
         cmocka_unit_test_setup_teardown(test_merge_is_flush, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_long_bodies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

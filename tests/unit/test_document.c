@@ -23,7 +23,8 @@ struct analyzed {
     struct document document;
 };
 
-static void analyze(struct analyzed *a, const struct document_settings *settings, const Quire__Entry *entry)
+static void analyze(struct analyzed *a, const struct document_settings *settings,
+                    const Quire__Entry *entry)
 {
     struct analyzer *analyzer;
     struct err err;
@@ -37,7 +38,8 @@ static void analyze(struct analyzed *a, const struct document_settings *settings
 static const struct document_term *find(const struct document *d, uint8_t field, const char *word)
 {
     for (uint32_t i = 0; i < d->term_count; i++)
-        if (d->terms[i].token.field == field && bytes_equal(d->terms[i].token.text, bytes_str(word)))
+        if (d->terms[i].token.field == field &&
+            bytes_equal(d->terms[i].token.text, bytes_str(word)))
             return &d->terms[i];
     return NULL;
 }
@@ -66,14 +68,16 @@ static void check_order(const struct document *d)
         if (i > 0) {
             const struct segment_token a = d->terms[i - 1].token, b = term->token;
 
-            assert_true(a.field < b.field || (a.field == b.field && bytes_compare(a.text, b.text) < 0));
+            assert_true(a.field < b.field ||
+                        (a.field == b.field && bytes_compare(a.text, b.text) < 0));
         }
     }
 }
 
 static void test_fields(void **state)
 {
-    char *terms[] = {text("Gradient step"), text("Descent")}, *categories[] = {text("Optimization"), text("OPTIMIZATION"), text("Learning")};
+    char *terms[] = {text("Gradient step"), text("Descent")},
+         *categories[] = {text("Optimization"), text("OPTIMIZATION"), text("Learning")};
     Quire__Entry entry = QUIRE__ENTRY__INIT;
     struct analyzed a;
     const struct document *d = &a.document;
@@ -266,7 +270,8 @@ static void test_equal(void **state)
     x.version = 5;
     x.has_version = 1;
     x.sense = text("");
-    assert_true(entry_equal(&x, &y)); /* the version is not content; an absent text is an empty one */
+    assert_true(
+        entry_equal(&x, &y)); /* the version is not content; an absent text is an empty one */
     x.terms = y.terms = terms;
     x.n_terms = y.n_terms = 2;
     assert_true(entry_equal(&x, &y));

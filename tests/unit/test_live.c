@@ -85,8 +85,12 @@ static void test_image(void **state)
 
     assert_non_null(dead);
     assert_non_null(docs);
-    for (uint32_t i = 0; i < DOCS; i++) /* a page of few, one of many, one of all, one of none, the rest of few */
-        if (i / 32768 == 1 ? i % 3 == 0 : i / 32768 == 2 ? true : i / 32768 == 3 ? false : i % 1000 == 7)
+    for (uint32_t i = 0; i < DOCS;
+         i++) /* a page of few, one of many, one of all, one of none, the rest of few */
+        if (i / 32768 == 1   ? i % 3 == 0
+            : i / 32768 == 2 ? true
+            : i / 32768 == 3 ? false
+                             : i % 1000 == 7)
             docs[count++] = i, dead[i] = 1;
     live = live_with(NULL, docs, count);
     live_encode(live, &image);
@@ -154,7 +158,8 @@ static void test_dead_terms(void **state)
             char text[16];
 
             snprintf(text, sizeof(text), "token%u", token);
-            assert_int_equal(dead_terms_get(dead, (uint8_t)field, bytes_str(text)), expected[field][token]);
+            assert_int_equal(dead_terms_get(dead, (uint8_t)field, bytes_str(text)),
+                             expected[field][token]);
             total += expected[field][token];
             tokens += expected[field][token] > 0;
         }

@@ -20,7 +20,8 @@ static void test_against_model(void **state)
 {
     static const struct {
         uint32_t documents, terms, vocabulary;
-    } shapes[] = {{1, 5, 10}, {127, 10, 50}, {128, 10, 50}, {129, 3, 4}, {1500, 20, 200}, {3000, 2, 3000}};
+    } shapes[] = {{1, 5, 10},  {127, 10, 50},   {128, 10, 50},
+                  {129, 3, 4}, {1500, 20, 200}, {3000, 2, 3000}};
 
     for (size_t i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
         struct model m;
@@ -125,7 +126,8 @@ static void *race_read(void *data)
             struct segment_terms *terms;
 
             assert_int_equal(
-                race->segment->ops->terms(race->segment, race->model->vocabulary[0], &terms, NULL), 0);
+                race->segment->ops->terms(race->segment, race->model->vocabulary[0], &terms, NULL),
+                0);
             while (terms->ops->valid(terms))
                 assert_int_equal(terms->ops->next(terms, NULL), 0);
             terms->ops->close(terms);

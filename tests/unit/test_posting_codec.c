@@ -21,7 +21,9 @@ static uint32_t random_below(uint32_t below)
 
 static uint32_t random_bits(uint32_t width)
 {
-    return width == 0 ? 0 : (uint32_t)(((uint64_t)random_below(UINT32_MAX) + random_below(2)) >> (32 - width));
+    return width == 0
+               ? 0
+               : (uint32_t)(((uint64_t)random_below(UINT32_MAX) + random_below(2)) >> (32 - width));
 }
 
 /* The layout, value by value: lane i mod 4, bit (i / 4) * width of that lane. */
@@ -67,7 +69,8 @@ static void test_sum(void **state)
 static void test_groups(void **state)
 {
     for (uint32_t turn = 0; turn < 3000; turn++) {
-        uint32_t values[BITPACK_GROUP], back[BITPACK_GROUP], count = 1 + random_below(BITPACK_GROUP);
+        uint32_t values[BITPACK_GROUP], back[BITPACK_GROUP],
+            count = 1 + random_below(BITPACK_GROUP);
         uint32_t width = random_below(33), wider = random_below(33), often = 1 + random_below(40);
         struct buf out = {0};
         struct reader reader;
@@ -131,7 +134,8 @@ static struct sample *sample_create(uint32_t count, uint32_t gap)
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t j = 0, last = 0; j < s->counts[i]; j++)
             s->positions[at++] = last += random_below(j == 0 ? 300 : 50);
-    s->postings = (struct codec_postings){s->docs, s->freqs, s->norms, count, s->counts, s->positions};
+    s->postings =
+        (struct codec_postings){s->docs, s->freqs, s->norms, count, s->counts, s->positions};
     return s;
 }
 
@@ -142,7 +146,8 @@ static void sample_destroy(struct sample *s)
 }
 
 static void check_block(const struct sample *s, uint32_t from, const struct posting_block *block,
-                        const struct posting_bounds *bounds, struct bytes bytes, const uint32_t *expected)
+                        const struct posting_bounds *bounds, struct bytes bytes,
+                        const uint32_t *expected)
 {
     struct codec_positions positions;
     uint32_t got[400];
@@ -153,7 +158,8 @@ static void check_block(const struct sample *s, uint32_t from, const struct post
         bool held = false;
 
         for (uint32_t j = 0; j < bounds->count; j++)
-            held |= bounds->pair[j].freq >= block->freqs[i] && bounds->pair[j].norm <= s->norms[from + i];
+            held |= bounds->pair[j].freq >= block->freqs[i] &&
+                    bounds->pair[j].norm <= s->norms[from + i];
         assert_true(held);
     }
     assert_true(codec_positions_open(bytes, block, &positions));
@@ -191,8 +197,8 @@ static void check_chunk(uint32_t count, uint32_t gap)
 
         assert_true(codec_chunk_decode(&chunk, i, &block));
         assert_int_equal(block.count, codec_chunk_block_count(&chunk, i));
-        check_block(s, i * POSTING_BLOCK, &block, &chunk.bounds[i], codec_position_chunk_block(&positions, i),
-                    expected);
+        check_block(s, i * POSTING_BLOCK, &block, &chunk.bounds[i],
+                    codec_position_chunk_block(&positions, i), expected);
         for (uint32_t j = 0; j < block.count; j++)
             expected += s->counts[i * POSTING_BLOCK + j];
         assert_int_equal(codec_chunk_find(&chunk, block.docs[0]), i);
@@ -218,7 +224,8 @@ static void check_chunk(uint32_t count, uint32_t gap)
 
 static void test_chunks(void **state)
 {
-    static const uint32_t counts[] = {1, 2, 7, 8, 9, 127, 128, 129, 255, 256, 1000, CODEC_CHUNK, CODEC_CHUNK_MAX};
+    static const uint32_t counts[] = {
+        1, 2, 7, 8, 9, 127, 128, 129, 255, 256, 1000, CODEC_CHUNK, CODEC_CHUNK_MAX};
 
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         check_chunk(counts[i], 1);
@@ -267,7 +274,8 @@ static void test_bounds(void **state)
         }
         posting_bounds_build(freqs, norms, (count + 1) / 2, &half[0]);
         if (count > 1)
-            posting_bounds_build(freqs + (count + 1) / 2, norms + (count + 1) / 2, count / 2, &half[1]);
+            posting_bounds_build(freqs + (count + 1) / 2, norms + (count + 1) / 2, count / 2,
+                                 &half[1]);
         posting_bounds_merge(&half[0], &half[1]);
         codec_put_bounds(&out, &half[0]);
         reader_init(&reader, buf_bytes(&out));
@@ -288,9 +296,9 @@ static void test_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pack_layout),          cmocka_unit_test(test_sum),
-        cmocka_unit_test(test_groups),               cmocka_unit_test(test_exceptions_are_cheap),
-        cmocka_unit_test(test_bounds),               cmocka_unit_test(test_block_extremes),
+        cmocka_unit_test(test_pack_layout), cmocka_unit_test(test_sum),
+        cmocka_unit_test(test_groups),      cmocka_unit_test(test_exceptions_are_cheap),
+        cmocka_unit_test(test_bounds),      cmocka_unit_test(test_block_extremes),
         cmocka_unit_test(test_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

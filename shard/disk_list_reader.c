@@ -1,13 +1,14 @@
 /* Reading the lists of a disk segment. Rows: disk_format.c; chunks: posting_codec.c.
  *
- * A cursor keeps the chunk that it is in pinned in the block cache, with its directory decoded; a move within the
- * chunk decodes one block. The directory of chunks comes with the term, so chunks in between are never read.
+ * A cursor keeps the chunk that it is in pinned in the block cache, with its directory decoded; a
+ * move within the chunk decodes one block. The directory of chunks comes with the term, so chunks
+ * in between are never read.
  *
- * Bounds of blocks are in the chunks. For a chunk that is not loaded, bounds() answers with those of the whole
- * chunk, from the directory: enough to pass over it without reading it, and once it is loaded the answers are
- * those of its blocks.
+ * Bounds of blocks are in the chunks. For a chunk that is not loaded, bounds() answers with those
+ * of the whole chunk, from the directory: enough to pass over it without reading it, and once it is
+ * loaded the answers are those of its blocks.
  */
-#include "shard/disk_list.h"
+#include "shard/disk_reader.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ struct position_state {
 struct disk_cursor {
     struct posting_cursor base;
     struct disk_segment *segment;
-    struct disk_term term; /* rest: into `inline_bytes` */
+    struct disk_term term;            /* rest: into `inline_bytes` */
     struct position_state *positions; /* made when first asked for */
 
     /* Inline. */
@@ -37,9 +38,9 @@ struct disk_cursor {
 
     /* Chunked. */
     struct disk_chunk_entry *chunks;
-    uint32_t at;     /* the chunk that was reached */
-    bool loaded;     /* it is at hand */
-    uint32_t block;  /* within it, the decoded one */
+    uint32_t at;    /* the chunk that was reached */
+    bool loaded;    /* it is at hand */
+    uint32_t block; /* within it, the decoded one */
     struct store_value value;
     struct codec_chunk chunk;
 };
@@ -85,7 +86,8 @@ static int inline_load(struct posting_cursor *cursor, uint32_t target, struct er
     return 0;
 }
 
-static bool inline_bounds(struct posting_cursor *cursor, uint32_t target, struct posting_bounds *out)
+static bool inline_bounds(struct posting_cursor *cursor, uint32_t target,
+                          struct posting_bounds *out)
 {
     struct disk_cursor *c = cursor_of(cursor);
 
@@ -156,7 +158,8 @@ static int chunk_load(struct disk_cursor *c, uint32_t number, struct err *err)
     if (!found)
         return corrupt(err, c, "postings are missing");
     c->loaded = true;
-    if (!codec_chunk_open(c->value.bytes, entry->first_doc, &c->chunk) || c->chunk.count != entry->count ||
+    if (!codec_chunk_open(c->value.bytes, entry->first_doc, &c->chunk) ||
+        c->chunk.count != entry->count ||
         c->chunk.bounds[c->chunk.block_count - 1].last_doc != entry->bounds.last_doc) {
         chunk_unload(c);
         return corrupt(err, c, "damaged postings");
@@ -191,7 +194,8 @@ static int chunked_load(struct posting_cursor *cursor, uint32_t target, struct e
     return 0;
 }
 
-static bool chunked_bounds(struct posting_cursor *cursor, uint32_t target, struct posting_bounds *out)
+static bool chunked_bounds(struct posting_cursor *cursor, uint32_t target,
+                           struct posting_bounds *out)
 {
     const struct disk_cursor *c = cursor_of(cursor);
     uint32_t number = chunk_find(c, target);
@@ -242,7 +246,8 @@ static int positions_open(struct disk_cursor *c, struct err *err)
             if (code != 0)
                 return code;
         }
-        bytes = codec_position_chunk_block(&p->chunk, c->term.flags & DISK_TERM_CHUNKED ? c->block : 0);
+        bytes =
+            codec_position_chunk_block(&p->chunk, c->term.flags & DISK_TERM_CHUNKED ? c->block : 0);
     }
     if (!codec_positions_open(bytes, &c->base.block, &p->block))
         return corrupt(err, c, "malformed positions");
@@ -379,8 +384,8 @@ int disk_postings(struct segment *segment, struct segment_token token, uint32_t 
     return code;
 }
 
-int disk_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit, uint32_t *df,
-                   struct err *err)
+int disk_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit,
+                   uint32_t *df, struct err *err)
 {
     struct disk_segment *s = disk_segment_of(segment);
     struct store_value value;
@@ -398,7 +403,8 @@ int disk_frequency(struct segment *segment, struct segment_token token, uint32_t
     *df = term.df;
     store_value_release(&value);
     return good ? 0
-                : err_set(err, ERR_CORRUPT, "segment %llu: damaged term", (unsigned long long)segment->id);
+                : err_set(err, ERR_CORRUPT, "segment %llu: damaged term",
+                          (unsigned long long)segment->id);
 }
 
 /* ---- terms ---- */
@@ -473,7 +479,8 @@ static const struct segment_terms_ops disk_terms_ops = {
     .close = terms_close,
 };
 
-int disk_terms(struct segment *segment, struct segment_token from, struct segment_terms **out, struct err *err)
+int disk_terms(struct segment *segment, struct segment_token from, struct segment_terms **out,
+               struct err *err)
 {
     struct disk_segment *s = disk_segment_of(segment);
     struct disk_terms *t = calloc(1, sizeof(*t));
