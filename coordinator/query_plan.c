@@ -189,9 +189,17 @@ static int start_merge(Quire__ShardStatsReply *to, const Quire__ShardStats *requ
     return 0;
 }
 
+/* A shard of which no range could answer says nothing at all. */
+static bool is_empty(const Quire__ShardStatsReply *reply)
+{
+    return reply->n_tokens == 0 && reply->n_expansions == 0 && reply->documents == 0;
+}
+
 int query_plan_merge(Quire__ShardStatsReply *to, const Quire__ShardStatsReply *from,
                      const Quire__ShardStats *request, struct arena *arena, struct err *err)
 {
+    if (is_empty(from))
+        return 0;
     int status = check_reply(from, request, err);
     if (!status && to->n_tokens == 0 && to->n_expansions == 0)
         status = start_merge(to, request, arena, err);

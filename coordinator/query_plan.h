@@ -28,7 +28,8 @@ int query_plan_ask(const Quire__Query *query, struct arena *arena, Quire__ShardS
  * (quire__shard_stats_reply__init): documents, total length and document frequencies add up; the
  * expansions of each node are merged by (distance, token) and cut at LIMIT_EXPANSION + 1. The
  * result does not depend on the order of the replies. `covered` and `failed` are left to the
- * caller. ERR_CORRUPT when the reply does not answer `request`. */
+ * caller. An empty reply (none of the shard's ranges could answer) adds nothing; one that answers
+ * something else than `request` is ERR_CORRUPT. */
 int query_plan_merge(Quire__ShardStatsReply *to, const Quire__ShardStatsReply *from,
                      const Quire__ShardStats *request, struct arena *arena, struct err *err);
 
