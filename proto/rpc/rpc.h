@@ -60,7 +60,9 @@ void rpc_close(struct rpc *rpc, void (*closed)(void *data), void *data);
 struct rpc_peer;
 
 /* Starts dialing `url`; never fails but for a malformed url (ERR_INVALID). Calls submitted while it is
- * not connected wait for the connection until their deadline. */
+ * not connected wait for the connection until their deadline; they end earlier, with ERR_PROTOCOL, when
+ * what answers at `url` is no peer for us. A host name over tcp is tried at its first address and then
+ * over IPv4. */
 int rpc_peer_create(struct rpc *rpc, const char *url, struct rpc_peer **out, struct err *err);
 /* Fails outstanding calls with ERR_CANCELED; the peer must not be used afterwards. */
 void rpc_peer_destroy(struct rpc_peer *peer);
