@@ -6,9 +6,11 @@
 #include "proto/quire.pb-c.h"
 #include "proto/rpc/rpc.h"
 
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 enum fake_command { FAKE_NONE, FAKE_DOWN, FAKE_UP, FAKE_STOP };
@@ -109,16 +111,27 @@ static void *fake_run(void *data)
     return NULL;
 }
 
+/* A port that nobody listens on. (A path for ipc would do as well, but a server that goes away
+ * removes its path late, and with it that of the server which has come in its place.) */
+static inline int fake_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
 /* `up` false: it has an address, but nobody listens there until FAKE_UP. */
 static void fake_start(struct fake *fake, rpc_handler handler, void *data, bool up)
 {
-    static atomic_uint serial;
     static const struct rpc_identity identity = {RPC_ROLE_COORDINATOR,
                                                  "11111111-2222-4333-8444-555555555555", ""};
     struct err err;
     memset(fake, 0, sizeof(*fake));
-    snprintf(fake->url, sizeof(fake->url), "ipc:///tmp/quire-test-%d-%u", (int)getpid(),
-             atomic_fetch_add(&serial, 1));
+    snprintf(fake->url, sizeof(fake->url), "tcp://127.0.0.1:%d", fake_port());
     fake->handler = handler;
     fake->data = data;
     list_init(&fake->held);
@@ -139,7 +152,6 @@ static void fake_stop(struct fake *fake)
     fake_tell(fake, FAKE_STOP);
     pthread_join(fake->thread, NULL);
     assert_int_equal(uv_loop_close(&fake->loop), 0);
-    unlink(fake->url + strlen("ipc://"));
 }
 
 /* protobuf-c's structs have no const. */
