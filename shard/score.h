@@ -1,14 +1,16 @@
 /* Scoring: BM25 in fixed point (promise P2).
  *
  *   idf(t)    = ln(1 + (N - df + 0.5) / (df + 0.5))
- *   part(t,d) = boost * idf * f / (f + k1 * (1 - b + b * len(d) / avg))        avg = total_length / N
+ *   avg       = total_length / N
+ *   part(t,d) = boost * idf * f / (f + k1 * (1 - b + b * len(d) / avg))
  *   score(d)  = sum over t of round(part * SCORE_ONE)
  *
- * (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009; without the constant
- * factor k1 + 1, as Lucene since 8.) f and len are the weighted ones of document.h; len is what the norm keeps.
- * Each part is rounded to an integer before it is added: the sum does not depend on its order, on pruning, on the
- * instruction set or on the compiler (-ffp-contract=off). N, total_length and df are those of the whole
- * collection; they are integers, so every range computes the same parts.
+ * (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009; without
+ * the constant factor k1 + 1, as Lucene since 8.) f and len are the weighted ones of document.h;
+ * len is what the norm keeps. Each part is rounded to an integer before it is added: the sum does
+ * not depend on its order, on pruning, on the instruction set or on the compiler
+ * (-ffp-contract=off). N, total_length and df are those of the whole collection; they are integers,
+ * so every range computes the same parts.
  */
 #ifndef QUIRE_SHARD_SCORE_H
 #define QUIRE_SHARD_SCORE_H
@@ -25,24 +27,25 @@ struct score_collection {
 
 /* What one query word needs to score a posting. */
 struct score_term {
-    double weight;           /* boost * idf * SCORE_ONE */
-    const float *norm_part;  /* [256]: k1 * (1 - b + b * len / avg), shared by the terms of a query */
+    double weight; /* boost * idf * SCORE_ONE */
+    /* [256]: k1 * (1 - b + b * len / avg), shared by the terms of a query */
+    const float *norm_part;
 };
 
 #define SCORE_BOOST_MAX 1000.0 /* of a leaf, the boosts of its groups multiplied in */
 
-/* The natural logarithm of x >= 1 from nothing but the four operations of IEEE 754, so that it is the same to the
- * last bit on every machine; the C library's differs between processors (it takes fused multiply-add where there
- * is one). Within 4e-16 relative of the true value. */
+/* The natural logarithm of x >= 1 from nothing but the four operations of IEEE 754, so that it is
+ * the same to the last bit on every machine; the C library's differs between processors (it takes
+ * fused multiply-add where there is one). Within 4e-16 relative of the true value. */
 double score_ln(double x);
 double score_idf(uint64_t documents, uint64_t df);
 /* Fills the table that score_term.norm_part points to. */
 void score_norms(const struct score_collection *collection, float norm_part[256]);
-struct score_term score_term_init(const struct score_collection *collection, const float *norm_part, uint64_t df,
-                                  double boost);
+struct score_term score_term_init(const struct score_collection *collection, const float *norm_part,
+                                  uint64_t df, double boost);
 
-/* round half up of weight * f / (f + norm_part[norm]); below 2^42 (a boost of 1000 on a phrase of 64 rare words).
- */
+/* round half up of weight * f / (f + norm_part[norm]); below 2^42 (a boost of 1000 on a phrase of
+ * 64 rare words). */
 static inline uint64_t score_part(const struct score_term *term, uint32_t freq, uint8_t norm)
 {
     double f = freq;

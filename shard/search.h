@@ -1,5 +1,5 @@
-/* Search in one view: the evaluation of a query as ShardSearch describes it, the statistics round before it, and
- * explanations. Reads the view only; any thread, concurrently.
+/* Search in one view: the evaluation of a query as ShardSearch describes it, the statistics round
+ * before it, and explanations. Reads the view only; any thread, concurrently.
  */
 #ifndef QUIRE_SHARD_SEARCH_H
 #define QUIRE_SHARD_SEARCH_H
@@ -20,8 +20,8 @@ struct search_budget {
 /* One hit before it is dressed. Sorted by (score descending, key ascending). */
 struct search_hit {
     uint64_t score;
-    struct bytes key;  /* term key, 0, sense; in the arena */
-    uint32_t segment;  /* index in view->segments */
+    struct bytes key; /* term key, 0, sense; in the arena */
+    uint32_t segment; /* index in view->segments */
     uint32_t doc;
 };
 
@@ -33,29 +33,32 @@ struct search_facet {
 struct search_result {
     struct search_hit *hits;
     size_t hit_count;
-    uint64_t total; /* exact */
+    uint64_t total;              /* exact */
     struct search_facet *facets; /* all of them (at most LIMIT_FACET_VALUES_SHARD), unordered */
     size_t facet_count;
 };
 
-/* Checks a query that came over the wire: arity, limits, boosts, tokens. ERR_INVALID with a sentence. Every
- * function below may be given only checked queries. */
+/* Checks a query that came over the wire: arity, limits, boosts, tokens. ERR_INVALID with a
+ * sentence. Every function below may be given only checked queries.
+ * ERR_TOO_LARGE beyond LIMIT_QUERY_NODES or LIMIT_QUERY_TOKENS. */
 int search_check(const Quire__Query *query, struct err *err);
 
 /* Evaluates. ERR_DEADLINE, ERR_CANCELED, ERR_CORRUPT, ERR_NOMEM. Results live in `arena`. */
-int search_run(struct view *view, const Quire__ShardSearch *request, const struct search_budget *budget,
-               struct arena *arena, struct search_result *out, struct err *err);
+int search_run(struct view *view, const Quire__ShardSearch *request,
+               const struct search_budget *budget, struct arena *arena, struct search_result *out,
+               struct err *err);
 
 /* The reply to the statistics round, for one view; the caller adds up the ranges of a process
  * with search_statistics_add(). */
 int search_statistics(struct view *view, const Quire__ShardStats *request, struct arena *arena,
                       Quire__ShardStatsReply *out, struct err *err);
-/* Adds `from` to `to`: sums, and expansions merged by (distance, token) and cut at limit + 1. Used by the shard over
- * ranges and, being exact, by tests; the coordinator does the same over shards. */
-int search_statistics_add(Quire__ShardStatsReply *to, const Quire__ShardStatsReply *from, uint32_t expand_limit,
-                          struct arena *arena, struct err *err);
+/* Adds `from` to `to`: sums, and expansions merged by (distance, token) and cut at limit + 1. Used
+ * by the shard over ranges and, being exact, by tests; the coordinator does so over shards. */
+int search_statistics_add(Quire__ShardStatsReply *to, const Quire__ShardStatsReply *from,
+                          uint32_t expand_limit, struct arena *arena, struct err *err);
 
-/* Why an entry has its score; *out fields live in `arena`. ERR_NOT_FOUND when there is no such entry. */
+/* Why an entry has its score; *out fields live in `arena`. ERR_NOT_FOUND when there is no such
+ * entry. */
 int search_explain(struct view *view, const Quire__ShardExplain *request, struct arena *arena,
                    Quire__ExplainReply *out, struct err *err);
 
