@@ -231,10 +231,11 @@ static bool match_valid(struct rpc_request *request, Quire__MatchRequest *messag
 {
     if (!message->has_limit)
         message->limit = DEFAULT_MATCHES;
-    if (!message->has_distance)
-        message->distance = message->strategy == QUIRE__MATCH_REQUEST__STRATEGY__FUZZY ? 2 : 0;
-    message->has_limit = message->has_distance = true;
+    message->has_limit = true;
     bool fuzzy = message->strategy == QUIRE__MATCH_REQUEST__STRATEGY__FUZZY;
+    if (!message->has_distance)
+        message->distance = 2;
+    message->has_distance = fuzzy; /* means nothing otherwise */
     if (protobuf_c_enum_descriptor_get_value(&quire__match_request__strategy__descriptor,
                                              (int)message->strategy) == NULL)
         request_error(request, ERR_INVALID,

@@ -28,6 +28,28 @@ static void run_again(struct later_item *item)
     plan_and_send(list_entry(item, struct scatter, later));
 }
 
+/* Whether a range is only missing because its shard, which is up, has not opened it yet. */
+static bool opening(const struct scatter *scatter)
+{
+    struct coordinator *coordinator = scatter->coordinator;
+    for (size_t i = 0; i < scatter->gather.range_count; i++) {
+        const struct gather_range *range = &scatter->gather.ranges[i];
+        if (range->state != GATHER_MISSING || range->code != ERR_UNAVAILABLE)
+            continue;
+        struct node *node = nodes_find(&coordinator->nodes, range->range->primary);
+        if (node != NULL && node->up && node->assigned_epoch < map_epoch(coordinator->map))
+            return true;
+    }
+    return false;
+}
+
+static bool worth_another_try(const struct scatter *scatter)
+{
+    uint64_t now = clock_ms();
+    return gather_stale(&scatter->gather) ||
+           (now - scatter->started_ms < SCATTER_OPENING_MS && opening(scatter));
+}
+
 static void finished(struct scatter *scatter)
 {
     struct coordinator *coordinator = scatter->coordinator;
@@ -35,7 +57,7 @@ static void finished(struct scatter *scatter)
         end(scatter, ERR_CANCELED);
         return;
     }
-    if (!scatter->once && gather_stale(&scatter->gather) &&
+    if (!scatter->once && worth_another_try(scatter) &&
         clock_ms() + SCATTER_STALE_DELAY_MS < scatter->deadline_ms &&
         !rpc_request_abandoned(scatter->request)) {
         map_unref(scatter->map);
@@ -141,7 +163,8 @@ static void plan_and_send(struct scatter *scatter)
         end(scatter, ERR_CANCELED);
         return;
     }
-    scatter->attempts++;
+    if (scatter->started_ms == 0)
+        scatter->started_ms = clock_ms();
     scatter->map = map_ref(coordinator->map);
     struct map_ranges ranges =
         map_ranges_between(scatter->map, scatter->collection, scatter->lo, scatter->hi);

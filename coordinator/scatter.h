@@ -4,8 +4,9 @@
  * The happy path: plan with the newest map, build one message for each piece, send all of them,
  * wait for all answers. Then `done`, once, with the answers and, in `gather`, what is missing. When
  * a shard says that the plan was made with an old map (ERR_STALE), everything is planned and asked
- * again a moment later, until the deadline; reads only, since nothing that was asked must do harm
- * when it is asked twice.
+ * again a moment later, until the deadline; so it is, for a few seconds, when a shard has just come
+ * back and is opening its ranges. Reads only, since nothing that was asked must do harm when it is
+ * asked twice.
  *
  * All memory is the request's arena.
  */
@@ -16,6 +17,7 @@
 #include "coordinator/gather.h"
 
 #define SCATTER_STALE_DELAY_MS 50
+#define SCATTER_OPENING_MS 3000 /* how long a shard that is opening its ranges is waited for */
 
 struct scatter_piece;
 
@@ -46,7 +48,7 @@ struct scatter {
     struct scatter_piece *pieces;
     size_t outstanding;
     struct later_item later;
-    unsigned attempts;
+    uint64_t started_ms;
 };
 
 /* `done` is never called from inside. */
