@@ -125,8 +125,9 @@ static void print_answer(const struct quire_search_result *result)
 
     for (size_t i = 0; i < result->hit_count; i++)
         print_hit(result->hits[i], i + 1);
-    printf("\n%s%s entries found in %.1f ms\n", result->total_is_lower_bound ? "at least " : "",
-           cli_count(result->total, number), (double)result->took_us / 1000);
+    printf("\n%s%s %s found in %.1f ms\n", result->total_is_lower_bound ? "at least " : "",
+           cli_count(result->total, number), result->total == 1 ? "entry" : "entries",
+           (double)result->took_us / 1000);
     if (result->category_count > 0) {
         size_t shown = result->category_count < 8 ? result->category_count : 8;
         fputs("categories: ", stdout);
