@@ -1,0 +1,708 @@
+/* A whole shard in this process, spoken to as a coordinator does. */
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "proto/base/uuid.h"
+#include "proto/quire.pb-c.h"
+#include "proto/rpc/rpc.h"
+#include "shard/score.h"
+#include "shard/server.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define TIMEOUT_MS 10000
+
+static char folder[64];
+static char node[UUID_TEXT_SIZE];
+static uv_loop_t loop;
+static struct server *server;
+static struct rpc *client;
+static struct rpc_peer *peer;
+static const struct rpc_identity coordinator = {RPC_ROLE_COORDINATOR, "", ""};
+
+/* ---- the fixture ---- */
+
+static void mark(void *data)
+{
+    *(bool *)data = true;
+}
+
+static void run_until(const bool *flag)
+{
+    uint64_t end = clock_ms() + 2 * TIMEOUT_MS;
+    while (!*flag && clock_ms() < end)
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_true(*flag);
+}
+
+static void start_server(const char *const *coordinators, size_t count)
+{
+    struct err err = {0};
+    struct server_settings settings = {.loop = &loop,
+                                       .dir = folder,
+                                       .node_id = node,
+                                       .listen = "tcp://127.0.0.1:0",
+                                       .coordinators = coordinators,
+                                       .coordinator_count = count,
+                                       .threads = 2,
+                                       .cache_bytes = 8 << 20,
+                                       .memory_bytes = 16 << 20};
+    if (server_create(&settings, &server, &err) != 0)
+        fail_msg("%s", err.text);
+    char url[64];
+    snprintf(url, sizeof url, "tcp://127.0.0.1:%d", server_port(server));
+    assert_int_equal(rpc_peer_create(client, url, &peer, &err), 0);
+}
+
+static void stop_server(void)
+{
+    bool stopped = false;
+    rpc_peer_destroy(peer);
+    server_stop(server, mark, &stopped);
+    run_until(&stopped);
+}
+
+static int setup_silent(void **state)
+{
+    struct err err = {0};
+    snprintf(folder, sizeof folder, "/tmp/quire-shard-XXXXXX");
+    if (mkdtemp(folder) == NULL)
+        return -1;
+    uuid_generate_text(node);
+    log_configure(LOG_ERROR, false, "test");
+    uv_loop_init(&loop);
+    client = rpc_create(&loop, &coordinator, &err);
+    return client == NULL;
+}
+
+static int setup(void **state)
+{
+    if (setup_silent(state) != 0)
+        return -1;
+    start_server(NULL, 0);
+    return 0;
+}
+
+static int teardown_silent(void **state)
+{
+    bool closed = false;
+    char command[96];
+    rpc_close(client, mark, &closed);
+    run_until(&closed);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static int teardown(void **state)
+{
+    stop_server();
+    return teardown_silent(state);
+}
+
+struct answer {
+    bool done;
+    int status;
+    uint16_t kind;
+    struct err err;
+    struct buf payload;
+    struct rpc_call call;
+};
+
+static void on_answer(struct rpc_call *call, int status, const struct err *err, uint16_t kind,
+                      struct bytes payload)
+{
+    struct answer *answer = call->data;
+    answer->status = status;
+    answer->kind = kind;
+    answer->err = *err;
+    buf_append_bytes(&answer->payload, payload);
+    answer->done = true;
+}
+
+static void start_call(struct answer *answer, struct rpc_peer *to, uint16_t kind,
+                       const ProtobufCMessage *message)
+{
+    struct buf packed = {0};
+    size_t size = protobuf_c_message_get_packed_size(message);
+    protobuf_c_message_pack(message, buf_extend(&packed, size));
+    *answer = (struct answer){.call = {.data = answer, .done = on_answer}};
+    rpc_call_start(&answer->call, to, kind, buf_bytes(&packed), TIMEOUT_MS, 0);
+    buf_deinit(&packed);
+}
+
+/* The unpacked reply; NULL for KIND_OK. Fails on an error. Leaks nothing: replies live in `arena`. */
+static struct arena arena;
+
+static void *ask(uint16_t kind, const ProtobufCMessage *message,
+                 const ProtobufCMessageDescriptor *reply)
+{
+    struct answer answer;
+    start_call(&answer, peer, kind, message);
+    run_until(&answer.done);
+    if (answer.status != 0)
+        fail_msg("kind %d: %s: %s", kind, err_name(answer.status), answer.err.text);
+    assert_int_equal(answer.kind, reply != NULL ? kind + 1 : QUIRE__KIND__KIND_OK);
+    void *unpacked = NULL;
+    if (reply != NULL) {
+        unpacked = protobuf_c_message_unpack(reply, arena_protobuf(&arena), answer.payload.size,
+                                             answer.payload.data);
+        assert_non_null(unpacked);
+    }
+    buf_deinit(&answer.payload);
+    return unpacked;
+}
+
+static int ask_badly(uint16_t kind, const ProtobufCMessage *message, char *text)
+{
+    struct answer answer;
+    start_call(&answer, peer, kind, message);
+    run_until(&answer.done);
+    buf_deinit(&answer.payload);
+    if (text != NULL)
+        strcpy(text, answer.err.text);
+    return answer.status;
+}
+
+static void assign(uint64_t map_epoch, const uint64_t *ids, size_t count, uint64_t epoch)
+{
+    Quire__ShardAssign message = QUIRE__SHARD_ASSIGN__INIT;
+    Quire__Collection collection = QUIRE__COLLECTION__INIT;
+    Quire__Collection *collections[] = {&collection};
+    Quire__Range ranges[8], *list[8];
+    collection.name = "test";
+    collection.language = "en";
+    collection.has_id = 1;
+    collection.id = 1;
+    for (size_t i = 0; i < count; i++) {
+        quire__range__init(&ranges[i]);
+        ranges[i].id = ids[i];
+        ranges[i].collection = 1;
+        ranges[i].epoch = epoch;
+        ranges[i].primary = node;
+        list[i] = &ranges[i];
+    }
+    message.map_epoch = map_epoch;
+    message.n_collections = 1;
+    message.collections = collections;
+    message.n_ranges = count;
+    message.ranges = list;
+    ask(QUIRE__KIND__KIND_SHARD_ASSIGN, &message.base, NULL);
+}
+
+static Quire__RangeRef ref_of(uint64_t id, uint64_t epoch)
+{
+    Quire__RangeRef ref = QUIRE__RANGE_REF__INIT;
+    ref.id = id;
+    ref.epoch = epoch;
+    return ref;
+}
+
+static Quire__WriteOp *put_op(const char *headword, const char *body)
+{
+    Quire__WriteOp *op = arena_alloc(&arena, sizeof *op);
+    Quire__Entry *entry = arena_alloc(&arena, sizeof *entry);
+    quire__write_op__init(op);
+    quire__entry__init(entry);
+    entry->headword = arena_strdup(&arena, headword);
+    entry->body = arena_strdup(&arena, body);
+    entry->n_categories = 1;
+    entry->categories = arena_calloc(&arena, 1, sizeof(char *));
+    entry->categories[0] = "Test";
+    op->put = entry;
+    return op;
+}
+
+static Quire__ShardWriteReply *write_one(uint64_t range, const char *headword, const char *body,
+                                         const char *client_id, uint64_t batch)
+{
+    Quire__ShardWrite message = QUIRE__SHARD_WRITE__INIT;
+    Quire__RangeRef ref = ref_of(range, 1);
+    Quire__WriteOp *ops[] = {put_op(headword, body)};
+    message.range = &ref;
+    message.client_id = (char *)client_id;
+    message.has_batch = client_id != NULL;
+    message.batch = batch;
+    message.n_ops = 1;
+    message.ops = ops;
+    return ask(QUIRE__KIND__KIND_SHARD_WRITE, &message.base, &quire__shard_write_reply__descriptor);
+}
+
+static Quire__ShardEntries *get(uint64_t range, const char *key)
+{
+    Quire__ShardGet message = QUIRE__SHARD_GET__INIT;
+    Quire__RangeRef ref = ref_of(range, 1);
+    message.range = &ref;
+    message.key.data = (uint8_t *)key;
+    message.key.len = strlen(key);
+    return ask(QUIRE__KIND__KIND_SHARD_GET, &message.base, &quire__shard_entries__descriptor);
+}
+
+static uint64_t problems(uint64_t range, uint64_t entries)
+{
+    Quire__ShardVerify message = QUIRE__SHARD_VERIFY__INIT;
+    Quire__RangeRef ref = ref_of(range, 1), *refs[] = {&ref};
+    message.n_ranges = 1;
+    message.ranges = refs;
+    Quire__ShardVerifyReply *reply =
+        ask(QUIRE__KIND__KIND_SHARD_VERIFY, &message.base, &quire__shard_verify_reply__descriptor);
+    assert_int_equal(reply->n_covered, 1);
+    assert_int_equal(reply->entries, entries);
+    return reply->n_problems;
+}
+
+/* ---- tests ---- */
+
+static const uint64_t ONE[] = {1}, TWO[] = {1, 2};
+
+static void what_is_written_is_found_in_every_way(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, TWO, 2, 1);
+    assert_int_equal(write_one(1, "Apple", "A round fruit of a tree.", NULL, 0)->results[0]->outcome,
+                     QUIRE__WRITE_RESULT__OUTCOME__NEW);
+    write_one(1, "Apricot", "Another fruit.", NULL, 0);
+    write_one(2, "Pear", "A fruit that is not round; trees bear it.", NULL, 0);
+    Quire__RangeRef one = ref_of(1, 1), two = ref_of(2, 1), *refs[] = {&one, &two};
+
+    Quire__ShardEntries *entries = get(1, "apple");
+    assert_int_equal(entries->n_entries, 1);
+    assert_string_equal(entries->entries[0]->headword, "Apple");
+    assert_int_equal(entries->entries[0]->version, 1);
+    assert_int_equal(get(1, "pear")->n_entries, 0);
+
+    Quire__ShardLookup lookup = QUIRE__SHARD_LOOKUP__INIT;
+    lookup.n_ranges = 2;
+    lookup.ranges = refs;
+    lookup.key.data = (uint8_t *)"pear";
+    lookup.key.len = 4;
+    entries = ask(QUIRE__KIND__KIND_SHARD_LOOKUP, &lookup.base, &quire__shard_entries__descriptor);
+    assert_int_equal(entries->n_entries, 1);
+    assert_int_equal(entries->n_covered, 2);
+
+    Quire__ShardBrowse browse = QUIRE__SHARD_BROWSE__INIT;
+    browse.range = &one;
+    browse.has_limit = browse.has_heads_only = 1;
+    browse.limit = 1;
+    browse.heads_only = 1;
+    entries = ask(QUIRE__KIND__KIND_SHARD_BROWSE, &browse.base, &quire__shard_entries__descriptor);
+    assert_int_equal(entries->n_heads, 1);
+    assert_string_equal(entries->heads[0]->headword, "Apple");
+    assert_true(entries->has_next);
+    browse.has_from = 1;
+    browse.from = entries->next;
+    entries = ask(QUIRE__KIND__KIND_SHARD_BROWSE, &browse.base, &quire__shard_entries__descriptor);
+    assert_string_equal(entries->heads[0]->headword, "Apricot");
+    assert_false(entries->has_next);
+
+    Quire__ShardLetters letters = QUIRE__SHARD_LETTERS__INIT;
+    letters.n_ranges = 2;
+    letters.ranges = refs;
+    letters.has_before = 1;
+    letters.before.data = (uint8_t *)"apr";
+    letters.before.len = 3;
+    Quire__ShardLettersReply *counts =
+        ask(QUIRE__KIND__KIND_SHARD_LETTERS, &letters.base, &quire__shard_letters_reply__descriptor);
+    assert_int_equal(counts->n_letters, 2);
+    assert_string_equal(counts->letters[0]->letter, "A");
+    assert_int_equal(counts->letters[0]->count, 2);
+    assert_int_equal(counts->total, 3);
+    assert_int_equal(counts->before, 1);
+
+    Quire__ShardMatch match = QUIRE__SHARD_MATCH__INIT;
+    Quire__MatchRequest what = QUIRE__MATCH_REQUEST__INIT;
+    what.collection = "test";
+    what.strategy = QUIRE__MATCH_REQUEST__STRATEGY__PREFIX;
+    what.word = "ap";
+    match.n_ranges = 2;
+    match.ranges = refs;
+    match.match = &what;
+    match.key.data = (uint8_t *)"ap";
+    match.key.len = 2;
+    Quire__ShardMatchReply *names =
+        ask(QUIRE__KIND__KIND_SHARD_MATCH, &match.base, &quire__shard_match_reply__descriptor);
+    assert_int_equal(names->n_names, 2);
+    assert_int_equal(problems(1, 2), 0);
+    arena_deinit(&arena);
+}
+
+static void search_takes_two_rounds(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, TWO, 2, 1);
+    write_one(1, "Apple", "A round fruit of a tree.", NULL, 0);
+    write_one(1, "Stone", "Round, but no fruit.", NULL, 0);
+    write_one(2, "Pear", "A fruit that is not round; trees bear it.", NULL, 0);
+    Quire__RangeRef one = ref_of(1, 1), two = ref_of(2, 1), gone = ref_of(3, 1);
+    Quire__RangeRef *refs[] = {&one, &two, &gone};
+    Quire__TokenStat token = QUIRE__TOKEN_STAT__INIT, *tokens[] = {&token};
+    token.token.data = (uint8_t *)"tree";
+    token.token.len = 4;
+
+    Quire__ShardStats stats = QUIRE__SHARD_STATS__INIT;
+    stats.n_ranges = 3;
+    stats.ranges = refs;
+    stats.n_tokens = 1;
+    stats.tokens = tokens;
+    Quire__ShardStatsReply *counted =
+        ask(QUIRE__KIND__KIND_SHARD_STATS, &stats.base, &quire__shard_stats_reply__descriptor);
+    assert_int_equal(counted->documents, 3);
+    assert_int_equal(counted->tokens[0]->document_frequency, 2);
+    assert_int_equal(counted->n_covered, 2);
+    assert_int_equal(counted->n_failed, 1);
+    assert_int_equal(counted->failed[0]->id, 3);
+    assert_int_equal(counted->failed[0]->code, ERR_STALE);
+
+    Quire__ShardSearch search = QUIRE__SHARD_SEARCH__INIT;
+    Quire__Query query = QUIRE__QUERY__INIT;
+    Quire__QueryNode term = QUIRE__QUERY_NODE__INIT, *nodes[] = {&term};
+    ProtobufCBinaryData word = token.token;
+    term.op = QUIRE__QUERY_NODE__OP__TERM;
+    term.n_tokens = 1;
+    term.tokens = &word;
+    query.n_nodes = 1;
+    query.nodes = nodes;
+    search.n_ranges = 2;
+    search.ranges = refs;
+    search.query = &query;
+    search.documents = counted->documents;
+    search.total_length = counted->total_length;
+    search.n_tokens = 1;
+    search.tokens = counted->tokens;
+    search.limit = 10;
+    search.has_facets = search.has_snippets = 1;
+    search.facets = search.snippets = 1;
+    search.k1 = 0.9;
+    search.b = 0.4;
+    Quire__ShardSearchReply *found =
+        ask(QUIRE__KIND__KIND_SHARD_SEARCH, &search.base, &quire__shard_search_reply__descriptor);
+    assert_int_equal(found->n_hits, 2);
+    assert_int_equal(found->total, 2);
+    assert_string_equal(found->hits[0]->headword, "Apple");
+    assert_true(found->hits[0]->score >= found->hits[1]->score);
+    assert_non_null(strstr(found->hits[0]->snippet, "tree"));
+    assert_int_equal(found->hits[0]->n_highlights, 1);
+    assert_int_equal(found->n_categories, 1);
+    assert_int_equal(found->categories[0]->count, 2);
+
+    Quire__ShardExplain explain = QUIRE__SHARD_EXPLAIN__INIT;
+    search.n_ranges = 1;
+    explain.search = &search;
+    explain.key.data = (uint8_t *)"apple";
+    explain.key.len = 5;
+    Quire__ExplainReply *why =
+        ask(QUIRE__KIND__KIND_SHARD_EXPLAIN, &explain.base, &quire__explain_reply__descriptor);
+    assert_true(why->matched);
+    assert_int_equal(why->score, found->hits[0]->score);
+    term.has_arity = 1;
+    term.arity = 3;
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_SEARCH, &search.base, NULL), ERR_INVALID);
+    arena_deinit(&arena);
+}
+
+static void a_retry_is_recognised(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, ONE, 1, 1);
+    Quire__ShardWriteReply *first = write_one(1, "Apple", "A fruit.", "client", 1);
+    assert_int_equal(first->results[0]->outcome, QUIRE__WRITE_RESULT__OUTCOME__NEW);
+    Quire__ShardWriteReply *again = write_one(1, "Apple", "A fruit.", "client", 1);
+    assert_int_equal(again->results[0]->outcome, QUIRE__WRITE_RESULT__OUTCOME__NEW);
+    assert_int_equal(again->results[0]->version, first->results[0]->version);
+    Quire__ShardWriteReply *next = write_one(1, "Apple", "A fruit.", "client", 2);
+    assert_int_equal(next->results[0]->outcome, QUIRE__WRITE_RESULT__OUTCOME__UNCHANGED);
+    arena_deinit(&arena);
+}
+
+static void what_was_acknowledged_outlives_a_restart(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, ONE, 1, 1);
+    write_one(1, "Apple", "A fruit.", "client", 1);
+    for (int i = 0; i < 2; i++) {
+        stop_server();
+        start_server(NULL, 0);
+        Quire__ShardGet early = QUIRE__SHARD_GET__INIT;
+        Quire__RangeRef ref = ref_of(1, 1);
+        early.range = &ref;
+        assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_GET, &early.base, NULL), ERR_STALE);
+        assign(1, ONE, 1, 1);
+        assert_int_equal(get(1, "apple")->n_entries, 1);
+        assert_int_equal(write_one(1, "Apple", "A fruit.", "client", 1)->results[0]->outcome,
+                         QUIRE__WRITE_RESULT__OUTCOME__NEW); /* still known */
+        assert_int_equal(problems(1, 1), 0);
+    }
+    arena_deinit(&arena);
+}
+
+static bool folder_exists(const char *id)
+{
+    char path[128];
+    struct stat status;
+    snprintf(path, sizeof path, "%s/ranges/%s", folder, id);
+    return stat(path, &status) == 0;
+}
+
+static void assignments_open_and_drop(void **state)
+{
+    arena_init(&arena, 0);
+    char text[ERR_TEXT_MAX];
+    assign(1, TWO, 2, 1);
+    write_one(1, "Apple", "A fruit.", NULL, 0);
+    write_one(2, "Pear", "A fruit.", NULL, 0);
+    assert_true(folder_exists("1") && folder_exists("2"));
+    assign(3, ONE, 1, 1);
+    for (int i = 0; i < 200 && folder_exists("2"); i++)
+        usleep(10000);
+    assert_true(folder_exists("1") && !folder_exists("2"));
+    Quire__ShardAssign old = QUIRE__SHARD_ASSIGN__INIT; /* names nothing, but is older */
+    old.map_epoch = 2;
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_ASSIGN, &old.base, text), ERR_STALE);
+    assert_true(folder_exists("1"));
+    stop_server();
+    start_server(NULL, 0);
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_ASSIGN, &old.base, text), ERR_STALE);
+    assign(4, TWO, 2, 1);
+    assert_int_equal(get(1, "apple")->n_entries, 1);
+    assert_int_equal(get(2, "pear")->n_entries, 0); /* a new one */
+    stop_server();
+    start_server(NULL, 0);
+    assign(5, ONE + 0, 0, 1); /* dropped while it was not even open */
+    assert_false(folder_exists("1") || folder_exists("2"));
+    arena_deinit(&arena);
+}
+
+static void another_epoch_is_stale(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, ONE, 1, 1);
+    write_one(1, "Apple", "A fruit.", NULL, 0);
+    assign(2, ONE, 1, 7);
+    Quire__ShardGet message = QUIRE__SHARD_GET__INIT;
+    Quire__RangeRef ref = ref_of(1, 1);
+    message.range = &ref;
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_GET, &message.base, NULL), ERR_STALE);
+    ref.epoch = 7;
+    message.key.data = (uint8_t *)"apple";
+    message.key.len = 5;
+    Quire__ShardEntries *entries =
+        ask(QUIRE__KIND__KIND_SHARD_GET, &message.base, &quire__shard_entries__descriptor);
+    assert_int_equal(entries->n_entries, 1);
+    arena_deinit(&arena);
+}
+
+static void a_sealed_range_takes_no_writes(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, TWO, 2, 1);
+    write_one(2, "Pear", "A fruit.", NULL, 0);
+    Quire__ShardSeal seal = QUIRE__SHARD_SEAL__INIT;
+    Quire__RangeRef one = ref_of(1, 1), two = ref_of(2, 1), *refs[] = {&one, &two};
+    seal.n_ranges = 2;
+    seal.ranges = refs;
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_SEAL, &seal.base, NULL), ERR_CONFLICT);
+    write_one(1, "Apple", "Neither is sealed then.", NULL, 0);
+    Quire__ShardWrite remove = QUIRE__SHARD_WRITE__INIT;
+    Quire__WriteOp op = QUIRE__WRITE_OP__INIT, *ops[] = {&op};
+    op.delete_headword = "Apple";
+    remove.range = &one;
+    remove.n_ops = 1;
+    remove.ops = ops;
+    ask(QUIRE__KIND__KIND_SHARD_WRITE, &remove.base, &quire__shard_write_reply__descriptor);
+    seal.n_ranges = 1;
+    ask(QUIRE__KIND__KIND_SHARD_SEAL, &seal.base, NULL);
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_WRITE, &remove.base, NULL), ERR_STALE);
+    arena_deinit(&arena);
+}
+
+static void nonsense_is_answered_with_a_sentence(void **state)
+{
+    arena_init(&arena, 0);
+    char text[ERR_TEXT_MAX];
+    Quire__MissingRange odd = QUIRE__MISSING_RANGE__INIT; /* as good as any other bytes */
+    odd.reason = "\x01\x02\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+    static const uint16_t kinds[] = {
+        QUIRE__KIND__KIND_SHARD_ASSIGN, QUIRE__KIND__KIND_SHARD_SEAL,
+        QUIRE__KIND__KIND_SHARD_WRITE,  QUIRE__KIND__KIND_SHARD_GET,
+        QUIRE__KIND__KIND_SHARD_LOOKUP, QUIRE__KIND__KIND_SHARD_BROWSE,
+        QUIRE__KIND__KIND_SHARD_MATCH,  QUIRE__KIND__KIND_SHARD_STATS,
+        QUIRE__KIND__KIND_SHARD_SEARCH, QUIRE__KIND__KIND_SHARD_EXPLAIN,
+        QUIRE__KIND__KIND_SHARD_VERIFY};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        int status = ask_badly(kinds[i], &odd.base, text);
+        if (status != 0) /* some take it for an empty message with unknown fields */
+            assert_true(text[0] != 0);
+    }
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_WRITE, &odd.base, text), ERR_PROTOCOL);
+    assert_int_equal(ask_badly(999, &odd.base, text), ERR_UNSUPPORTED);
+    assign(1, ONE, 1, 1);
+    Quire__ShardWrite empty = QUIRE__SHARD_WRITE__INIT;
+    Quire__RangeRef one = ref_of(1, 1);
+    empty.range = &one;
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_WRITE, &empty.base, text), ERR_INVALID);
+    Quire__WriteOp bad = QUIRE__WRITE_OP__INIT, *ops[] = {&bad, put_op("Apple", "Fine.")};
+    empty.n_ops = 2;
+    empty.ops = ops;
+    Quire__ShardWriteReply *reply = ask(QUIRE__KIND__KIND_SHARD_WRITE, &empty.base,
+                                        &quire__shard_write_reply__descriptor);
+    assert_int_equal(reply->results[0]->outcome, QUIRE__WRITE_RESULT__OUTCOME__FAILED);
+    assert_int_equal(reply->results[1]->outcome, QUIRE__WRITE_RESULT__OUTCOME__NEW);
+    arena_deinit(&arena);
+}
+
+static void clients_are_sent_to_coordinators(void **state)
+{
+    const struct rpc_identity identity = {RPC_ROLE_CLIENT, "", ""};
+    struct err err = {0};
+    struct rpc *stranger = rpc_create(&loop, &identity, &err);
+    struct rpc_peer *its_peer;
+    struct answer answer;
+    Quire__ShardGet message = QUIRE__SHARD_GET__INIT;
+    Quire__RangeRef ref = ref_of(1, 1);
+    bool closed = false;
+    message.range = &ref;
+    assert_int_equal(rpc_peer_create(stranger, rpc_peer_url(peer), &its_peer, &err), 0);
+    start_call(&answer, its_peer, QUIRE__KIND__KIND_SHARD_GET, &message.base);
+    run_until(&answer.done);
+    assert_int_equal(answer.status, ERR_UNSUPPORTED);
+    buf_deinit(&answer.payload);
+    rpc_close(stranger, mark, &closed);
+    run_until(&closed);
+}
+
+/* Many writers at once, to two ranges, each with its batches in order and several under way. */
+static void writes_in_flight_keep_their_order(void **state)
+{
+    enum { CLIENTS = 8, BATCHES = 25 };
+    static struct answer answers[CLIENTS][BATCHES];
+    arena_init(&arena, 0);
+    assign(1, TWO, 2, 1);
+    for (int batch = 0; batch < BATCHES; batch++) {
+        for (int who = 0; who < CLIENTS; who++) {
+            char headword[32], id[16];
+            snprintf(headword, sizeof headword, "entry of %d", who);
+            snprintf(id, sizeof id, "client %d", who);
+            Quire__ShardWrite message = QUIRE__SHARD_WRITE__INIT;
+            Quire__RangeRef ref = ref_of(1 + (uint64_t)who % 2, 1);
+            char *body = arena_printf(&arena, "Number %d.", batch);
+            Quire__WriteOp *ops[] = {put_op(headword, body), put_op(body, headword)};
+            message.range = &ref;
+            message.client_id = id;
+            message.has_batch = 1;
+            message.batch = 1 + (uint64_t)batch;
+            message.n_ops = 2;
+            message.ops = ops;
+            start_call(&answers[who][batch], peer, QUIRE__KIND__KIND_SHARD_WRITE, &message.base);
+        }
+    }
+    for (int who = 0; who < CLIENTS; who++) {
+        for (int batch = 0; batch < BATCHES; batch++) {
+            struct answer *answer = &answers[who][batch];
+            run_until(&answer->done);
+            if (answer->status != 0)
+                fail_msg("client %d, batch %d: %s", who, batch, answer->err.text);
+            Quire__ShardWriteReply *reply = quire__shard_write_reply__unpack(
+                arena_protobuf(&arena), answer->payload.size, answer->payload.data);
+            assert_int_equal(reply->n_results, 2);
+            assert_int_equal(reply->results[0]->outcome,
+                             batch == 0 ? QUIRE__WRITE_RESULT__OUTCOME__NEW
+                                        : QUIRE__WRITE_RESULT__OUTCOME__CHANGED);
+            buf_deinit(&answer->payload);
+        }
+    }
+    for (int who = 0; who < CLIENTS; who++) {
+        char key[32], last[32];
+        snprintf(key, sizeof key, "entry of %d", who);
+        snprintf(last, sizeof last, "Number %d.", BATCHES - 1);
+        Quire__ShardEntries *entries = get(1 + (uint64_t)who % 2, key);
+        assert_int_equal(entries->n_entries, 1);
+        assert_string_equal(entries->entries[0]->body, last);
+    }
+    assert_int_equal(problems(1, CLIENTS / 2 + BATCHES), 0);
+    arena_deinit(&arena);
+}
+
+/* ---- registration ---- */
+
+struct fake {
+    int calls;
+    bool twice;
+    char address[64];
+    const char *cluster;
+};
+
+static void on_register(void *data, struct rpc_request *request)
+{
+    struct fake *fake = data;
+    Quire__Register *message =
+        quire__register__unpack(NULL, request->payload.size, request->payload.data);
+    assert_int_equal(request->kind, QUIRE__KIND__KIND_REGISTER);
+    assert_non_null(message);
+    assert_string_equal(message->node->id, node);
+    snprintf(fake->address, sizeof fake->address, "%s", message->node->address);
+    quire__register__free_unpacked(message, NULL);
+    fake->calls++;
+    fake->twice = fake->calls >= 3;
+    if (fake->calls == 2) {
+        rpc_reply_error(request, ERR_UNAVAILABLE, "not now");
+        return;
+    }
+    Quire__RegisterReply reply = QUIRE__REGISTER_REPLY__INIT;
+    struct buf packed = {0};
+    reply.cluster_id = (char *)fake->cluster;
+    reply.map_epoch = 1;
+    quire__register_reply__pack(&reply,
+                                buf_extend(&packed, quire__register_reply__get_packed_size(&reply)));
+    rpc_reply(request, QUIRE__KIND__KIND_REGISTER + 1, buf_bytes(&packed));
+    buf_deinit(&packed);
+}
+
+static void it_registers_again_and_again(void **state)
+{
+    char cluster[UUID_TEXT_SIZE], url[64], path[128], kept[64] = "";
+    struct fake fake = {.cluster = cluster};
+    struct rpc_server *door;
+    struct err err = {0};
+    uuid_generate_text(cluster);
+    assert_int_equal(rpc_server_create(client, "tcp://127.0.0.1:0", on_register, &fake, &door, &err), 0);
+    snprintf(url, sizeof url, "tcp://127.0.0.1:%d", rpc_server_port(door));
+    start_server((const char *const[]){url}, 1);
+    snprintf(url, sizeof url, "tcp://127.0.0.1:%d", server_port(server));
+    run_until(&fake.twice);
+    assert_string_equal(fake.address, url);
+    snprintf(path, sizeof path, "%s/cluster-id", folder);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%63s", kept), 1);
+    fclose(file);
+    assert_string_equal(kept, cluster);
+    stop_server();
+    rpc_server_destroy(door);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_is_written_is_found_in_every_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(search_takes_two_rounds, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_retry_is_recognised, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_was_acknowledged_outlives_a_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(assignments_open_and_drop, setup, teardown),
+        cmocka_unit_test_setup_teardown(another_epoch_is_stale, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_sealed_range_takes_no_writes, setup, teardown),
+        cmocka_unit_test_setup_teardown(nonsense_is_answered_with_a_sentence, setup, teardown),
+        cmocka_unit_test_setup_teardown(clients_are_sent_to_coordinators, setup, teardown),
+        cmocka_unit_test_setup_teardown(writes_in_flight_keep_their_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(it_registers_again_and_again, setup_silent,
+                                        teardown_silent),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
