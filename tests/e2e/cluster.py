@@ -129,10 +129,8 @@ class Cluster:
         return found
 
     def logs(self):
-        for folder, _, files in os.walk(self.data):
-            for f in files:
-                if f.endswith('.log') and os.path.basename(folder) == 'log':
-                    yield os.path.join(folder, f)
+        folder = os.path.join(self.data, 'log')
+        return [os.path.join(folder, f) for f in sorted(os.listdir(folder))] if os.path.isdir(folder) else []
 
     def find_reports(self):
         words = re.compile(rb'ERROR: (Address|Leak|Thread)Sanitizer|WARNING: ThreadSanitizer|runtime error:|Assertion')
