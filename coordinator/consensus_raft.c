@@ -216,18 +216,17 @@ static void on_applied(struct raft_apply *request, int status, void *result)
     finish(self, proposal, code);
 }
 
-static int check_disk(struct consensus_raft *self, struct err *err)
+static int check_disk(struct consensus_raft *self, uint64_t needed, struct err *err)
 {
     struct statvfs fs;
     if (statvfs(self->dir, &fs) != 0)
         return err_set(err, ERR_IO, "%s: %s", self->dir, strerror(errno));
     uint64_t unused = (uint64_t)fs.f_bavail * fs.f_frsize;
-    if (unused < self->disk_reserve)
+    if (unused < needed)
         return err_set(err, ERR_FULL,
-                       "the coordinator's disk is full: %llu MiB free, %llu MiB are needed to "
-                       "change the cluster map",
-                       (unsigned long long)(unused >> 20),
-                       (unsigned long long)(self->disk_reserve >> 20));
+                       "the coordinator's disk is full: %llu MiB free, %llu MiB are needed for the "
+                       "log of the cluster map",
+                       (unsigned long long)(unused >> 20), (unsigned long long)(needed >> 20));
     return 0;
 }
 
@@ -241,7 +240,7 @@ static int submit(struct consensus_raft *self, struct consensus_proposal *propos
     if (proposal->change.size > CONSENSUS_CHANGE_MAX)
         return err_set(err, ERR_TOO_LARGE, "a change of the cluster map has at most %u bytes",
                        CONSENSUS_CHANGE_MAX);
-    int rc = check_disk(self, err);
+    int rc = check_disk(self, self->disk_reserve, err);
     if (rc != 0)
         return rc;
     struct log_entry *entry = calloc(1, sizeof *entry);
@@ -474,7 +473,7 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
     list_init(&self->waiting);
     list_init(&self->finished);
     init_fsm(self);
-    rc = check_disk(self, err); /* raft preallocates as it starts */
+    rc = check_disk(self, self->disk_reserve / 2, err); /* raft preallocates as it starts */
     if (rc != 0)
         goto err_after_alloc;
     self->transport.data = self;
@@ -503,8 +502,13 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
     if (rc == 0)
         rc = raft_start(&self->raft);
     if (rc != 0) {
-        rc = err_set(err, translate(rc), "open the log of the cluster map in %s: %s", options->dir,
-                     raft_errmsg(&self->raft));
+        const char *why = raft_errmsg(&self->raft);
+        if (why[0] != '\0')
+            rc = err_set(err, translate(rc), "open the log of the cluster map in %s: %s",
+                         options->dir, why);
+        else /* what it says nothing about is the socket */
+            rc = err_set(err, ERR_IO, "listen on the raft address %s: %s (is it taken?)",
+                         options->address, raft_strerror(rc));
         op_close(&self->base, NULL, NULL); /* frees itself as the loop runs */
         return rc;
     }

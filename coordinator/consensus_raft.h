@@ -8,11 +8,11 @@
 #include <uv.h>
 
 struct consensus_raft_options {
-    const char *dir;     /* created when missing */
-    const char *address; /* HOST:PORT, where raft listens */
-    uint64_t id;         /* of this voter; not 0; the same for the life of the directory */
-    uint64_t
-        disk_reserve; /* bytes that have to be free before a proposal is taken; 0: the default */
+    const char *dir;       /* created when missing */
+    const char *address;   /* HOST:PORT, where raft listens */
+    uint64_t id;           /* of this voter; not 0; the same for the life of the directory */
+    uint64_t disk_reserve; /* bytes that have to be free before a proposal is taken (half of
+                                   it to start); 0: the default */
     /* Called once, on the loop, when this coordinator leads and everything committed has been
      * applied; or with an error when that will never come. */
     void (*ready)(void *data, int status, const struct err *err);
@@ -22,7 +22,7 @@ struct consensus_raft_options {
 #define CONSENSUS_DISK_RESERVE (64u << 20)
 /* Changes between two snapshots. */
 #define CONSENSUS_SNAPSHOT_THRESHOLD 256
-#define CONSENSUS_CHANGE_MAX (8u << 20) /* bytes of one change; beyond: ERR_TOO_LARGE */
+#define CONSENSUS_CHANGE_MAX (4u << 20) /* bytes of one change; beyond: ERR_TOO_LARGE */
 
 /* Restores the last snapshot (fsm->restore, before this returns) and starts; what the log holds
  * beyond it is applied on the loop. ERR_IO, ERR_CORRUPT, ERR_INVALID. On an error nothing is left

@@ -250,6 +250,27 @@ static void test_snapshots(void **state)
     close_memory(&memory);
 }
 
+/* The largest change there may be, and one byte more. */
+static void test_large_changes(void **state)
+{
+    struct memory memory;
+    struct proposal proposal;
+    size_t size = CONSENSUS_CHANGE_MAX + 1;
+    uint8_t *large = malloc(size);
+    memset(large, 'x', size);
+    assert_int_equal(open_memory(&memory, *state, 0), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(propose(&memory, &proposal, bytes_of(large, size - 1)), 0);
+    assert_int_equal(propose(&memory, &proposal, bytes_of(large, size)), ERR_TOO_LARGE);
+    assert_int_equal(propose(&memory, &proposal, bytes_of("", 0)), 0);
+    close_memory(&memory);
+    assert_int_equal(open_memory(&memory, *state, 0), 0);
+    assert_int_equal(memory.count, 4);
+    assert_int_equal(memory.all.size, 3 * (size - 1) + 4 * 4);
+    close_memory(&memory);
+    free(large);
+}
+
 static void test_full_disk(void **state)
 {
     struct memory memory;
@@ -334,6 +355,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_reopen, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_close_with_proposals, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_snapshots, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_large_changes, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_full_disk, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_bad_address, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_kill_and_reopen, make_dir, remove_dir),
