@@ -72,6 +72,24 @@ static void free_arguments(struct arguments *arguments)
         free(arguments->words[i]);
 }
 
+/* MiB for the cache of a shard, and as much again for what is not on disk yet: all shards together
+ * take half of the memory that the cgroup, or else the machine, has. A shard by itself would take
+ * half of it alone. */
+static uint64_t memory_share(uint64_t shards)
+{
+    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >> 20;
+    unsigned long long limit;
+    FILE *file = fopen("/sys/fs/cgroup/memory.max", "re");
+
+    if (file != NULL) {
+        if (fscanf(file, "%llu", &limit) == 1 && limit >> 20 < memory)
+            memory = limit >> 20;
+        fclose(file);
+    }
+    memory /= 4 * shards;
+    return memory > 16 ? memory : 16;
+}
+
 static void build_arguments(const struct local *local, size_t i, struct arguments *arguments)
 {
     char path[PATH_MAX];
@@ -88,8 +106,13 @@ static void build_arguments(const struct local *local, size_t i, struct argument
     add_argument(arguments, "--listen");
     add_argument(arguments, local_url(local, i));
     if (i > 0) {
-        add_argument(arguments, "--coordinator");
+        add_argument(arguments, "--coordinators");
         add_argument(arguments, local_url(local, 0));
+        snprintf(path, sizeof path, "%lluM", (unsigned long long)memory_share(local->shards));
+        add_argument(arguments, "--cache-bytes");
+        add_argument(arguments, path);
+        add_argument(arguments, "--memory-bytes");
+        add_argument(arguments, path);
     }
 }
 

@@ -97,12 +97,13 @@ static void print_ranges(const struct quire_status_result *result)
     cli_table_print(table);
 }
 
-/* Whether every range is served; the first that is not is named. */
+/* Whether every range has a shard that is there; the first that has none is named. A range that
+ * opens, or whose shard has not told yet that it has opened, is no gap. */
 static bool is_complete(const struct cli *cli, const struct quire_status_result *result)
 {
     for (size_t i = 0; i < result->range_count; i++) {
         const struct quire_range *range = result->ranges[i];
-        if (strcmp(range->state, "serving") != 0) {
+        if (strcmp(range->state, "serving") != 0 && strcmp(range->state, "opening") != 0) {
             cli_say(cli, "range %llu of collection %s is %s", (unsigned long long)range->id,
                     range->collection, range->state[0] != '\0' ? range->state : "not served");
             return false;
