@@ -255,10 +255,10 @@ static void one_bad_operation_does_not_sink_its_batch(void **state)
         if (i < 4)
             op->put = make_entry(3, 1, &arena);
     }
-    ((Quire__WriteOp *)ops[1].op)->put->headword = "\xff\xfe";
+    ((Quire__WriteOp *)ops[1].op)->put->headword = (char *)"\xff\xfe";
     ((Quire__WriteOp *)ops[2].op)->has_if_version = 1;
     ((Quire__WriteOp *)ops[2].op)->if_version = 77;
-    ((Quire__WriteOp *)ops[4].op)->delete_headword = "\x80";
+    ((Quire__WriteOp *)ops[4].op)->delete_headword = (char *)"\x80";
     assert_int_equal(range_apply(range, ops, 6, results, &err), 0);
     assert_int_equal(results[0].outcome, QUIRE__WRITE_RESULT__OUTCOME__NEW);
     assert_int_equal(results[1].outcome, QUIRE__WRITE_RESULT__OUTCOME__FAILED);

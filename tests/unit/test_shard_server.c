@@ -178,8 +178,8 @@ static void assign(uint64_t map_epoch, const uint64_t *ids, size_t count, uint64
     Quire__Collection collection = QUIRE__COLLECTION__INIT;
     Quire__Collection *collections[] = {&collection};
     Quire__Range ranges[8], *list[8];
-    collection.name = "test";
-    collection.language = "en";
+    collection.name = (char *)"test";
+    collection.language = (char *)"en";
     collection.has_id = 1;
     collection.id = 1;
     for (size_t i = 0; i < count; i++) {
@@ -216,7 +216,7 @@ static Quire__WriteOp *put_op(const char *headword, const char *body)
     entry->body = arena_strdup(&arena, body);
     entry->n_categories = 1;
     entry->categories = arena_calloc(&arena, 1, sizeof(char *));
-    entry->categories[0] = "Test";
+    entry->categories[0] = (char *)"Test";
     op->put = entry;
     return op;
 }
@@ -319,9 +319,9 @@ static void what_is_written_is_found_in_every_way(void **state)
 
     Quire__ShardMatch match = QUIRE__SHARD_MATCH__INIT;
     Quire__MatchRequest what = QUIRE__MATCH_REQUEST__INIT;
-    what.collection = "test";
+    what.collection = (char *)"test";
     what.strategy = QUIRE__MATCH_REQUEST__STRATEGY__PREFIX;
-    what.word = "ap";
+    what.word = (char *)"ap";
     match.n_ranges = 2;
     match.ranges = refs;
     match.match = &what;
@@ -512,7 +512,7 @@ static void a_sealed_range_takes_no_writes(void **state)
     write_one(1, "Apple", "Neither is sealed then.", NULL, 0);
     Quire__ShardWrite remove = QUIRE__SHARD_WRITE__INIT;
     Quire__WriteOp op = QUIRE__WRITE_OP__INIT, *ops[] = {&op};
-    op.delete_headword = "Apple";
+    op.delete_headword = (char *)"Apple";
     remove.range = &one;
     remove.n_ops = 1;
     remove.ops = ops;
@@ -528,7 +528,7 @@ static void nonsense_is_answered_with_a_sentence(void **state)
     arena_init(&arena, 0);
     char text[ERR_TEXT_MAX];
     Quire__MissingRange odd = QUIRE__MISSING_RANGE__INIT; /* as good as any other bytes */
-    odd.reason = "\x01\x02\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
+    odd.reason = (char *)"\x01\x02\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff";
     static const uint16_t kinds[] = {
         QUIRE__KIND__KIND_SHARD_ASSIGN, QUIRE__KIND__KIND_SHARD_SEAL,
         QUIRE__KIND__KIND_SHARD_WRITE,  QUIRE__KIND__KIND_SHARD_GET,
