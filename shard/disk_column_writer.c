@@ -164,7 +164,9 @@ int disk_writer_columns(struct disk_writer *w)
     struct columns *c = calloc(1, sizeof(*c));
     int code = 0;
 
-    if (c == NULL || !categories_init(&c->categories, w->sources, w->source_count))
+    if (c == NULL)
+        return disk_writer_nomem(w);
+    if (!categories_init(&c->categories, w->sources, w->source_count))
         code = disk_writer_nomem(w);
     for (uint32_t i = 0; i < w->source_count && code == 0; i++) {
         struct segment *segment = w->sources[i].segment;
@@ -182,12 +184,10 @@ int disk_writer_columns(struct disk_writer *w)
         code = columns_send(w, c);
     if (code == 0)
         code = write_names(w, &c->categories);
-    if (c != NULL) {
-        categories_deinit(&c->categories, w->source_count);
-        buf_deinit(&c->norms);
-        buf_deinit(&c->keys);
-        buf_deinit(&c->ordinals);
-    }
+    categories_deinit(&c->categories, w->source_count);
+    buf_deinit(&c->norms);
+    buf_deinit(&c->keys);
+    buf_deinit(&c->ordinals);
     free(c);
     return code;
 }

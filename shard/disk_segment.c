@@ -167,7 +167,7 @@ static int columns_load(struct disk_segment *s, struct err *err)
     s->norms = malloc(documents + 1);
     s->lengths = malloc((groups + 1) * sizeof(*s->lengths));
     s->category_start = calloc(documents + 1, sizeof(*s->category_start));
-    s->category_names = malloc((s->header.categories + 1) * sizeof(*s->category_names));
+    s->category_names = calloc(s->header.categories + 1, sizeof(*s->category_names));
     s->key_pages = calloc(disk_pages(documents) + 1, sizeof(*s->key_pages));
     if (s->norms == NULL || s->lengths == NULL || s->category_start == NULL ||
         s->category_names == NULL || s->key_pages == NULL)
