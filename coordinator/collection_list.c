@@ -62,7 +62,11 @@ void op_collection_list(struct coordinator *coordinator, struct rpc_request *req
         *copy = *map->collections[i];
         copy->name = arena_strdup(arena, copy->name); /* the map may go while we count */
         copy->language = arena_strdup(arena, copy->language != NULL ? copy->language : "none");
-        copy->weights = NULL;
+        if (copy->weights != NULL) {
+            Quire__FieldWeights *weights = arena_alloc(arena, sizeof *weights);
+            *weights = *copy->weights;
+            copy->weights = weights;
+        }
         copy->has_ranges = true;
         copy->ranges = (uint32_t)map_ranges(coordinator->map, copy->id).count;
         listing->reply.collections[i] = copy;
