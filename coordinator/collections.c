@@ -325,6 +325,12 @@ static void on_sealed(struct node_call *call, int status, const struct err *err,
 
 static void seal(struct job *job, const Quire__Range *range)
 {
+    struct err err = {0};
+    if (consensus_check(job->coordinator->consensus, &err) !=
+        0) { /* sealed for nothing otherwise */
+        leave_with_error(job, err.code, err.text);
+        return;
+    }
     Quire__RangeRef ref = QUIRE__RANGE_REF__INIT;
     Quire__RangeRef *refs[1] = {&ref};
     Quire__ShardSeal message = QUIRE__SHARD_SEAL__INIT;

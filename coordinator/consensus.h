@@ -48,6 +48,7 @@ struct consensus_proposal {
 
 struct consensus_ops {
     void (*propose)(struct consensus *consensus, struct consensus_proposal *proposal);
+    int (*check)(struct consensus *consensus, struct err *err);
     bool (*is_leader)(const struct consensus *consensus);
     void (*close)(struct consensus *consensus, void (*closed)(void *data), void *data);
 };
@@ -66,6 +67,13 @@ static inline void consensus_propose(struct consensus *consensus,
     buf_append_bytes(&proposal->change, change);
     proposal->consensus = consensus;
     consensus->ops->propose(consensus, proposal);
+}
+
+/* Whether a proposal would be taken now: 0, ERR_UNAVAILABLE, ERR_FULL, ERR_IO or ERR_CANCELED. For
+ * those who do something beforehand that is better not done in vain. */
+static inline int consensus_check(struct consensus *consensus, struct err *err)
+{
+    return consensus->ops->check(consensus, err);
 }
 
 static inline bool consensus_is_leader(const struct consensus *consensus)

@@ -230,19 +230,25 @@ static int check_disk(struct consensus_raft *self, uint64_t needed, struct err *
     return 0;
 }
 
-static int submit(struct consensus_raft *self, struct consensus_proposal *proposal)
+static int op_check(struct consensus *base, struct err *err)
 {
-    struct err *err = &proposal->err;
+    struct consensus_raft *self = (struct consensus_raft *)base;
     if (self->closing)
         return err_set(err, ERR_CANCELED, "the coordinator is stopping");
     if (raft_state(&self->raft) != RAFT_LEADER)
         return err_set(err, ERR_UNAVAILABLE, "this coordinator does not lead the cluster");
+    return check_disk(self, self->disk_reserve, err);
+}
+
+static int submit(struct consensus_raft *self, struct consensus_proposal *proposal)
+{
+    struct err *err = &proposal->err;
+    int rc = op_check(&self->base, err);
+    if (rc != 0)
+        return rc;
     if (proposal->change.size > CONSENSUS_CHANGE_MAX)
         return err_set(err, ERR_TOO_LARGE, "a change of the cluster map has at most %u bytes",
                        CONSENSUS_CHANGE_MAX);
-    int rc = check_disk(self, self->disk_reserve, err);
-    if (rc != 0)
-        return rc;
     struct log_entry *entry = calloc(1, sizeof *entry);
     if (entry == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
@@ -409,7 +415,7 @@ static void op_close(struct consensus *base, void (*closed)(void *data), void *d
     uv_async_send(&self->wake); /* fails what waits, and goes on with the close */
 }
 
-static const struct consensus_ops raft_ops = {op_propose, op_is_leader, op_close};
+static const struct consensus_ops raft_ops = {op_propose, op_check, op_is_leader, op_close};
 
 static void init_fsm(struct consensus_raft *self)
 {
