@@ -145,6 +145,22 @@ static int refuse_entry(struct cli *cli, const char *reason)
     return CLI_NO;
 }
 
+/* The collection `default` is there for whoever writes to it first. */
+static bool create_default(struct cli *cli)
+{
+    struct quire_prepare_request request = QUIRE_PREPARE_INIT;
+    const struct quire_collection_result *result = NULL;
+    bool created;
+
+    if (strcmp(cli->collection, QUIRE_DEFAULT_COLLECTION) != 0)
+        return false;
+    request.collection = cli->collection;
+    request.timeout_ms = cli->timeout_ms;
+    created = quire_import_prepare_wait(cli->client, &request, &result) == QUIRE_OK;
+    quire_result_free(result);
+    return created;
+}
+
 int cmd_put(const struct cli_command *command, int argc, char **argv)
 {
     struct quire_put_request request = QUIRE_PUT_INIT;
@@ -180,7 +196,10 @@ int cmd_put(const struct cli_command *command, int argc, char **argv)
     request.timeout_ms = cli.timeout_ms;
     request.conditional = if_version != UINT64_MAX;
     request.if_version = request.conditional ? if_version : 0;
-    quire_put_wait(cli.client, &request, &result);
+    if (quire_put_wait(cli.client, &request, &result) == QUIRE_NOT_FOUND && create_default(&cli)) {
+        quire_result_free(result);
+        quire_put_wait(cli.client, &request, &result);
+    }
     exit = tell_written(&cli, parsed.headword, result);
 done:
     free(text);

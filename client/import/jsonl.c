@@ -42,23 +42,22 @@ static int get_text(struct import_entry *entry, const json_t *object, const char
     return 0;
 }
 
-/* The texts of a member that is a list or a single text. */
+/* The texts of a member that is a list. */
 static int get_list(struct import_entry *entry, const json_t *object, const char *name,
                     const char ***out, size_t *count, struct err *err)
 {
-    const json_t *value = json_object_get(object, name);
-    bool single = json_is_string(value);
-    size_t size = single ? 1 : json_array_size(value);
+    const json_t *list = json_object_get(object, name);
+    size_t size = json_array_size(list);
 
     *out = NULL;
     *count = 0;
-    if (value == NULL || json_is_null(value))
+    if (list == NULL || json_is_null(list))
         return 0;
-    if (!single && !json_is_array(value))
+    if (!json_is_array(list))
         return err_set(err, ERR_INVALID, "\"%s\" is not a list", name);
     *out = import_entry_array(entry, size, sizeof **out);
     for (size_t i = 0; i < size; i++) {
-        const json_t *item = single ? value : json_array_get(value, i);
+        const json_t *item = json_array_get(list, i);
         if (!json_is_string(item))
             return err_set(err, ERR_INVALID, "\"%s\" holds something that is not a string", name);
         (*out)[(*count)++] =

@@ -36,7 +36,7 @@ static void test_export_shape(void **state)
 static void test_corpus_shape(void **state)
 {
     take_text(
-        "{\"id\":\"7\",\"terms\":[\"Title\",\"other\"],\"category\":\"single\",\"body\":\"b\"}\n"
+        "{\"id\":\"7\",\"terms\":[\"Title\",\"other\"],\"category\":[\"single\"],\"body\":\"b\"}\n"
         "{\"id\":\"8\",\"terms\":[\"\"],\"category\":[],\"body\":\"b\"}\n"
         "{\"id\":\"9\",\"terms\":[],\"body\":\"b\"}",
         IMPORT_JSONL, &taken);
@@ -63,6 +63,7 @@ static void test_bad_lines_fail_alone(void **state)
                                         "{\"headword\":\" \"}\n",
                                         "{\"headword\":\"x\",\"terms\":{}}\n",
                                         "{\"headword\":\"x\",\"terms\":[1]}\n",
+                                        "{\"headword\":\"x\",\"terms\":\"y\"}\n",
                                         "{\"headword\":\"x\",\"attributes\":{\"a\":1}}\n",
                                         "{\"headword\":\"x\",\"body\":1}\n",
                                         "{\"headword\":\"x\"} {\"headword\":\"y\"}\n",
