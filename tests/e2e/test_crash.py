@@ -26,16 +26,19 @@ def kills():
         killed = serial = lost_connection = 0
         victims = {}
         while killed < KILLS:
-            batch = []
+            words = list(acknowledged)
+            batch, chosen = [], set()  # each entry once: writes in flight together have no order
             for _ in range(rng.randrange(200, 1200)):
-                if rng.random() < 0.3:
-                    old = acknowledged[rng.choice(list(acknowledged))]
+                word = rng.choice(words)
+                if rng.random() < 0.3 and word not in chosen:
+                    chosen.add(word)
+                    old = acknowledged[word]
                     batch.append(dict(old, body=f'{old["body"]} again {serial}'))
                 else:
                     batch.append(entry(1000 + serial, serial, rng))
                 serial += 1
             # One entry after another, with up to 64 in flight; what was acknowledged is printed as it happens.
-            writer = subprocess.Popen([LINES, '--pipeline', '64', '--timeout', '2000'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            writer = subprocess.Popen([LINES, '--pipeline', '64', '--timeout', '20000'], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=subprocess.DEVNULL, env=c.env)
             data = ''.join(json.dumps(dict(op='put', id=i, entry=e)) + '\n' for i, e in enumerate(batch)).encode()
             os.set_blocking(writer.stdout.fileno(), True)
@@ -54,9 +57,13 @@ def kills():
                 os.kill(running[name], signal.SIGKILL)
                 victims[name.split('-')[0]] = victims.get(name.split('-')[0], 0) + 1
                 killed += 1
+            time.sleep(rng.random() * 0.1)
+            writer.terminate()  # what it has not printed may or may not have been written
             uncertain = {}
             answered = set()
             for line in writer.stdout:
+                if not line.endswith(b'\n'):
+                    break
                 reply = json.loads(line)
                 answered.add(reply['id'])
                 e = batch[reply['id']]
@@ -68,6 +75,9 @@ def kills():
                     uncertain.setdefault(e['headword'], []).append(e)
             writer.wait()
             os.waitpid(feeder, 0)
+            for i, e in enumerate(batch):
+                if i not in answered:
+                    uncertain.setdefault(e['headword'], []).append(e)
             c.up()  # starts what is missing
             if rng.random() < 0.15 or killed >= KILLS:
                 compare(c, acknowledged, uncertain)

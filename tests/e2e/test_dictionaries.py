@@ -22,13 +22,14 @@ def database(name):
         print(f'SKIP: {index} is not installed (package dict-{name})')
         return None
     text = gzip.open(os.path.join(DICTD, name + '.dict.dz')).read()
-    rows = []
+    rows, about = [], set()
     for line in open(index, 'rb').read().splitlines():
         word, start, size = line.split(b'\t')[:3]
-        if not word.startswith((b'00-database', b'00database')):
-            at = number(start.decode())
-            rows.append((word, (at, number(size.decode()), text[at:at + number(size.decode())])))
-    return rows
+        at, length = number(start.decode()), number(size.decode())
+        if word.startswith((b'00-database', b'00database')):
+            about.add((at, length))  # what the database says of itself, under other words too
+        rows.append((word, (at, length, text[at:at + length])))
+    return [(word, place) for word, place in rows if place[:2] not in about]
 
 
 def report(name, r):
