@@ -257,6 +257,12 @@ void registration_tick(struct registration *registration)
     buf_deinit(&message);
 }
 
+void registration_hurry(struct registration *registration)
+{
+    for (size_t i = 0; i < registration->count; i++)
+        registration->contacts[i].next_ms = 0;
+}
+
 void registration_stop(struct registration *registration)
 {
     registration->stopping = true;

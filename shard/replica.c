@@ -118,17 +118,20 @@ void replica_ref(struct replica *replica)
     atomic_fetch_add(&replica->refs, 1);
 }
 
+/* The log first: a folder that is left is found and removed with the next assignment, a log is not. */
 static void remove_files(struct replica *replica)
 {
     struct err err = {0};
-    int code = store_destroy_files(replica->path, &err);
-    if (code != 0 || (rmdir(replica->path) != 0 && errno != ENOENT))
-        log_event(LOG_WARN, "files of a dropped range were left behind",
-                  LOG_STR("path", replica->path), LOG_STR("error", err.text));
-    if (log_store_truncate(replica->log, replica->id, UINT64_MAX, &err) != 0)
-        log_event(LOG_WARN, "log of a dropped range was left behind",
-                  LOG_U64("range", replica->id), LOG_STR("error", err.text));
-    log_event(LOG_INFO, "range dropped", LOG_U64("range", replica->id));
+    int code = log_store_truncate(replica->log, replica->id, UINT64_MAX, &err);
+    if (code == 0)
+        code = store_destroy_files(replica->path, &err);
+    if (code == 0 && rmdir(replica->path) != 0 && errno != ENOENT)
+        code = err_set(&err, ERR_IO, "%s", strerror(errno));
+    if (code != 0)
+        log_event(LOG_WARN, "a dropped range was left behind", LOG_U64("range", replica->id),
+                  LOG_STR("error", err.text));
+    else
+        log_event(LOG_INFO, "range dropped", LOG_U64("range", replica->id));
 }
 
 void replica_unref(struct replica *replica)

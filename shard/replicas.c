@@ -160,9 +160,9 @@ static void drop_folders(struct replicas *replicas, const Quire__ShardAssign *as
             continue;
         struct err err = {0};
         snprintf(path, sizeof path, "%s/%s", replicas->folder, item->d_name);
-        if (store_destroy_files(path, &err) != 0 || (rmdir(path) != 0 && errno != ENOENT))
+        if (log_store_truncate(replicas->settings.log, id, UINT64_MAX, &err) != 0 ||
+            store_destroy_files(path, &err) != 0 || (rmdir(path) != 0 && errno != ENOENT))
             continue; /* one that was dropped just now and is still read: its last reader does it */
-        log_store_truncate(replicas->settings.log, id, UINT64_MAX, NULL);
         log_event(LOG_INFO, "folder of a dropped range removed", LOG_U64("range", id));
     }
     if (folder != NULL)

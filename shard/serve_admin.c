@@ -9,7 +9,9 @@ void serve_assign(struct work *work)
     struct err err = {0};
     if (assign == NULL)
         return;
-    if (replicas_assign(work->server->replicas, assign, &err) == 0)
+    int code = replicas_assign(work->server->replicas, assign, &err);
+    uv_async_send(&work->server->assigned);
+    if (code == 0)
         serve_ok(work->server, work->request);
     else
         serve_error(work->server, work->request, &err);

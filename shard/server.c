@@ -296,6 +296,15 @@ static void maintain(void *data, struct replica *replica)
 
 static void tick(uv_timer_t *timer);
 
+static void on_assigned(uv_async_t *async)
+{
+    struct server *server = async->data;
+    if (server->registration == NULL)
+        return;
+    registration_hurry(server->registration);
+    registration_tick(server->registration);
+}
+
 static int open_door(struct server *server, struct err *err)
 {
     server->identity = (struct rpc_identity){RPC_ROLE_SHARD, server->node_id, server->cluster_id};
@@ -351,6 +360,8 @@ int server_create(const struct server_settings *settings, struct server **out, s
         server_free(server);
         return code;
     }
+    uv_async_init(settings->loop, &server->assigned, on_assigned);
+    server->assigned.data = server;
     uv_timer_init(settings->loop, &server->tick);
     server->tick.data = server;
     uv_timer_start(&server->tick, tick, 0, SERVER_TICK_MS);
@@ -421,10 +432,16 @@ static void on_async_closed(uv_handle_t *handle)
     stopped(data);
 }
 
+static void on_assigned_closed(uv_handle_t *handle)
+{
+    struct server *server = handle->data;
+    uv_close((uv_handle_t *)&server->closed, on_async_closed);
+}
+
 static void on_rpc_closed(void *data)
 {
     struct server *server = data;
-    uv_close((uv_handle_t *)&server->closed, on_async_closed);
+    uv_close((uv_handle_t *)&server->assigned, on_assigned_closed);
 }
 
 static void on_stores_closed(uv_async_t *async)

@@ -32,6 +32,7 @@ struct server {
     struct pool *query, *ingest, *background, *admin, *verify;
 
     uv_timer_t tick;
+    uv_async_t assigned; /* an assignment was carried out: coordinators should know at once */
     _Atomic uint64_t open; /* requests not yet answered */
     bool stopping;
     uint64_t stop_deadline_ms;
@@ -100,6 +101,8 @@ void serve_seal(struct server *server, struct rpc_request *request);
 
 struct registration *registration_create(struct server *server);
 void registration_tick(struct registration *registration);
+/* Makes the next tick tell every coordinator, whatever the time. */
+void registration_hurry(struct registration *registration);
 /* Ends its calls; freed when `done` is called (later). */
 void registration_stop(struct registration *registration);
 
