@@ -339,7 +339,8 @@ static void hold_back(struct import_command *import, struct sample *sample)
         }
         import->held_count++;
         bytes += entry->body_size;
-        sample_add(sample, entry->headword);
+        if (sample_wants(sample))
+            sample_add(sample, entry->headword);
     }
 }
 
@@ -359,15 +360,20 @@ static void sample_file(struct import_command *import, const char *path, struct 
     if (importer_open(path, import->format, run, &importer, NULL) != 0)
         return;
     import_entry_init(&entry);
-    while ((step = importer_next(importer, &entry, &problem)) != IMPORT_END) {
-        if (step == IMPORT_ENTRY)
-            sample_add(sample, entry.headword);
+    do {
+        if (sample_wants(sample)) {
+            step = importer_next(importer, &entry, &problem);
+            if (step == IMPORT_ENTRY)
+                sample_add(sample, entry.headword);
+        } else {
+            step = importer_skip(importer);
+        }
         if (import->progress.shown) {
             uint64_t done, size;
             importer_progress(importer, &done, &size);
             progress_update(&import->progress, import->bytes_before + done, sample->seen);
         }
-    }
+    } while (step != IMPORT_END);
     import_entry_deinit(&entry);
     importer_close(importer);
     import->bytes_before += file_size(path);

@@ -28,20 +28,26 @@ static uint64_t next_random(struct sample *sample)
     return z ^ z >> 31;
 }
 
-void sample_add(struct sample *sample, const char *word)
+bool sample_wants(struct sample *sample)
 {
-    size_t at = sample->count;
+    uint64_t place;
 
     sample->seen++;
-    if (sample->count == sample->most) {
-        uint64_t place = next_random(sample) % sample->seen;
-        if (place >= sample->most)
-            return;
-        at = (size_t)place;
-        free(sample->words[at]);
-    } else {
-        sample->count++;
+    if (sample->count < sample->most) {
+        sample->place = sample->count;
+        return true;
     }
-    sample->words[at] = strdup(word);
-    assert(sample->words[at] != NULL);
+    place = next_random(sample) % sample->seen;
+    sample->place = (size_t)place;
+    return place < sample->most;
+}
+
+void sample_add(struct sample *sample, const char *word)
+{
+    if (sample->place < sample->count)
+        free(sample->words[sample->place]);
+    else
+        sample->count = sample->place + 1;
+    sample->words[sample->place] = strdup(word);
+    assert(sample->words[sample->place] != NULL);
 }

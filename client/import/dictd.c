@@ -509,7 +509,7 @@ int dictd_open(struct input *index, struct input *dict, struct import_reader **o
         input_close(dict);
         return err_set(err, ERR_NOMEM, "out of memory");
     }
-    dictd->reader = (struct import_reader){dictd_next, dictd_close, dictd_progress};
+    dictd->reader = (struct import_reader){dictd_next, dictd_close, dictd_progress, NULL};
     dictd->dict = dict;
     status = read_index(dictd, index, err);
     input_close(index);

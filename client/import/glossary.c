@@ -517,7 +517,8 @@ int glossary_open(struct input *input, struct import_run *run, struct import_rea
     keep_one_layout(glossary);
     find_chain(glossary);
     glossary->run = run;
-    glossary->reader = (struct import_reader){glossary_next, glossary_close, glossary_progress};
+    glossary->reader =
+        (struct import_reader){glossary_next, glossary_close, glossary_progress, NULL};
     *out = &glossary->reader;
     return 0;
 }

@@ -264,6 +264,20 @@ enum import_step importer_next(struct importer *importer, struct import_entry *e
     return importer->reader->next(importer->reader, entry, problem);
 }
 
+enum import_step importer_skip(struct importer *importer)
+{
+    struct import_entry entry;
+    struct import_problem problem;
+    enum import_step step;
+
+    if (importer->reader != NULL && importer->reader->skip != NULL)
+        return importer->reader->skip(importer->reader);
+    import_entry_init(&entry);
+    step = importer_next(importer, &entry, &problem);
+    import_entry_deinit(&entry);
+    return step;
+}
+
 enum import_format importer_format(const struct importer *importer)
 {
     return importer->format;

@@ -73,6 +73,10 @@ void importer_close(struct importer *importer);
 enum import_step importer_next(struct importer *importer, struct import_entry *entry,
                                struct import_problem *problem);
 
+/* Passes over the next entry, without reading what is in it where that is costly. IMPORT_ENTRY does
+ * not promise that the entry is good. */
+enum import_step importer_skip(struct importer *importer);
+
 enum import_format importer_format(const struct importer *importer);
 
 /* Bytes of the file consumed and its size (0 when not known). */

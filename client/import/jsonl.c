@@ -9,8 +9,8 @@
  *   {"id":"...", "terms":["headword", "other name"...], "category":[...], "body":"..."}
  *
  * where titles may repeat under different ids, so the id becomes the sense; an entry without a
- * title is called by its id. Everything but the name is optional; a list of one text may be written
- * as the text. Unknown members are ignored.
+ * title is called by its id. Everything but the name is optional.
+ * Unknown members are ignored.
  */
 #include "client/import/reader.h"
 #include "proto/text/key.h"
@@ -158,6 +158,25 @@ int import_entry_from_json(struct import_entry *entry, struct bytes text, struct
     return status != 0 ? status : import_entry_check(entry, err);
 }
 
+static enum import_step jsonl_skip(struct import_reader *reader)
+{
+    struct jsonl *jsonl = (struct jsonl *)reader;
+    enum input_line what;
+
+    if (jsonl->failed)
+        return IMPORT_END;
+    do {
+        jsonl->number++;
+        if (input_line(jsonl->input, IMPORT_LINE_MAX, &jsonl->line, &what, NULL) != 0) {
+            jsonl->failed = true;
+            return IMPORT_PROBLEM;
+        }
+        if (what == INPUT_LINE_END)
+            return IMPORT_END;
+    } while (what == INPUT_LINE && import_trim(buf_bytes(&jsonl->line)).size == 0);
+    return what == INPUT_LINE ? IMPORT_ENTRY : IMPORT_PROBLEM;
+}
+
 static enum import_step jsonl_next(struct import_reader *reader, struct import_entry *entry,
                                    struct import_problem *problem)
 {
@@ -216,7 +235,7 @@ int jsonl_open(struct input *input, struct import_reader **out, struct err *err)
         input_close(input);
         return err_set(err, ERR_NOMEM, "out of memory");
     }
-    jsonl->reader = (struct import_reader){jsonl_next, jsonl_close, jsonl_progress};
+    jsonl->reader = (struct import_reader){jsonl_next, jsonl_close, jsonl_progress, jsonl_skip};
     jsonl->input = input;
     *out = &jsonl->reader;
     return 0;

@@ -19,6 +19,7 @@ struct import_reader {
                              struct import_problem *problem);
     void (*close)(struct import_reader *reader);
     void (*progress)(const struct import_reader *reader, uint64_t *done, uint64_t *size);
+    enum import_step (*skip)(struct import_reader *reader); /* NULL: next() is quick enough */
 };
 
 struct import_run {

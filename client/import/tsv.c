@@ -233,7 +233,7 @@ int tsv_open(struct input *input, struct import_reader **out, struct err *err)
         input_close(input);
         return err_set(err, ERR_NOMEM, "out of memory");
     }
-    tsv->reader = (struct import_reader){tsv_next, tsv_close, tsv_progress};
+    tsv->reader = (struct import_reader){tsv_next, tsv_close, tsv_progress, NULL};
     tsv->input = input;
     *out = &tsv->reader;
     return 0;
