@@ -35,6 +35,7 @@ static void build_count(struct scatter *scatter, Quire__RangeRef **ranges, size_
     message_pack(&message.base, out);
 }
 
+/* A range that counts serves, whatever its shard's last heartbeat said. */
 static void set_entries(struct status *status, uint64_t range, uint64_t entries)
 {
     for (size_t i = 0; i < status->reply.n_ranges; i++) {
@@ -42,6 +43,8 @@ static void set_entries(struct status *status, uint64_t range, uint64_t entries)
         if (it->id == range) {
             it->has_entries = true;
             it->entries = entries;
+            if (strcmp(it->state, "opening") == 0)
+                it->state = arena_strdup(&status->request->arena, "serving");
         }
     }
 }
