@@ -495,7 +495,8 @@ static int report(struct import_command *import, uint64_t began_ms)
     double seconds = (double)(clock_ms() - began_ms + 1) / 1000;
     int exit = CLI_DONE;
 
-    qsort(import->failures, import->failure_count, sizeof *import->failures, compare_failures);
+    if (import->failure_count > 0)
+        qsort(import->failures, import->failure_count, sizeof *import->failures, compare_failures);
     if (import->status != QUIRE_OK) {
         exit = cli_failed(&import->cli, import->status, import->error, NULL);
         if (exit != CLI_USAGE)
