@@ -87,5 +87,7 @@ int store_verify(struct store *store, struct err *err);
 /* Turns RocksDB's error text into a code and a text ("<doing>: ..."), frees it and sets it to NULL; 0 for none.
  * The one place where such texts are read. */
 int store_translate(char **message, struct err *err, const char *doing);
+/* Keeps RocksDB from writing to a log file of its own (of rocksdb_options_t). */
+void store_silence(void *options);
 
 #endif

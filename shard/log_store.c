@@ -55,9 +55,7 @@ int log_store_open(const char *path, struct log_store **out, struct err *err)
     rocksdb_options_set_write_buffer_size(log->options, WRITE_BUFFER);
     rocksdb_options_set_compression(log->options, rocksdb_lz4_compression);
     rocksdb_options_set_stats_dump_period_sec(log->options, 0);
-    rocksdb_options_set_info_log_level(log->options, 2 /* warnings */);
-    rocksdb_options_set_keep_log_file_num(log->options, 2);
-    rocksdb_options_set_max_log_file_size(log->options, 1 << 20);
+    store_silence(log->options);
     log->synced = rocksdb_writeoptions_create();
     rocksdb_writeoptions_set_sync(log->synced, 1);
     log->unsynced = rocksdb_writeoptions_create();

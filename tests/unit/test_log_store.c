@@ -5,7 +5,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -95,6 +97,63 @@ static void appended_records_survive_a_kill(void **state)
     log_store_close(log);
 }
 
+/* Exits with the number of records that were acknowledged before the disk was full; 200 and above: what went wrong. */
+static void fill_the_disk(void)
+{
+    static char text[2000];
+    struct err err = {0};
+    struct log_store *log = open_log();
+    int acknowledged = 0;
+    memset(text, 'x', sizeof text - 1);
+    signal(SIGXFSZ, SIG_IGN);
+    struct rlimit limit = {100000, 100000};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
+        _exit(200);
+    for (;;) {
+        struct log_record record = {1, 7, 1 + (uint64_t)acknowledged, 1, bytes_str(text)};
+        int code = log_store_append(log, &record, 1, &err);
+        if (code != 0 && (code != ERR_IO || err.text[0] == 0))
+            _exit(201);
+        if (code != 0)
+            break;
+        if (++acknowledged > 100)
+            _exit(202);
+    }
+    struct log_record more = {2, 7, 1, 1, bytes_str("x")};
+    if (log_store_append(log, &more, 1, &err) == 0)
+        _exit(203);
+    struct seen seen = {.range = 1};
+    if (log_store_read(log, 1, 1, see, &seen, &err) != 0 || seen.text.size < 1000)
+        _exit(204);
+    log_store_close(log);
+    _exit(acknowledged);
+}
+
+static void a_full_disk_is_an_error_and_loses_nothing(void **state)
+{
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        fill_the_disk();
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_in_range(WEXITSTATUS(status), 10, 100);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct seen seen = {.range = 1};
+        struct log_store *log = open_log();
+        int code = log_store_read(log, 1, 1, see, &seen, NULL);
+        char last[16];
+        snprintf(last, sizeof last, "%d+1:", WEXITSTATUS(status));
+        _exit(code == 0 && strstr(buf_text(&seen.text), last) != NULL ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 static void truncation_takes_one_range_up_to_a_seq(void **state)
 {
     struct err err = {0};
@@ -164,8 +223,9 @@ static void a_torn_tail_is_forgiven_and_damage_is_not(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        /* First, since it forks: RocksDB's threads would be missing in the children. */
+        /* First, since they fork: RocksDB's threads would be missing in the children. */
         cmocka_unit_test_setup_teardown(appended_records_survive_a_kill, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_is_an_error_and_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(truncation_takes_one_range_up_to_a_seq, setup, teardown),
         cmocka_unit_test_setup_teardown(gaps_and_the_visitors_wish_end_reading, setup, teardown),
         cmocka_unit_test_setup_teardown(a_torn_tail_is_forgiven_and_damage_is_not, setup, teardown),

@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,6 +129,64 @@ static void killed_at_any_moment_it_comes_back_as_of_its_durable_seq(void **stat
     assert_true(lives >= 5 && last > 0);
 }
 
+/* A disk that takes no more: files may not grow beyond some size. Runs in a child; exits with 0 when all is as it
+ * should be. */
+static void live_on_a_full_disk(int report)
+{
+    struct range *range = open_range(folder);
+    struct model model = {.seed = seed};
+    struct err err = {0};
+    apply_next(range, &model, 300);
+    if (range_flush(range, &err) != 0)
+        abort();
+    uint64_t durable = range_durable_seq(range);
+    if (write(report, &durable, sizeof durable) != sizeof durable)
+        abort();
+    signal(SIGXFSZ, SIG_IGN);
+    struct rlimit limit = {4096, 4096};
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
+        abort();
+    apply_next(range, &model, 300); /* goes to memory */
+    int code = range_flush(range, &err);
+    if (code != ERR_IO || err.text[0] == 0 || range_broken(range, &err) != ERR_IO)
+        _exit(2);
+    if (range_durable_seq(range) != durable)
+        _exit(3);
+    struct arena arena;
+    struct range_result result;
+    arena_init(&arena, 0);
+    struct range_op op = {model.seq + 1, make_op(seed, model.seq + 1, &arena), NULL};
+    if (range_apply(range, &op, 1, &result, &err) != ERR_IO || strstr(err.text, "no more writes") == NULL)
+        _exit(4);
+    compare(range, &model); /* reads go on */
+    struct view *view = range_view(range);
+    if (view->documents != model.documents)
+        _exit(5);
+    view_release(view);
+    arena_deinit(&arena);
+    range_close(range);
+    _exit(0);
+}
+
+static void a_full_disk_stops_writes_and_nothing_else(void **state)
+{
+    int pipes[2], status;
+    uint64_t durable;
+    assert_int_equal(pipe(pipes), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        live_on_a_full_disk(pipes[1]);
+    close(pipes[1]);
+    assert_int_equal(read(pipes[0], &durable, sizeof durable), sizeof durable);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    close(pipes[0]);
+    assert_true(one_life(mix(seed, 5), 50, &durable)); /* with room again */
+    assert_int_equal(durable, 300);
+}
+
 static int setup(void **state)
 {
     const char *given = getenv("QUIRE_TEST_SEED");
@@ -148,6 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(killed_at_any_moment_it_comes_back_as_of_its_durable_seq,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(a_full_disk_stops_writes_and_nothing_else, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
