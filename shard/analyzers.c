@@ -54,7 +54,8 @@ struct analyzer *analyzers_take(struct analyzers *analyzers, const char *languag
 void analyzers_give(struct analyzers *analyzers, const char *language, struct analyzer *analyzer)
 {
     pthread_mutex_lock(&analyzers->lock);
-    bool keep = analyzers->count < KEPT_MAX && strlen(language) < sizeof analyzers->kept[0].language;
+    bool keep =
+        analyzers->count < KEPT_MAX && strlen(language) < sizeof analyzers->kept[0].language;
     if (keep) {
         struct kept *kept = &analyzers->kept[analyzers->count++];
         strcpy(kept->language, language);

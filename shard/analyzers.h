@@ -1,5 +1,6 @@
-/* Analyzers: a stock of analyzers by language for the threads of a process. An analyzer belongs to one thread at a time
- * and is costly to make; whoever needs one takes it and gives it back. Thread-safe. */
+/* Analyzers: a stock of analyzers by language for the threads of a process. An analyzer belongs to
+ * one thread at a time and is costly to make; whoever needs one takes it and gives it back.
+ * Thread-safe. */
 #ifndef QUIRE_SHARD_ANALYZERS_H
 #define QUIRE_SHARD_ANALYZERS_H
 

@@ -60,8 +60,8 @@ static bool same_client(const struct commit *a, const struct commit *b)
            strcmp(a->write->client_id, b->write->client_id) == 0;
 }
 
-/* Whether it may be committed together with those before it. Batches of one client are told apart by what the range
- * remembers, so a second one waits until the first is applied. */
+/* Whether it may be committed together with those before it. Batches of one client are told apart
+ * by what the range remembers, so a second one waits until the first is applied. */
 static bool joins(const struct commit *commit, struct commit **group, size_t count, size_t bytes)
 {
     if (count == 0)

@@ -2,21 +2,21 @@
  *
  *   arrival (loop)     committer_enqueue(): a place in the queue, in the order of arrival
  *   preparing (pool)   unpacked, checked, analysed, in parallel; committer_ready()
- *   group commit       everything at the head of the queue that is ready: one synced append to the log
+ *   group commit       everything at the head of the queue that is ready: one synced append
  *   apply              range by range, in order; then the replies
  *
- * A retry of a client's last batch for a range is answered with what it was answered first, without being written again.
- * When the log cannot be written every later write is refused with that error until the process is started anew; when
- * a range cannot be written, the writes to that range are.
+ * A retry of a client's last batch for a range is answered with what it was answered first, without
+ * being written again. When the log cannot be written every later write is refused with that error
+ * until the process is started anew; when a range cannot be written, the writes to that range are.
  */
 #ifndef QUIRE_SHARD_COMMITTER_H
 #define QUIRE_SHARD_COMMITTER_H
 
 #include "shard/replica.h"
 
-#define COMMITTER_QUEUE_MAX 1024             /* writes; beyond: ERR_FULL */
-#define COMMITTER_QUEUE_BYTES (128u << 20)   /* of payloads; beyond: ERR_FULL */
-#define COMMITTER_GROUP_MAX 128              /* writes committed with one append */
+#define COMMITTER_QUEUE_MAX 1024           /* writes; beyond: ERR_FULL */
+#define COMMITTER_QUEUE_BYTES (128u << 20) /* of payloads; beyond: ERR_FULL */
+#define COMMITTER_GROUP_MAX 128            /* writes committed with one append */
 #define COMMITTER_GROUP_BYTES (16u << 20)
 #define COMMITTER_STALL_MS 2000 /* the longest that a range whose flush lags holds up the queue */
 

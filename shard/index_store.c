@@ -1,25 +1,28 @@
 /* Index store over RocksDB.
  *
- * One RocksDB holds one range. Besides the families of enum store_family, which are column families of the names
- * below, RocksDB's obligatory family "default" holds one row of our own, "flush": how often store_flush() was called.
+ * One RocksDB holds one range. Besides the families of enum store_family, which are column families
+ * of the names below, RocksDB's obligatory family "default" holds one row of our own, "flush": how
+ * often store_flush() was called.
  *
- * Why no WAL: what is written here can be had again from the log store; a second log would double every write.
- * RocksDB then promises only that what it flushed is durable. `atomic_flush` makes one flush take all column families
- * as of one moment between two batches, so that what is on disk is always a prefix of the history of batches.
+ * Why no WAL: what is written here can be had again from the log store; a second log would double
+ * every write. RocksDB then promises only that what it flushed is durable. `atomic_flush` makes one
+ * flush take all column families as of one moment between two batches, so that what is on disk is
+ * always a prefix of the history of batches.
  *
- * store_flush(). The C API of RocksDB 7.8 can flush one column family, and with atomic_flush that means this family
- * alone. What takes all of them is the flush that begins a manual compaction. So store_flush() writes
- * the row "flush" with a number that rises, asks for the compaction of that one key (a family of one row: nothing to
- * compact), and, since that call reports no error, reads the row back from what is persisted. When the number is not
- * there the flush has failed, and an empty write tells with which error RocksDB has stopped.
+ * store_flush(). The C API of RocksDB 7.8 can flush one column family, and with atomic_flush that
+ * means this family alone. What takes all of them is the flush that begins a manual compaction. So
+ * store_flush() writes the row "flush" with a number that rises, asks for the compaction of that
+ * one key (a family of one row: nothing to compact), and, since that call reports no error, reads
+ * the row back from what is persisted. When the number is not there the flush has failed, and an
+ * empty write tells with which error RocksDB has stopped.
  *
- * Other flushes. Memtables of WRITE_BUFFER bytes are never full in practice, and a close does not flush
- * (avoid_flush_during_shutdown). The range does not depend on either: what became durable early is taken back
- * at open by its undo rows (range.h).
+ * Other flushes. Memtables of WRITE_BUFFER bytes are never full in practice, and a close does not
+ * flush (avoid_flush_during_shutdown). The range does not depend on either: what became durable
+ * early is taken back at open by its undo rows (range.h).
  *
- * Values of postings and columns are packed already and are not compressed again; entries get zstd with a dictionary
- * by file, since they are short texts that look alike. Every block has RocksDB's own xxh3 checksum, checked on
- * each read from disk.
+ * Values of postings and columns are packed already and are not compressed again; entries get zstd
+ * with a dictionary by file, since they are short texts that look alike. Every block has RocksDB's
+ * own xxh3 checksum, checked on each read from disk.
  */
 #include "shard/index_store.h"
 
@@ -147,9 +150,10 @@ static rocksdb_options_t *database_options(struct err *err)
     return options;
 }
 
-/* RocksDB's own log file is a trap: Debian builds RocksDB with assertions, and one of them ends the process when a line is
- * logged after an earlier one could not be written (full disk). The C API of 7.8 cannot open a store without that file, but
- * above the highest level nothing is ever written to it. */
+/* RocksDB's own log file is a trap: Debian builds RocksDB with assertions, and one of them ends the
+ * process when a line is logged after an earlier one could not be written (full disk). The C API
+ * of 7.8 cannot open a store without that file, but above the highest level nothing is ever written
+ * to it. */
 void store_silence(void *options)
 {
     rocksdb_options_set_info_log_level(options, 6 /* NUM_INFO_LOG_LEVELS */);
@@ -443,9 +447,9 @@ static int persisted_flushes(struct store *store, uint64_t *number, struct err *
 {
     char *message = NULL;
     *number = 0;
-    rocksdb_pinnableslice_t *pin = rocksdb_get_pinned_cf(
-        store->db, store->read_persisted, store->families[FAMILY_DEFAULT],
-        (const char *)FLUSH_KEY.data, FLUSH_KEY.size, &message);
+    rocksdb_pinnableslice_t *pin =
+        rocksdb_get_pinned_cf(store->db, store->read_persisted, store->families[FAMILY_DEFAULT],
+                              (const char *)FLUSH_KEY.data, FLUSH_KEY.size, &message);
     if (store_translate(&message, err, "read the flush count") != 0)
         return err_prefix(err, "flush");
     if (pin == NULL)

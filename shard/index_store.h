@@ -1,10 +1,11 @@
-/* Index store: the RocksDB of one range (no WAL; what it holds is exact as of a flush, see range.h), and the only
- * place besides log_store.c that knows RocksDB. Keys and values: DESIGN, and the essay at the head of
- * index_store.c and of each format's own file.
+/* Index store: the RocksDB of one range (no WAL; what it holds is exact as of a flush, see
+ * range.h), and the only place besides log_store.c that knows RocksDB. Keys and values: DESIGN, and
+ * the essay at the head of index_store.c and of each format's own file.
  *
- * store_flush() makes all column families durable at one moment (atomic flush). What the disk holds is always a prefix
- * of the history of batches; as a rule the one of the last store_flush(), since memtables are big enough never to be
- * flushed by RocksDB itself between two of ours, but nobody may depend on that.
+ * store_flush() makes all column families durable at one moment (atomic flush). What the disk holds
+ * is always a prefix of the history of batches; as a rule the one of the last store_flush(), since
+ * memtables are big enough never to be flushed by RocksDB itself between two of ours, but nobody
+ * may depend on that.
  *
  * Thread-safe, except that a batch belongs to one thread.
  */
@@ -24,9 +25,10 @@ enum store_family {
     STORE_TERM,  /* segment, field, token -> disk_segment.c */
     STORE_POST,  /* segment, term id, first docid -> posting_codec.c */
     STORE_POS,   /* same */
-    STORE_DOC,   /* segment, column, page -> columns by docid: entry keys, norms, lengths, categories */
-    STORE_DEAD,  /* segment, page -> dead documents; segment, 'd', field, token -> dead frequency */
-    STORE_META,  /* name -> manifest, sessions, undo rows */
+    STORE_DOC,  /* segment, column, page -> columns by docid: entry keys, norms, lengths, categories
+                 */
+    STORE_DEAD, /* segment, page -> dead documents; segment, 'd', field, token -> dead frequency */
+    STORE_META, /* name -> manifest, sessions, undo rows */
     STORE_FAMILIES
 };
 
@@ -43,32 +45,35 @@ int store_open(const char *path, struct store_cache *cache, struct store **out, 
 void store_close(struct store *store); /* without flushing */
 int store_destroy_files(const char *path, struct err *err);
 
-/* *found = false (and 0) when absent. `value` must be released; it may point into the block cache. */
+/* *found = false (and 0) when absent. `value` must be released; it may point into the block cache.
+ */
 struct store_value {
     struct bytes bytes;
     void *pin;
 };
-int store_get(struct store *store, enum store_family family, struct bytes key, struct store_value *value,
-              bool *found, struct err *err);
+int store_get(struct store *store, enum store_family family, struct bytes key,
+              struct store_value *value, bool *found, struct err *err);
 void store_value_release(struct store_value *value);
 
 struct store_batch *store_batch_create(void);
 void store_batch_destroy(struct store_batch *batch);
-void store_batch_put(struct store_batch *batch, struct store *store, enum store_family family, struct bytes key,
-                     struct bytes value);
+void store_batch_put(struct store_batch *batch, struct store *store, enum store_family family,
+                     struct bytes key, struct bytes value);
 void store_batch_delete(struct store_batch *batch, struct store *store, enum store_family family,
                         struct bytes key);
-void store_batch_delete_range(struct store_batch *batch, struct store *store, enum store_family family,
-                              struct bytes from, struct bytes to);
+void store_batch_delete_range(struct store_batch *batch, struct store *store,
+                              enum store_family family, struct bytes from, struct bytes to);
 size_t store_batch_bytes(const struct store_batch *batch);
-/* Visible at once and all together; durable with the next store_flush(). The batch is empty afterwards. */
+/* Visible at once and all together; durable with the next store_flush(). The batch is empty
+ * afterwards. */
 int store_write(struct store *store, struct store_batch *batch, struct err *err);
-/* Makes everything that was written before the call durable, atomically over the families; blocks (seconds). */
+/* Makes everything that was written before the call durable, atomically over the families; blocks
+ * (seconds). */
 int store_flush(struct store *store, struct err *err);
 
 /* Keys in [from, to); to empty = end of the family. A consistent snapshot as of creation. */
-struct store_iterator *store_iterate(struct store *store, enum store_family family, struct bytes from,
-                                     struct bytes to);
+struct store_iterator *store_iterate(struct store *store, enum store_family family,
+                                     struct bytes from, struct bytes to);
 bool store_iterator_valid(const struct store_iterator *it);
 struct bytes store_iterator_key(const struct store_iterator *it);
 struct bytes store_iterator_value(const struct store_iterator *it);
@@ -84,8 +89,8 @@ uint64_t store_memory_bytes(struct store *store);
 /* Reads every file's checksums (rocksdb verifies on iteration); problems as ERR_CORRUPT. */
 int store_verify(struct store *store, struct err *err);
 
-/* Turns RocksDB's error text into a code and a text ("<doing>: ..."), frees it and sets it to NULL; 0 for none.
- * The one place where such texts are read. */
+/* Turns RocksDB's error text into a code and a text ("<doing>: ..."), frees it and sets it to NULL;
+ * 0 for none. The one place where such texts are read. */
 int store_translate(char **message, struct err *err, const char *doing);
 /* Keeps RocksDB from writing to a log file of its own (of rocksdb_options_t). */
 void store_silence(void *options);

@@ -1,4 +1,5 @@
-/* Letters: how many live entries of a range begin with which code point, in key order. Not locked. */
+/* Letters: how many live entries of a range begin with which code point, in key order. Not locked.
+ */
 #ifndef QUIRE_SHARD_LETTERS_H
 #define QUIRE_SHARD_LETTERS_H
 
@@ -25,9 +26,11 @@ void letters_add(struct letters *letters, struct bytes key, int64_t delta);
 uint64_t letters_before(const struct letters *letters, struct bytes key);
 /* The letter of a key: its first code point. */
 struct bytes letters_of(struct bytes key);
-void letters_copy(struct letters *to, const struct letters *from); /* `to` is overwritten, not freed */
+void letters_copy(struct letters *to,
+                  const struct letters *from); /* `to` is overwritten, not freed */
 bool letters_equal(const struct letters *a, const struct letters *b);
-/* Calls `visit` for each letter as people see it (text_letter), neighbours with the same one added up. */
+/* Calls `visit` for each letter as people see it (text_letter), neighbours with the same one added
+ * up. */
 void letters_each(const struct letters *letters,
                   void (*visit)(void *data, struct bytes letter, uint64_t count), void *data);
 

@@ -7,11 +7,12 @@
  *          rest but four bytes: the ShardWrite message as it was received
  *          le32    checksum of everything before it, and of the key
  *
- * The message is kept as it came, rather than decoded and packed anew: that is what a secondary will be sent, and it
- * costs nothing.
+ * The message is kept as it came, rather than decoded and packed anew: that is what a secondary
+ * will be sent, and it costs nothing.
  *
- * Recovery mode: a WAL may end in a torn record, since that append was never acknowledged; damage anywhere else is an
- * error. (RocksDB's default would silently stop at the damage and lose what comes after it.)
+ * Recovery mode: a WAL may end in a torn record, since that append was never acknowledged; damage
+ * anywhere else is an error. (RocksDB's default would silently stop at the damage and lose what
+ * comes after it.)
  */
 #include "shard/log_store.h"
 

@@ -107,8 +107,20 @@ static bool parse_threads(const char *text, int *out)
 
 static int parse_options(int argc, char **argv, struct options *out)
 {
-    enum { DIR_ = 256, LISTEN, ADVERTISE, COORDINATORS, ZONE, THREADS, CACHE, MEMORY, LEVEL, JSON,
-           HELP, VERSION };
+    enum {
+        DIR_ = 256,
+        LISTEN,
+        ADVERTISE,
+        COORDINATORS,
+        ZONE,
+        THREADS,
+        CACHE,
+        MEMORY,
+        LEVEL,
+        JSON,
+        HELP,
+        VERSION
+    };
     static const struct option known[] = {
         {"dir", required_argument, NULL, DIR_},
         {"listen", required_argument, NULL, LISTEN},

@@ -11,8 +11,9 @@
  *   letters (letters.h)
  *   le32    checksum of everything before it
  *
- * It is small and rewritten whole. Beside it, in the family `dead`, for each segment: (id be64, 'b') -> which
- * documents are dead (live.h), and (id be64, 'd', field u8, token) -> varint, how many of those bear the token.
+ * It is small and rewritten whole. Beside it, in the family `dead`, for each segment: (id be64,
+ * 'b') -> which documents are dead (live.h), and (id be64, 'd', field u8, token) -> varint, how
+ * many of those bear the token.
  */
 #ifndef QUIRE_SHARD_MANIFEST_H
 #define QUIRE_SHARD_MANIFEST_H
@@ -25,7 +26,8 @@
 
 struct manifest_segment {
     uint64_t id;
-    bool places_pending; /* rows of `place` may still name the segments that this one was merged from */
+    bool places_pending; /* rows of `place` may still name the segments that this one was merged
+                            from */
 };
 
 struct manifest {
@@ -42,7 +44,8 @@ extern const struct bytes MANIFEST_KEY;
 
 void manifest_deinit(struct manifest *manifest);
 void manifest_encode(const struct manifest *manifest, struct buf *out);
-/* ERR_CORRUPT; ERR_UNSUPPORTED when it was made with another version of the key or of the analysis. */
+/* ERR_CORRUPT; ERR_UNSUPPORTED when it was made with another version of the key or of the analysis.
+ */
 int manifest_decode(struct bytes image, struct manifest *out, struct err *err);
 
 /* Keys of the rows beside it; appended to `out`. */

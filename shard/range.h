@@ -6,21 +6,22 @@
  *                              |                              ^
  *                              +-> entry, name, place rows ---+  durable together, at flush
  *
- * Writes. The caller (the shard's committer thread) puts a batch of operations in the log, and when the log is
- * durable calls range_apply() with them in order: that is the commit. Apply is deterministic: what an operation does
- * (new, changed, unchanged, conflict) depends on the operations before it only, so every replica that applies the
- * same log holds the same.
+ * Writes. The caller (the shard's committer thread) puts a batch of operations in the log, and when
+ * the log is durable calls range_apply() with them in order: that is the commit. Apply is
+ * deterministic: what an operation does (new, changed, unchanged, conflict) depends on the
+ * operations before it only, so every replica that applies the same log holds the same.
  *
- * Durability of the index. Rows of `entry`, `name` and `place` are written at apply, without WAL; each batch also
- * writes an undo row (the old state of each row it touched, undo.h) under its seq. A flush makes a disk segment of the
- * memory segment and, in one atomic flush of the store, makes durable: rows, segment, dead documents, manifest with
- * durable_seq (manifest.h). Whatever else the store made durable in between is ahead of the manifest: at open it is
- * taken back with the undo rows, newest first, down to durable_seq (as ARIES does), and the log is applied from there.
- * So a kill at any moment loses nothing and counts nothing twice. What is subtle in it: README.md, "Flush, merge and
- * recovery".
+ * Durability of the index. Rows of `entry`, `name` and `place` are written at apply, without WAL;
+ * each batch also writes an undo row (the old state of each row it touched, undo.h) under its seq.
+ * A flush makes a disk segment of the memory segment and, in one atomic flush of the store, makes
+ * durable: rows, segment, dead documents, manifest with durable_seq (manifest.h). Whatever else the
+ * store made durable in between is ahead of the manifest: at open it is taken back with the undo
+ * rows, newest first, down to durable_seq (as ARIES does), and the log is applied from there. So a
+ * kill at any moment loses nothing and counts nothing twice. What is subtle in it: README.md,
+ * "Flush, merge and recovery".
  *
- * Threads. range_apply(): one thread. range_view(), range_get() and the other readers: any. Flush and
- * merge run on the background pool, and never block readers or, but for a moment, the writer.
+ * Threads. range_apply(): one thread. range_view(), range_get() and the other readers: any. Flush
+ * and merge run on the background pool, and never block readers or, but for a moment, the writer.
  */
 #ifndef QUIRE_SHARD_RANGE_H
 #define QUIRE_SHARD_RANGE_H
@@ -38,7 +39,7 @@ struct range_settings {
     uint64_t collection;
     const char *language;
     struct document_settings document;
-    size_t memory_limit;      /* bytes of memory segment at which a flush starts */
+    size_t memory_limit; /* bytes of memory segment at which a flush starts */
     struct store_cache *cache;
 };
 
@@ -61,26 +62,32 @@ struct range_session {
     uint64_t batch;
 };
 #define LIMIT_CLIENT_ID 64
-#define LIMIT_RANGE_SESSIONS 1024 /* clients that a range remembers; the one that was silent longest is forgotten */
+/* Clients that a range remembers; the one that was silent longest is forgotten. */
+#define LIMIT_RANGE_SESSIONS 1024
 
 /* Opens or creates; afterwards range_durable_seq() says from where the log is to be applied. */
-int range_open(const char *path, const struct range_settings *settings, struct range **out, struct err *err);
-/* Gives up a running merge, waits for a running flush, does not flush. Every view must have been released. */
+int range_open(const char *path, const struct range_settings *settings, struct range **out,
+               struct err *err);
+/* Gives up a running merge, waits for a running flush, does not flush. Every view must have been
+ * released. */
 void range_close(struct range *range);
 
-/* Applies ops in seq order (each seq one above the last) and publishes them together: views taken afterwards see all of
- * them. An op's own failure is in its result. An error return means that the range cannot go on (disk). */
-int range_apply(struct range *range, const struct range_op *ops, size_t count, struct range_result *results,
-                struct err *err);
+/* Applies ops in seq order (each seq one above the last) and publishes them together: views taken
+ * afterwards see all of them. An op's own failure is in its result. An error return means that the
+ * range cannot go on (disk). */
+int range_apply(struct range *range, const struct range_op *ops, size_t count,
+                struct range_result *results, struct err *err);
 /* The same, and remembers the results as those of the session's batch (session may be NULL). */
-int range_apply_as(struct range *range, const struct range_session *session, const struct range_op *ops, size_t count,
-                   struct range_result *results, struct err *err);
-/* For a batch that is this client's last one: *known = true and the results it got then, in the arena. *known = false
- * for a later batch or an unknown client. ERR_CONFLICT for an older batch. */
+int range_apply_as(struct range *range, const struct range_session *session,
+                   const struct range_op *ops, size_t count, struct range_result *results,
+                   struct err *err);
+/* For a batch that is this client's last one: *known = true and the results it got then, in the
+ * arena. *known = false for a later batch or an unknown client. ERR_CONFLICT for an older batch. */
 int range_session_find(struct range *range, const struct range_session *session, bool *known,
-                       struct range_result **results, size_t *count, struct arena *arena, struct err *err);
-/* Once applying or flushing failed, nothing more is written until the range is opened anew; reads go on. 0, or the code
- * and text of that failure. Any thread. */
+                       struct range_result **results, size_t *count, struct arena *arena,
+                       struct err *err);
+/* Once applying or flushing failed, nothing more is written until the range is opened anew; reads
+ * go on. 0, or the code and text of that failure. Any thread. */
 int range_broken(struct range *range, struct err *err);
 
 struct view *range_view(struct range *range);
@@ -89,12 +96,12 @@ uint64_t range_id(const struct range *range);
 uint64_t range_applied_seq(struct range *range);
 uint64_t range_durable_seq(struct range *range);
 
-/* Freezes the memory segment and makes everything applied so far durable. Blocks; waits for a running merge, which
- * itself flushes when range_wants_flush(). */
+/* Freezes the memory segment and makes everything applied so far durable. Blocks; waits for a
+ * running merge, which itself flushes when range_wants_flush(). */
 int range_flush(struct range *range, struct err *err);
 bool range_wants_flush(struct range *range);
-/* One step of tiered merging; *merged = false when there was nothing to do. `all`: down to one segment. Blocks.
- * ERR_CANCELED when the range is being closed. */
+/* One step of tiered merging; *merged = false when there was nothing to do. `all`: down to one
+ * segment. Blocks. ERR_CANCELED when the range is being closed. */
 bool range_wants_merge(struct range *range);
 int range_merge(struct range *range, bool all, bool *merged, struct err *err);
 
@@ -102,7 +109,8 @@ int range_merge(struct range *range, bool all, bool *merged, struct err *err);
 void range_stop(struct range *range);
 
 /* The entry, unpacked into `arena`; *out = NULL when there is none. */
-int range_get(struct range *range, struct bytes entry_key, struct arena *arena, Quire__Entry **out, struct err *err);
+int range_get(struct range *range, struct bytes entry_key, struct arena *arena, Quire__Entry **out,
+              struct err *err);
 
 struct range_figures {
     uint64_t entries, disk_bytes, memory_bytes, applied_seq, durable_seq;
@@ -111,13 +119,16 @@ struct range_figures {
 void range_figures(struct range *range, struct range_figures *out);
 
 /* Live entries by letter (text_letter of the key), in key order: calls visit for each. */
-void range_letters(struct range *range, void (*visit)(void *data, struct bytes letter, uint64_t count), void *data);
+void range_letters(struct range *range,
+                   void (*visit)(void *data, struct bytes letter, uint64_t count), void *data);
 
-/* How many live entries have a key below `key` (a term key, or a prefix of one); reads the rows of one letter. */
+/* How many live entries have a key below `key` (a term key, or a prefix of one); reads the rows of
+ * one letter. */
 int range_count_before(struct range *range, struct bytes key, uint64_t *count, struct err *err);
 
-/* Checks everything against everything: rows against each other, each entry analysed anew against the lists that
- * should hold it (and nothing else there), statistics recounted, every checksum. Calls problem for each thing wrong. */
+/* Checks everything against everything: rows against each other, each entry analysed anew against
+ * the lists that should hold it (and nothing else there), statistics recounted, every checksum.
+ * Calls problem for each thing wrong. */
 int range_verify(struct range *range, uint64_t *entries, uint64_t *postings,
                  void (*problem)(void *data, const char *text), void *data, struct err *err);
 

@@ -1,11 +1,12 @@
 /* Applying operations.
  *
- * A call is one or more store batches: an operation is decided by what the store holds, so when one comes to an entry
- * that the open batch has already touched, that batch is written first. What readers see of the segments and the
- * statistics changes once, at the end of the call, under the range's lock.
+ * A call is one or more store batches: an operation is decided by what the store holds, so when one
+ * comes to an entry that the open batch has already touched, that batch is written first. What
+ * readers see of the segments and the statistics changes once, at the end of the call, under the
+ * range's lock.
  *
- * The old entry of a changed or deleted one is analysed again, to take out what it had added: its length from the
- * total, and for each of its tokens one from the token's document frequency.
+ * The old entry of a changed or deleted one is analysed again, to take out what it had added: its
+ * length from the total, and for each of its tokens one from the token's document frequency.
  */
 #include "proto/limits.h"
 #include "proto/text/key.h"
@@ -109,7 +110,8 @@ static int write_batch(struct apply *a, struct err *err)
     return store_write(a->range->store, a->batch, err);
 }
 
-/* Before an entry is looked at: makes sure that the store shows it as the operations before left it. */
+/* Before an entry is looked at: makes sure that the store shows it as the operations before left
+ * it. */
 static int settle(struct apply *a, struct bytes key, struct err *err)
 {
     return touched_has(a, key) ? write_batch(a, err) : 0;
@@ -182,9 +184,8 @@ static void write_names(struct apply *a, struct bytes entry_key_, const Quire__E
 static const struct document *analyze(struct apply *a, const Quire__Entry *entry, struct err *err)
 {
     struct document *document = arena_calloc(&a->arena, 1, sizeof *document);
-    if (document == NULL ||
-        document_analyze(a->range->analyzer, &a->range->settings.document, entry, &a->arena,
-                         document, err) != 0)
+    if (document == NULL || document_analyze(a->range->analyzer, &a->range->settings.document,
+                                             entry, &a->arena, document, err) != 0)
         return NULL;
     return document;
 }
@@ -204,9 +205,10 @@ static int kill_document(struct apply *a, struct bytes key, const Quire__Entry *
     if (code != 0)
         return code;
     const struct range_segment *segment = range_find_segment(a->range, kill.segment);
-    uint32_t limit = segment == NULL                              ? 0
-                     : segment == &a->range->segments[a->range->segment_count - 1] ? a->doc_limit
-                                                                  : segment->doc_limit;
+    uint32_t limit = segment == NULL ? 0
+                     : segment == &a->range->segments[a->range->segment_count - 1]
+                         ? a->doc_limit
+                         : segment->doc_limit;
     if (kill.doc >= limit)
         return err_set(err, ERR_CORRUPT, "place of \"%s\": segment %llu, document %u do not exist",
                        (const char *)key.data, (unsigned long long)kill.segment, kill.doc);
@@ -472,8 +474,7 @@ static void publish(struct apply *a, uint64_t seq)
         for (to = from; to < a->kill_count && a->kills[to].segment == a->kills[from].segment;)
             to++;
         struct range_segment *segment = range_find_segment(range, a->kills[from].segment);
-        dead[segment - range->segments] =
-            count_kills(range, segment, &a->kills[from], to - from);
+        dead[segment - range->segments] = count_kills(range, segment, &a->kills[from], to - from);
     }
     pthread_mutex_lock(&range->lock);
     for (uint32_t i = 0; i < range->segment_count; i++) {

@@ -1,14 +1,15 @@
 /* Flush: making durable what was applied so far.
  *
- *   freeze    (holding `apply`) a new segment in memory takes over; seq S, statistics and dead documents are noted
- *   write     the frozen segment as a disk segment: same id, same documents, the dead ones included, so that rows of
- *             `place` and the writer's kills stay true of it
+ *   freeze    (holding `apply`) a new segment in memory takes over; seq S, statistics and dead
+ *             documents are noted
+ *   write     the frozen segment as a disk segment: same id, same documents, the dead ones
+ *             included, so that rows of `place` and the writer's kills stay true of it
  *   commit    one store batch: dead documents and manifest as of S, undo rows up to S removed
  *   durable   store_flush()
  *   swap      the disk segment takes the place of the frozen one
  *
- * The writer goes on but for the freeze and the swap. Operations after S whose rows the store makes durable with the
- * rest have their undo rows beside them.
+ * The writer goes on but for the freeze and the swap. Operations after S whose rows the store makes
+ * durable with the rest have their undo rows beside them.
  */
 #include "shard/range_internal.h"
 #include "shard/undo.h"
@@ -67,8 +68,8 @@ static void freeze(struct range *range, struct snapshot *out)
     struct range_segment *memory = &range->segments[range->segment_count - 1];
     out->count = range->segment_count - 1;
     if (memory->doc_limit > 0) {
-        out->memory = (struct view_segment){.segment = memory->segment,
-                                            .doc_limit = memory->doc_limit};
+        out->memory =
+            (struct view_segment){.segment = memory->segment, .doc_limit = memory->doc_limit};
         segment_ref(memory->segment);
         out->count++;
         range_start_segment(range);
@@ -101,8 +102,8 @@ static void write_dead_term(void *data, uint8_t field, struct bytes token, uint3
     if (writer->code != 0)
         return;
     manifest_dead_term_key(writer->segment, field, token, &key);
-    writer->code = store_get(writer->range->store, STORE_DEAD, buf_bytes(&key), &old, &found,
-                             writer->err);
+    writer->code =
+        store_get(writer->range->store, STORE_DEAD, buf_bytes(&key), &old, &found, writer->err);
     if (writer->code == 0 && found) {
         struct reader reader;
         reader_init(&reader, old.bytes);
@@ -221,8 +222,8 @@ int range_flush_locked(struct range *range, struct err *err)
         return range_reap(range, err);
     if (snapshot.memory.segment != NULL) {
         uint64_t id = snapshot.memory.segment->id;
-        code = disk_segment_write(range->store, id, &snapshot.memory, 1, NULL, NULL, NULL,
-                                  &failure);
+        code =
+            disk_segment_write(range->store, id, &snapshot.memory, 1, NULL, NULL, NULL, &failure);
         if (code == 0)
             code = disk_segment_open(range->store, id, &disk, &failure);
     }

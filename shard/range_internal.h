@@ -1,9 +1,10 @@
-/* What the files of a range share: range.c (open, close, readers), range_apply.c, range_flush.c, range_merge.c,
- * range_recovery.c, verify.c. Nobody else includes this.
+/* What the files of a range share: range.c (open, close, readers), range_apply.c, range_flush.c,
+ * range_merge.c, range_recovery.c, verify.c. Nobody else includes this.
  *
  * Locks, in the order in which they are taken:
  *   background  one flush or merge at a time, for as long as it takes
- *   apply       the writer, for a batch; background work for the moments in which it changes what the writer sees
+ *   apply       the writer, for a batch; background work for the moments in which it changes what
+ *               the writer sees
  *   lock        what readers see; for moments. Whoever holds `apply` may read it without `lock`.
  */
 #ifndef QUIRE_SHARD_RANGE_INTERNAL_H
@@ -27,14 +28,14 @@ struct range_segment {
     struct dead_terms *dead_terms; /* tokens of `dead` */
     struct live *durable_dead;     /* as of durable_seq */
     struct dead_terms *recent;     /* tokens of what died since the last freeze; NULL: nothing */
-    struct dead_terms *merging;    /* while it is being merged: tokens of what died since the durable_seq at which the
-                                      merge began. Else NULL. */
+    struct dead_terms *merging;    /* while it is being merged: tokens of what died since the
+                                      durable_seq at which the    merge began. Else NULL. */
     bool on_disk;
     bool places_pending; /* see manifest.h */
 };
 
-/* Where the documents of segments that were merged away stand now. Only between the moment when a merge shows and the
- * moment when it has rewritten the rows of `place`. */
+/* Where the documents of segments that were merged away stand now. Only between the moment when a
+ * merge shows and the moment when it has rewritten the rows of `place`. */
 struct range_remap {
     uint64_t to;
     uint32_t count;
@@ -42,7 +43,7 @@ struct range_remap {
         uint64_t from;
         uint32_t documents;
         uint32_t *map;
-    } *source;
+    } * source;
 };
 
 struct range_totals {
@@ -105,7 +106,8 @@ void range_manifest_put(struct range *range, const struct range_totals *totals,
 /* Removes the rows of retired segments that nobody reads any more. Holder of `background`. */
 int range_reap(struct range *range, struct err *err);
 
-/* Names of an entry: key and spelling, distinct by key (the first spelling counts), in the arena. */
+/* Names of an entry: key and spelling, distinct by key (the first spelling counts), in the arena.
+ */
 struct range_name {
     struct bytes key;
     const char *written;

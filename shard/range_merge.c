@@ -1,16 +1,17 @@
 /* Merge: several segments become one, without what is dead in them.
  *
- * Only documents that are dead as of durable_seq are dropped: what died later could be alive again after a recovery,
- * which takes operations back to durable_seq. Documents that died later, or die while the merge runs, are dead
- * documents of the new segment. Flushes may happen while a merge runs, called by it between two pieces.
+ * Only documents that are dead as of durable_seq are dropped: what died later could be alive again
+ * after a recovery, which takes operations back to durable_seq. Documents that died later, or die
+ * while the merge runs, are dead documents of the new segment. Flushes may happen while a merge
+ * runs, called by it between two pieces.
  *
- *   write    the new segment, from the inputs and what is durably dead in them when the merge begins
- *   show     (holding `apply`) one store batch with the manifest (same durable_seq, other segments) and the dead
- *            documents of the new segment as of durable_seq; readers see it instead of its inputs. Places that still
- *            name an input are translated by a table in memory.
+ *   write    the new segment, from the inputs and what is durably dead in them when it begins
+ *   show     (holding `apply`) one store batch with the manifest (same durable_seq, other segments)
+ *            and the dead documents of the new segment as of durable_seq; readers see it instead of
+ *            its inputs. Places that still name an input are translated by a table in memory.
  *   durable  store_flush()
- *   places   rows of `place` are rewritten, some hundred at a time, each time holding `apply`; until that is durable
- *            the manifest says "places pending", and a recovery does it
+ *   places   rows of `place` are rewritten, some hundred at a time, each time holding `apply`; until
+ *            that is durable the manifest says "places pending", and a recovery does it
  *   reap     the inputs' rows go once no view reads them any more
  */
 #include "shard/range_internal.h"
@@ -19,10 +20,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MERGE_FANOUT 6          /* segments of like size that are merged */
-#define MERGE_WIDTH_MAX 12      /* segments merged at once, unless all are */
-#define MERGE_TIER 4            /* like size: within this factor */
-#define MERGE_SMALL 2000        /* segments below so many documents count as of like size */
+#define MERGE_FANOUT 6               /* segments of like size that are merged */
+#define MERGE_WIDTH_MAX 12           /* segments merged at once, unless all are */
+#define MERGE_TIER 4                 /* like size: within this factor */
+#define MERGE_SMALL 2000             /* segments below so many documents count as of like size */
 #define MERGE_FLUSH_BYTES (16 << 20) /* written between two flushes of the store */
 #define PLACES_CHUNK 512
 
@@ -38,7 +39,7 @@ struct merge {
     uint32_t count;
     uint64_t id; /* of the new segment */
     uint32_t **remap;
-    size_t written;   /* since the last store_flush */
+    size_t written;          /* since the last store_flush */
     struct segment *segment; /* the new one; NULL when nothing lives */
     struct live *dead, *durable_dead;
     struct dead_terms *dead_terms, *recent;
@@ -88,7 +89,8 @@ static uint32_t choose(struct candidate *all, uint32_t count, bool everything)
     }
     qsort(all, count, sizeof all[0], by_live);
     for (uint32_t first = 0; first < count; first++) {
-        uint64_t like = MERGE_TIER * (all[first].live > MERGE_SMALL ? all[first].live : MERGE_SMALL);
+        uint64_t like =
+            MERGE_TIER * (all[first].live > MERGE_SMALL ? all[first].live : MERGE_SMALL);
         uint32_t width = 1;
         while (first + width < count && width < MERGE_WIDTH_MAX && all[first + width].live <= like)
             width++;
@@ -144,8 +146,7 @@ static void begin(struct merge *merge, const struct candidate *chosen, uint32_t 
     merge->id = range->next_segment++;
     for (uint32_t i = 0; i < count; i++) {
         struct range_segment *from = &range->segments[chosen[i].index];
-        merge->inputs[i] =
-            (struct input){from->segment->id, from->segment, from->durable_dead};
+        merge->inputs[i] = (struct input){from->segment->id, from->segment, from->durable_dead};
         segment_ref(from->segment);
         if (from->durable_dead != NULL)
             live_ref(from->durable_dead);
@@ -507,7 +508,8 @@ static int merge_locked(struct range *range, bool all, bool *merged, struct err 
     else
         give_up(&merge);
     *merged = code == 0;
-    /* A failed finish leaves a broken range, whose reads may still go through the table of the merge. */
+    /* A failed finish leaves a broken range, whose reads may still go through the table of the
+     * merge. */
     if (range->remap.count == 0)
         merge_deinit(&merge);
     return code;

@@ -3,11 +3,13 @@
  *   1. The manifest names the segments; rows of any other segment are removed.
  *   2. Segments are opened, with their dead documents and the counts of their tokens.
  *   3. Undo rows above durable_seq are taken back, newest first (undo.h).
- *   4. Places are put right: for entries that step 3 touched, and for all of a segment whose places are pending, the
- *      column of entry keys and the dead documents say where an entry stands: each live entry stands exactly once.
+ *   4. Places are put right: for entries that step 3 touched, and for all of a segment whose places
+ *      are pending, the column of entry keys and the dead documents say where an entry stands: each
+ *      live entry stands exactly once.
  *   5. The undo rows go.
  *
- * Steps 3 to 5 may be interrupted and done again: the store keeps prefixes of what is written, and step 5 is last.
+ * Steps 3 to 5 may be interrupted and done again: the store keeps prefixes of what is written, and
+ * step 5 is last.
  */
 #include "shard/range_internal.h"
 #include "shard/undo.h"
@@ -224,7 +226,8 @@ static int place_segment(struct range *range, const struct range_segment *segmen
     return code;
 }
 
-/* A touched entry that stands nowhere was new: its place goes first, and is put again where there is one. */
+/* A touched entry that stands nowhere was new: its place goes first, and is put again where there
+ * is one. */
 static int put_places_right(struct range *range, const struct key_set *touched,
                             struct store_batch *batch, struct err *err)
 {

@@ -1,9 +1,9 @@
-/* Registration: tells every coordinator, again and again, that this shard is there, where, and what it holds. That is
- * also its heartbeat. The first reply tells the id of the cluster, which is kept in DIR/cluster-id: from then on
- * connections of other clusters are refused (rpc's Hello).
+/* Registration: tells every coordinator, again and again, that this shard is there, where, and what
+ * it holds. That is also its heartbeat. The first reply tells the id of the cluster, which is kept
+ * in DIR/cluster-id: from then on connections of other clusters are refused (rpc's Hello).
  *
- * One call at a time for each coordinator: every REGISTER_MS while it answers; after a failure the pause doubles up to
- * REGISTER_BACKOFF_MAX_MS (rpc itself dials again with a back-off of its own).
+ * One call at a time for each coordinator: every REGISTER_MS while it answers; after a failure the
+ * pause doubles up to REGISTER_BACKOFF_MAX_MS (rpc itself dials again with a back-off of its own).
  */
 #include "shard/server_internal.h"
 

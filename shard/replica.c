@@ -118,7 +118,8 @@ void replica_ref(struct replica *replica)
     atomic_fetch_add(&replica->refs, 1);
 }
 
-/* The log first: a folder that is left is found and removed with the next assignment, a log is not. */
+/* The log first: a folder that is left is found and removed with the next assignment, a log is not.
+ */
 static void remove_files(struct replica *replica)
 {
     struct err err = {0};

@@ -1,12 +1,13 @@
-/* Replica: a range as this process holds it: opened in the background, applied from the log, flushed and merged in
- * the background, dropped when the map no longer names it. The table of all of them is replicas.h.
+/* Replica: a range as this process holds it: opened in the background, applied from the log,
+ * flushed and merged in the background, dropped when the map no longer names it. The table of all
+ * of them is replicas.h.
  *
- *     opening ----> open          (a range that cannot be opened is `failed` and says why; a new assignment
- *        |                         tries again)
- *        +--------> failed
+ *     opening ----> open
+ *        |
+ *        +--------> failed     (says why; a new assignment tries again)
  *
- * References: the table holds one; whoever works with a replica holds one. With the last one the range is closed, and,
- * if it was dropped, its files and its log are removed.
+ * References: the table holds one; whoever works with a replica holds one. With the last one the
+ * range is closed, and, if it was dropped, its files and its log are removed.
  */
 #ifndef QUIRE_SHARD_REPLICA_H
 #define QUIRE_SHARD_REPLICA_H
@@ -50,12 +51,14 @@ struct replica {
 struct replica *replica_create(uint64_t id, uint64_t epoch, const Quire__Collection *collection,
                                const char *path, size_t memory_limit, struct store_cache *cache,
                                struct log_store *log, struct pool *background);
-/* Opens the range and applies the log to it; blocks for as long as that takes. State OPEN or FAILED. */
+/* Opens the range and applies the log to it; blocks for as long as that takes. State OPEN or
+ * FAILED. */
 void replica_open(struct replica *replica);
 void replica_ref(struct replica *replica);
 void replica_unref(struct replica *replica);
 
-/* Starts flushing or merging in the background when the range wants it, unless that is under way. Any thread. */
+/* Starts flushing or merging in the background when the range wants it, unless that is under way.
+ * Any thread. */
 void replica_maintain(struct replica *replica);
 /* Flushes when there is something that was not flushed for so long. */
 void replica_flush_old(struct replica *replica, uint64_t older_than_ms);

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MEMORY_MIN ((size_t)4 << 20)   /* of one range: below, flushes cost more than they save */
-#define MEMORY_MAX ((size_t)64 << 20)  /* of one range: above, a restart takes long */
+#define MEMORY_MIN ((size_t)4 << 20)  /* of one range: below, flushes cost more than they save */
+#define MEMORY_MAX ((size_t)64 << 20) /* of one range: above, a restart takes long */
 
 struct replicas {
     struct replicas_settings settings;
@@ -204,7 +204,8 @@ static struct replica *new_replica(struct replicas *replicas, const Quire__Range
                           replicas->settings.background);
 }
 
-/* What has to be opened, put into the table as opening. ERR_INVALID when a collection is missing. */
+/* What has to be opened, put into the table as opening. ERR_INVALID when a collection is missing.
+ */
 static int take_up(struct replicas *replicas, const Quire__ShardAssign *assign,
                    struct open_job *jobs, size_t *count, struct err *err)
 {

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ENTRIES_MAX 4096                 /* of one reply */
-#define ENTRIES_BYTES_MAX (12u << 20)    /* of one reply; at least one entry */
-#define ROWS_PER_CHECK 512               /* between two looks at the deadline */
+#define ENTRIES_MAX 4096              /* of one reply */
+#define ENTRIES_BYTES_MAX (12u << 20) /* of one reply; at least one entry */
+#define ROWS_PER_CHECK 512            /* between two looks at the deadline */
 
 /* ---- collecting entries ---- */
 
@@ -56,7 +56,8 @@ static Quire__EntryHead *head_of(struct work *work, const Quire__Entry *entry, s
     head->n_categories = entry->n_categories;
     head->categories = entry->categories;
     head->has_key = 1;
-    struct bytes copy = serve_copy(work, bytes_of(key.data, strnlen((const char *)key.data, key.size)));
+    struct bytes copy =
+        serve_copy(work, bytes_of(key.data, strnlen((const char *)key.data, key.size)));
     head->key.data = (uint8_t *)copy.data;
     head->key.len = copy.size;
     return head;
@@ -123,11 +124,10 @@ static int get_all_senses(struct entries *entries, struct replica *replica, stru
     buf_append_u8(&from, 0);
     buf_append_bytes(&to, key);
     buf_append_u8(&to, 1);
-    struct store_iterator *it = store_iterate(range_store(replica->range), STORE_ENTRY,
-                                              buf_bytes(&from), buf_bytes(&to));
+    struct store_iterator *it =
+        store_iterate(range_store(replica->range), STORE_ENTRY, buf_bytes(&from), buf_bytes(&to));
     int code = 0;
-    for (; code == 0 && store_iterator_valid(it) && !entries_full(entries);
-         store_iterator_next(it))
+    for (; code == 0 && store_iterator_valid(it) && !entries_full(entries); store_iterator_next(it))
         code = add_row(entries, store_iterator_key(it), store_iterator_value(it), err);
     if (code == 0)
         code = store_iterator_status(it, err);
@@ -199,15 +199,14 @@ static int lookup_range(struct work *work, struct replica *replica, void *data, 
     buf_append_u8(&from, 0);
     buf_append_bytes(&to, lookup->key);
     buf_append_u8(&to, 1);
-    struct store_iterator *it = store_iterate(range_store(replica->range), STORE_NAME,
-                                              buf_bytes(&from), buf_bytes(&to));
+    struct store_iterator *it =
+        store_iterate(range_store(replica->range), STORE_NAME, buf_bytes(&from), buf_bytes(&to));
     int code = 0;
     for (uint64_t rows = 1; code == 0 && store_iterator_valid(it); store_iterator_next(it)) {
         struct bytes row = store_iterator_key(it);
         struct bytes entry = bytes_of(row.data + from.size, row.size - from.size);
         if (entries_full(&lookup->entries)) {
-            code = err_set(err, ERR_TOO_LARGE, "more than %d entries bear this name",
-                           ENTRIES_MAX);
+            code = err_set(err, ERR_TOO_LARGE, "more than %d entries bear this name", ENTRIES_MAX);
             break;
         }
         code = get_row(&lookup->entries, replica, entry, err);
@@ -287,10 +286,9 @@ void serve_browse(struct work *work)
     entries.heads_only = request->has_heads_only && request->heads_only;
     int code = replicas_acquire(work->server->replicas, request->range, &replica, &err);
     if (code == 0) {
-        struct store_iterator *it =
-            store_iterate(range_store(replica->range), STORE_ENTRY,
-                          bytes_of(request->from.data, request->from.len),
-                          bytes_of(request->to.data, request->to.len));
+        struct store_iterator *it = store_iterate(range_store(replica->range), STORE_ENTRY,
+                                                  bytes_of(request->from.data, request->from.len),
+                                                  bytes_of(request->to.data, request->to.len));
         code = browse_rows(&entries, it, request, &err);
         store_iterator_close(it);
         replica_unref(replica);

@@ -140,8 +140,7 @@ static int search_range(struct work *work, struct replica *replica, void *data, 
     struct search_work *it = data;
     struct search_result result = {0};
     struct view *view = range_view(replica->range);
-    int code =
-        search_run(view, it->request, &work->budget, &work->request->arena, &result, err);
+    int code = search_run(view, it->request, &work->budget, &work->request->arena, &result, err);
     view_release(view);
     if (code != 0)
         return code;
@@ -169,9 +168,9 @@ static void add_snippet(struct dresser *dresser, const char *body, Quire__Hit *h
     struct buf text = {0};
     size_t count = 0;
     if (body != NULL)
-        count = text_snippet(dresser->analyzer, bytes_str(body), dresser->tokens,
-                             dresser->token_count, SNIPPET_BYTES, &text, highlights,
-                             SNIPPET_HIGHLIGHTS_MAX);
+        count =
+            text_snippet(dresser->analyzer, bytes_str(body), dresser->tokens, dresser->token_count,
+                         SNIPPET_BYTES, &text, highlights, SNIPPET_HIGHLIGHTS_MAX);
     hit->snippet = (char *)serve_copy(work, buf_bytes(&text)).data;
     hit->highlights = serve_alloc(work, count, sizeof hit->highlights[0]);
     hit->n_highlights = count;

@@ -1,8 +1,8 @@
 /* Writing, and sealing, which takes its turn among the writes.
  *
- * A write gets its place in the committer's queue when it arrives; then a pool thread unpacks it, finds the range and
- * analyses what is new or changed. An entry that is stored already as it comes is not analysed: importing a
- * corpus again costs a comparison an entry.
+ * A write gets its place in the committer's queue when it arrives; then a pool thread unpacks it,
+ * finds the range and analyses what is new or changed. An entry that is stored already as it comes
+ * is not analysed: importing a corpus again costs a comparison an entry.
  */
 #include "shard/server_internal.h"
 
@@ -82,8 +82,8 @@ static int analyze(struct write_work *it, struct analyzer *analyzer, size_t i, s
         stored_alike(replica, put, &work->request->arena))
         return 0; /* nothing to analyse, or a failure that applying it will report */
     struct document *document = serve_alloc(work, 1, sizeof *document);
-    int code = document_analyze(analyzer, &replica->document, put, &work->request->arena, document,
-                                err);
+    int code =
+        document_analyze(analyzer, &replica->document, put, &work->request->arena, document, err);
     if (code == 0)
         it->commit.documents[i] = document;
     return code;
@@ -135,7 +135,8 @@ static int prepare(struct write_work *it, struct err *err)
 
 static void run_prepare(struct pool_job *job)
 {
-    struct write_work *it = (struct write_work *)((char *)job - offsetof(struct write_work, prepare));
+    struct write_work *it =
+        (struct write_work *)((char *)job - offsetof(struct write_work, prepare));
     struct committer *committer = it->work.server->committer;
     struct err err = {0};
     if (prepare(it, &err) != 0)

@@ -1,11 +1,13 @@
 /* Server: life, dispatch, answering.
  *
- * Threads: the loop receives requests and hands them on; `query` threads read; `ingest` threads prepare writes; the
- * committer's thread commits and applies; `background` threads flush, merge and open ranges; one `admin` thread carries out
- * assignments; one `verify` thread verifies. Replies go out from whichever thread has them.
+ * Threads: the loop receives requests and hands them on; `query` threads read; `ingest` threads
+ * prepare writes; the committer's thread commits and applies; `background` threads flush, merge and
+ * open ranges; one `admin` thread carries out assignments; one `verify` thread verifies. Replies go
+ * out from whichever thread has them.
  *
- * Stopping: new requests are refused; when those in flight are answered (or SERVER_DRAIN_MS are over) the doors are
- * closed, and a thread of its own ends the pools, flushes every range and closes the stores.
+ * Stopping: new requests are refused; when those in flight are answered (or SERVER_DRAIN_MS are
+ * over) the doors are closed, and a thread of its own ends the pools, flushes every range and
+ * closes the stores.
  */
 #include "shard/server_internal.h"
 

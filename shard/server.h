@@ -1,4 +1,5 @@
-/* Server: a shard process without its main(): ranges, log, committer, pools, and the door to coordinators.
+/* Server: a shard process without its main(): ranges, log, committer, pools, and the door to
+ * coordinators.
  *
  * Belongs to the thread of its loop. Several may live in one process (tests).
  */
@@ -12,11 +13,12 @@
 
 struct server;
 
-#define SERVER_QUERY_QUEUE 4096   /* requests waiting for a query thread; beyond: ERR_FULL */
-#define SERVER_INGEST_QUEUE 1024  /* writes waiting to be prepared; beyond: ERR_FULL */
-#define SERVER_FLUSH_MS 30000     /* what was applied is durable in the index after so long at the latest */
+#define SERVER_QUERY_QUEUE 4096  /* requests waiting for a query thread; beyond: ERR_FULL */
+#define SERVER_INGEST_QUEUE 1024 /* writes waiting to be prepared; beyond: ERR_FULL */
+#define SERVER_FLUSH_MS                                                                            \
+    30000 /* what was applied is durable in the index after so long at the latest */
 #define SERVER_TICK_MS 250
-#define SERVER_DRAIN_MS 5000      /* requests in flight get so long when stopping */
+#define SERVER_DRAIN_MS 5000 /* requests in flight get so long when stopping */
 #define SERVER_COORDINATORS_MAX 9
 
 struct server_settings {
@@ -33,11 +35,12 @@ struct server_settings {
     size_t memory_bytes; /* of memory segments, over all ranges */
 };
 
-/* Opens the log, listens, and starts to register. Ranges are opened when a coordinator assigns them. */
+/* Opens the log, listens, and starts to register. Ranges are opened when a coordinator assigns
+ * them. */
 int server_create(const struct server_settings *settings, struct server **out, struct err *err);
 int server_port(const struct server *server);
-/* Refuses new requests, answers those in flight, flushes every range, closes everything, frees the server, and then
- * calls `stopped`. */
+/* Refuses new requests, answers those in flight, flushes every range, closes everything, frees the
+ * server, and then calls `stopped`. */
 void server_stop(struct server *server, void (*stopped)(void *data), void *data);
 
 #endif

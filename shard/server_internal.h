@@ -1,5 +1,5 @@
-/* What the files of the server share: server.c (life, dispatch), serve_write.c, serve_read.c, serve_search.c,
- * serve_admin.c, registration.c. Nobody else includes this. */
+/* What the files of the server share: server.c (life, dispatch), serve_write.c, serve_read.c,
+ * serve_search.c, serve_admin.c, registration.c. Nobody else includes this. */
 #ifndef QUIRE_SHARD_SERVER_INTERNAL_H
 #define QUIRE_SHARD_SERVER_INTERNAL_H
 
@@ -32,7 +32,7 @@ struct server {
     struct pool *query, *ingest, *background, *admin, *verify;
 
     uv_timer_t tick;
-    uv_async_t assigned; /* an assignment was carried out: coordinators should know at once */
+    uv_async_t assigned;   /* an assignment was carried out: coordinators should know at once */
     _Atomic uint64_t open; /* requests not yet answered */
     bool stopping;
     uint64_t stop_deadline_ms;
@@ -53,11 +53,12 @@ struct work {
 
 /* ---- answering: exactly one of these ends a request; any thread ---- */
 
-void serve_reply(struct server *server, struct rpc_request *request, const ProtobufCMessage *message);
+void serve_reply(struct server *server, struct rpc_request *request,
+                 const ProtobufCMessage *message);
 void serve_ok(struct server *server, struct rpc_request *request);
 void serve_error(struct server *server, struct rpc_request *request, const struct err *err);
-void serve_fail(struct server *server, struct rpc_request *request, int code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void serve_fail(struct server *server, struct rpc_request *request, int code, const char *format,
+                ...) __attribute__((format(printf, 4, 5)));
 
 /* Unpacks the payload into the request's arena; NULL: it has replied with ERR_PROTOCOL. */
 void *serve_unpack(struct work *work, const ProtobufCMessageDescriptor *descriptor);
@@ -71,11 +72,13 @@ struct coverage {
     size_t failed_count;
 };
 
-/* Calls `visit` for each range that can be had; what it returns is that range's failure, except that ERR_DEADLINE,
- * ERR_CANCELED, ERR_INVALID, ERR_TOO_LARGE and ERR_NOMEM end the whole. */
-int serve_ranges(struct work *work, Quire__RangeRef *const *refs, size_t count, struct coverage *coverage,
-                 int (*visit)(struct work *work, struct replica *replica, void *data, struct err *err), void *data,
-                 struct err *err);
+/* Calls `visit` for each range that can be had; what it returns is that range's failure, except
+ * that ERR_DEADLINE, ERR_CANCELED, ERR_INVALID, ERR_TOO_LARGE and ERR_NOMEM end the whole. */
+int serve_ranges(struct work *work, Quire__RangeRef *const *refs, size_t count,
+                 struct coverage *coverage,
+                 int (*visit)(struct work *work, struct replica *replica, void *data,
+                              struct err *err),
+                 void *data, struct err *err);
 
 /* From the request's arena; never NULL. */
 void *serve_alloc(struct work *work, size_t count, size_t size);

@@ -77,8 +77,7 @@ static bool decode_results(struct reader *reader, struct range_result **results,
 int sessions_load(struct sessions *sessions, struct store *store, struct err *err)
 {
     sessions->count = 0;
-    struct store_iterator *it =
-        store_iterate(store, STORE_META, bytes_str("s"), bytes_str("t"));
+    struct store_iterator *it = store_iterate(store, STORE_META, bytes_str("s"), bytes_str("t"));
     int code = 0;
     for (; code == 0 && store_iterator_valid(it); store_iterator_next(it)) {
         struct session *session = &sessions->session[sessions->count];

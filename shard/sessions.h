@@ -4,11 +4,13 @@
  *
  *   u8      format version, 1
  *   varint  batch; varint seq of its last operation
- *   varint  number of results; for each: u8 outcome; varint version; with FAILED: varint code, varint size, text
+ *   varint  number of results; for each: u8 outcome; varint version; with FAILED: varint code,
+ *           varint size, text
  *   le32    checksum of everything before it
  *
- * Rows are part of what undo rows take back, so that an operation which recovery applies again is not mistaken for a
- * retry. At most LIMIT_RANGE_SESSIONS clients: a new one takes the place of the one with the lowest seq.
+ * Rows are part of what undo rows take back, so that an operation which recovery applies again is
+ * not mistaken for a retry. At most LIMIT_RANGE_SESSIONS clients: a new one takes the place of the
+ * one with the lowest seq.
  */
 #ifndef QUIRE_SHARD_SESSIONS_H
 #define QUIRE_SHARD_SESSIONS_H

@@ -98,12 +98,10 @@ int undo_roll_back(struct store *store, uint64_t seq, void (*touched)(void *data
 {
     struct buf from = {0};
     undo_key(seq + 1, &from);
-    struct store_iterator *it =
-        store_iterate(store, STORE_META, buf_bytes(&from), bytes_str("v"));
+    struct store_iterator *it = store_iterate(store, STORE_META, buf_bytes(&from), bytes_str("v"));
     struct store_batch *batch = store_batch_create();
     int code = 0;
-    for (store_iterator_last(it); code == 0 && store_iterator_valid(it);
-         store_iterator_prev(it)) {
+    for (store_iterator_last(it); code == 0 && store_iterator_valid(it); store_iterator_prev(it)) {
         code = take_back(store_iterator_value(it), store, batch, touched, data, err);
         if (code == 0 && store_batch_bytes(batch) > BATCH_BYTES)
             code = store_write(store, batch, err);

@@ -1,14 +1,15 @@
 /* Verification: everything a range holds against everything it should hold.
  *
- * It works on one moment, taken while the writer and the background work stand still, and then goes on beside
- * them: a view, iterators over the rows, copies of the counts.
+ * It works on one moment, taken while the writer and the background work stand still, and then goes
+ * on beside them: a view, iterators over the rows, copies of the counts.
  *
- *   entries  each row of `entry` is analysed anew; its names have their rows and there are no others; its place
- *            names a live document whose columns hold what the analysis says
- *   lists    every posting of every list is read. Of each document the postings are summed up as hashes of
- *            (field, token, frequency, positions); the sum must be the one that the analysis of its entry gives, so a
- *            posting that is missing, wrong or too many shows. Of each token the dead postings are counted
- *            and compared with the counts that document frequencies are made with.
+ *   entries  each row of `entry` is analysed anew; its names have their rows and there are no
+ *            others; its place names a live document whose columns hold what the analysis says
+ *   lists    every posting of every list is read. Of each document the postings are summed up as
+ *            hashes of (field, token, frequency, positions); the sum must be the one that the
+ *            analysis of its entry gives, so a posting that is missing, wrong or too many shows.
+ *            Of each token the dead postings are counted and compared with the counts that
+ *            document frequencies are made with.
  *   figures  live documents, total length, letters
  *   files    every block's checksum
  */
@@ -266,8 +267,7 @@ static int check_entry(struct check *check, struct arena *arena, struct err *err
 static int check_entries(struct check *check, struct err *err)
 {
     int code = 0;
-    for (; code == 0 && store_iterator_valid(check->entries);
-         store_iterator_next(check->entries)) {
+    for (; code == 0 && store_iterator_valid(check->entries); store_iterator_next(check->entries)) {
         struct arena arena;
         arena_init(&arena, 0);
         code = check_entry(check, &arena, err);
@@ -360,8 +360,7 @@ static void check_list(struct check *check, struct segment_check *at, struct seg
     if (dead != count.dead)
         problem(check,
                 "segment %llu, list of \"%.*s\" in field %d: %u dead postings, %u are counted", id,
-                (int)token.text.size, (const char *)token.text.data, token.field, count.dead,
-                dead);
+                (int)token.text.size, (const char *)token.text.data, token.field, count.dead, dead);
 }
 
 static int check_segment(struct check *check, struct segment_check *at, struct err *err)
@@ -410,8 +409,7 @@ static void check_figures(struct check *check)
 {
     if (check->view->documents != check->entry_count)
         problem(check, "statistics: %llu documents, there are %llu entries",
-                (unsigned long long)check->view->documents,
-                (unsigned long long)check->entry_count);
+                (unsigned long long)check->view->documents, (unsigned long long)check->entry_count);
     if (check->view->total_length != check->total_length)
         problem(check, "statistics: total length %llu, by the entries it is %llu",
                 (unsigned long long)check->view->total_length,

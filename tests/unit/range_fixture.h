@@ -1,8 +1,8 @@
 /* A range under test, and the model it is compared with.
  *
- * The history of operations is a pure function: operation `seq` of seed s is always the same, so a test can be killed at
- * any point and whoever comes next knows what the range should hold at any seq. Entries are (slot, variant): the slot
- * gives headword and sense, the variant everything else.
+ * The history of operations is a pure function: operation `seq` of seed s is always the same, so a
+ * test can be killed at any point and whoever comes next knows what the range should hold at any
+ * seq. Entries are (slot, variant): the slot gives headword and sense, the variant everything else.
  */
 #ifndef QUIRE_TEST_RANGE_FIXTURE_H
 #define QUIRE_TEST_RANGE_FIXTURE_H
@@ -39,9 +39,9 @@ struct model {
 };
 
 static const char *const WORDS[] = {
-    "model",  "weight", "tensor", "layer",  "token",   "merge",  "prune", "int8",  "c++",
-    "vector", "graph",  "kernel", "median", "réseau",  "Straße", "data",  "card",  "loss",
-    "deep",   "sparse", "norm",   "query",  "posting", "range",  "quire", "book",  "leaf",
+    "model",  "weight", "tensor", "layer",  "token",   "merge",  "prune", "int8", "c++",
+    "vector", "graph",  "kernel", "median", "réseau",  "Straße", "data",  "card", "loss",
+    "deep",   "sparse", "norm",   "query",  "posting", "range",  "quire", "book", "leaf",
 };
 #define WORD_COUNT (sizeof WORDS / sizeof WORDS[0])
 
@@ -168,7 +168,8 @@ static inline struct range *open_range(const char *folder)
     return range;
 }
 
-/* Applies the next `count` operations of the model's history as one batch and compares the outcomes. */
+/* Applies the next `count` operations of the model's history as one batch and compares the
+ * outcomes. */
 static inline void apply_next(struct range *range, struct model *model, uint32_t count)
 {
     struct arena arena;

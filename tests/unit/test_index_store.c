@@ -1,4 +1,5 @@
-/* Index store: what is durable after a flush, and only then; batches are atomic; families do not mix. */
+/* Index store: what is durable after a flush, and only then; batches are atomic; families do not
+ * mix. */
 #include "shard/index_store.h"
 
 #include <setjmp.h>
@@ -78,7 +79,8 @@ static void rows_are_kept_apart_by_family(void **state)
     store_close(store);
 }
 
-/* Two families are written by each batch; whatever is on disk after a kill must hold both or neither. */
+/* Two families are written by each batch; whatever is on disk after a kill must hold both or
+ * neither. */
 static void only_a_flush_is_durable_and_it_takes_all_families(void **state)
 {
     struct err err = {0};
@@ -188,10 +190,11 @@ static void a_damaged_file_is_an_error(void **state)
     assert_int_equal(store_flush(store, &err), 0);
     store_close(store);
     char command[256];
-    snprintf(command, sizeof command,
-             "f=$(ls -S '%s'/*.sst | head -1); printf 'XXXX' | dd of=$f bs=1 seek=20000 conv=notrunc "
-             "2>/dev/null",
-             folder);
+    snprintf(
+        command, sizeof command,
+        "f=$(ls -S '%s'/*.sst | head -1); printf 'XXXX' | dd of=$f bs=1 seek=20000 conv=notrunc "
+        "2>/dev/null",
+        folder);
     assert_int_equal(system(command), 0);
     store = open_store();
     assert_int_equal(store_verify(store, &err), ERR_CORRUPT);

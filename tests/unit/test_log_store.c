@@ -2,10 +2,10 @@
 #include "shard/log_store.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -97,7 +97,8 @@ static void appended_records_survive_a_kill(void **state)
     log_store_close(log);
 }
 
-/* Exits with the number of records that were acknowledged before the disk was full; 200 and above: what went wrong. */
+/* Exits with the number of records that were acknowledged before the disk was full; 200 and above:
+ * what went wrong. */
 static void fill_the_disk(void)
 {
     static char text[2000];
@@ -212,10 +213,11 @@ static void a_torn_tail_is_forgiven_and_damage_is_not(void **state)
     for (uint64_t seq = 50; seq <= 90; seq++)
         append(log, 1, seq, 1, text);
     log_store_close(log);
-    snprintf(command, sizeof command,
-             "f=$(ls -S '%s'/*.log | head -1); printf 'YYYY' | dd of=$f bs=1 seek=30000 conv=notrunc "
-             "2>/dev/null",
-             folder);
+    snprintf(
+        command, sizeof command,
+        "f=$(ls -S '%s'/*.log | head -1); printf 'YYYY' | dd of=$f bs=1 seek=30000 conv=notrunc "
+        "2>/dev/null",
+        folder);
     assert_int_equal(system(command), 0);
     assert_int_equal(log_store_open(folder, &log, &err), ERR_CORRUPT);
 }

@@ -1,4 +1,5 @@
-/* Range: outcomes, statistics and rows against a model, over flushes, merges and reopening; retries; planted faults. */
+/* Range: outcomes, statistics and rows against a model, over flushes, merges and reopening;
+ * retries; planted faults. */
 #include "range_fixture.h"
 
 #include <pthread.h>
@@ -65,7 +66,8 @@ static void random_history_agrees_with_the_model(void **state)
                 merge(range, random / 2048 % 2 == 0);
             if (random / 4096 % 12 == 0)
                 compare(range, &model);
-            if (random / 65536 % 8 == 0) { /* what was not flushed is applied again, as from the log */
+            if (random / 65536 % 8 ==
+                0) { /* what was not flushed is applied again, as from the log */
                 uint64_t seq = model.seq;
                 range_close(range);
                 range = open_range(folder);
@@ -181,7 +183,8 @@ static void a_retry_gets_the_first_answer(void **state)
         struct range_result *results = NULL;
         size_t count = 0;
         bool known;
-        assert_int_equal(range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
+        assert_int_equal(
+            range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
         assert_true(known);
         assert_int_equal(count, 20);
         struct model check = {.seed = 5};
@@ -192,13 +195,16 @@ static void a_retry_gets_the_first_answer(void **state)
             assert_int_equal(results[i].version, version);
         }
         session.batch = first + 1;
-        assert_int_equal(range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
+        assert_int_equal(
+            range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
         assert_false(known);
         session.batch = 1;
-        assert_int_equal(range_session_find(range, &session, &known, &results, &count, &arena, &err),
-                         ERR_CONFLICT);
+        assert_int_equal(
+            range_session_find(range, &session, &known, &results, &count, &arena, &err),
+            ERR_CONFLICT);
         session = (struct range_session){"another", 1};
-        assert_int_equal(range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
+        assert_int_equal(
+            range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
         assert_false(known);
         apply_next(range, &model, 5); /* not durable: recovery forgets that batch */
         range_close(range);
@@ -231,10 +237,12 @@ static void the_number_of_sessions_is_bounded(void **state)
     struct range_result *results;
     size_t count;
     bool known;
-    assert_int_equal(range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
+    assert_int_equal(range_session_find(range, &session, &known, &results, &count, &arena, &err),
+                     0);
     assert_false(known);
     session.client_id = "client 11";
-    assert_int_equal(range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
+    assert_int_equal(range_session_find(range, &session, &known, &results, &count, &arena, &err),
+                     0);
     assert_true(known);
     arena_deinit(&arena);
     range_close(range);
@@ -358,14 +366,14 @@ static void verify_finds_what_was_planted(void **state)
             apply_next(range, &model, 400);
             flush(range);
             assert_int_equal(problems_of(range), 0);
-            struct store_iterator *it =
-                store_iterate(range_store(range), families[i], (struct bytes){0}, (struct bytes){0});
+            struct store_iterator *it = store_iterate(range_store(range), families[i],
+                                                      (struct bytes){0}, (struct bytes){0});
             bool any = store_iterator_valid(it);
             store_iterator_close(it);
             if (any) {
                 if (families[i] == STORE_POST) {
-                    struct store_iterator *all = store_iterate(range_store(range), STORE_POST,
-                                                               (struct bytes){0}, (struct bytes){0});
+                    struct store_iterator *all = store_iterate(
+                        range_store(range), STORE_POST, (struct bytes){0}, (struct bytes){0});
                     int rows = 0;
                     for (; store_iterator_valid(all); store_iterator_next(all))
                         rows++;

@@ -1,5 +1,5 @@
-/* Recovery: processes that apply, flush and merge are killed at random moments; whoever opens the range next finds
- * exactly what the history says for its durable_seq, and goes on from there.
+/* Recovery: processes that apply, flush and merge are killed at random moments; whoever opens the
+ * range next finds exactly what the history says for its durable_seq, and goes on from there.
  *
  * QUIRE_TEST_MS sets how long it goes on (default 8000), QUIRE_TEST_SEED replays a run's history.
  */
@@ -19,7 +19,8 @@ struct worker {
     uint64_t random;
 };
 
-/* Flushes and merges, and now and then makes the store flush alone: what RocksDB might do by itself. */
+/* Flushes and merges, and now and then makes the store flush alone: what RocksDB might do by
+ * itself. */
 static void *background(void *data)
 {
     struct worker *worker = data;
@@ -129,8 +130,8 @@ static void killed_at_any_moment_it_comes_back_as_of_its_durable_seq(void **stat
     assert_true(lives >= 5 && last > 0);
 }
 
-/* A disk that takes no more: files may not grow beyond some size. Runs in a child; exits with 0 when all is as it
- * should be. */
+/* A disk that takes no more: files may not grow beyond some size. Runs in a child; exits with 0
+ * when all is as it should be. */
 static void live_on_a_full_disk(int report)
 {
     struct range *range = open_range(folder);
@@ -156,7 +157,8 @@ static void live_on_a_full_disk(int report)
     struct range_result result;
     arena_init(&arena, 0);
     struct range_op op = {model.seq + 1, make_op(seed, model.seq + 1, &arena), NULL};
-    if (range_apply(range, &op, 1, &result, &err) != ERR_IO || strstr(err.text, "no more writes") == NULL)
+    if (range_apply(range, &op, 1, &result, &err) != ERR_IO ||
+        strstr(err.text, "no more writes") == NULL)
         _exit(4);
     compare(range, &model); /* reads go on */
     struct view *view = range_view(range);

@@ -139,7 +139,8 @@ static void start_call(struct answer *answer, struct rpc_peer *to, uint16_t kind
     buf_deinit(&packed);
 }
 
-/* The unpacked reply; NULL for KIND_OK. Fails on an error. Leaks nothing: replies live in `arena`. */
+/* The unpacked reply; NULL for KIND_OK. Fails on an error. Leaks nothing: replies live in `arena`.
+ */
 static struct arena arena;
 
 static void *ask(uint16_t kind, const ProtobufCMessage *message,
@@ -267,8 +268,9 @@ static void what_is_written_is_found_in_every_way(void **state)
 {
     arena_init(&arena, 0);
     assign(1, TWO, 2, 1);
-    assert_int_equal(write_one(1, "Apple", "A round fruit of a tree.", NULL, 0)->results[0]->outcome,
-                     QUIRE__WRITE_RESULT__OUTCOME__NEW);
+    assert_int_equal(
+        write_one(1, "Apple", "A round fruit of a tree.", NULL, 0)->results[0]->outcome,
+        QUIRE__WRITE_RESULT__OUTCOME__NEW);
     write_one(1, "Apricot", "Another fruit.", NULL, 0);
     write_one(2, "Pear", "A fruit that is not round; trees bear it.", NULL, 0);
     Quire__RangeRef one = ref_of(1, 1), two = ref_of(2, 1), *refs[] = {&one, &two};
@@ -309,8 +311,8 @@ static void what_is_written_is_found_in_every_way(void **state)
     letters.has_before = 1;
     letters.before.data = (uint8_t *)"apr";
     letters.before.len = 3;
-    Quire__ShardLettersReply *counts =
-        ask(QUIRE__KIND__KIND_SHARD_LETTERS, &letters.base, &quire__shard_letters_reply__descriptor);
+    Quire__ShardLettersReply *counts = ask(QUIRE__KIND__KIND_SHARD_LETTERS, &letters.base,
+                                           &quire__shard_letters_reply__descriptor);
     assert_int_equal(counts->n_letters, 2);
     assert_string_equal(counts->letters[0]->letter, "A");
     assert_int_equal(counts->letters[0]->count, 2);
@@ -551,8 +553,8 @@ static void nonsense_is_answered_with_a_sentence(void **state)
     Quire__WriteOp bad = QUIRE__WRITE_OP__INIT, *ops[] = {&bad, put_op("Apple", "Fine.")};
     empty.n_ops = 2;
     empty.ops = ops;
-    Quire__ShardWriteReply *reply = ask(QUIRE__KIND__KIND_SHARD_WRITE, &empty.base,
-                                        &quire__shard_write_reply__descriptor);
+    Quire__ShardWriteReply *reply =
+        ask(QUIRE__KIND__KIND_SHARD_WRITE, &empty.base, &quire__shard_write_reply__descriptor);
     assert_int_equal(reply->results[0]->outcome, QUIRE__WRITE_RESULT__OUTCOME__FAILED);
     assert_int_equal(reply->results[1]->outcome, QUIRE__WRITE_RESULT__OUTCOME__NEW);
     arena_deinit(&arena);
@@ -659,8 +661,8 @@ static void on_register(void *data, struct rpc_request *request)
     struct buf packed = {0};
     reply.cluster_id = (char *)fake->cluster;
     reply.map_epoch = 1;
-    quire__register_reply__pack(&reply,
-                                buf_extend(&packed, quire__register_reply__get_packed_size(&reply)));
+    quire__register_reply__pack(
+        &reply, buf_extend(&packed, quire__register_reply__get_packed_size(&reply)));
     rpc_reply(request, QUIRE__KIND__KIND_REGISTER + 1, buf_bytes(&packed));
     buf_deinit(&packed);
 }
@@ -672,7 +674,8 @@ static void it_registers_again_and_again(void **state)
     struct rpc_server *door;
     struct err err = {0};
     uuid_generate_text(cluster);
-    assert_int_equal(rpc_server_create(client, "tcp://127.0.0.1:0", on_register, &fake, &door, &err), 0);
+    assert_int_equal(
+        rpc_server_create(client, "tcp://127.0.0.1:0", on_register, &fake, &door, &err), 0);
     snprintf(url, sizeof url, "tcp://127.0.0.1:%d", rpc_server_port(door));
     start_server((const char *const[]){url}, 1);
     snprintf(url, sizeof url, "tcp://127.0.0.1:%d", server_port(server));
