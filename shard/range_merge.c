@@ -10,8 +10,8 @@
  *            and the dead documents of the new segment as of durable_seq; readers see it instead of
  *            its inputs. Places that still name an input are translated by a table in memory.
  *   durable  store_flush()
- *   places   rows of `place` are rewritten, some hundred at a time, each time holding `apply`; until
- *            that is durable the manifest says "places pending", and a recovery does it
+ *   places   rows of `place` are rewritten, some hundred at a time, each time holding `apply`;
+ *            until that is durable the manifest says "places pending", and a recovery does it
  *   reap     the inputs' rows go once no view reads them any more
  */
 #include "shard/range_internal.h"
