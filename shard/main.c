@@ -18,6 +18,8 @@
 #define DEFAULT_LISTEN "tcp://127.0.0.1:7401"
 #define DEFAULT_COORDINATORS "tcp://127.0.0.1:7400"
 #define THREADS_MAX 256
+#define LOCK_TRIES 60 /* 3 seconds */
+#define LOCK_PAUSE_US 50000
 
 enum { EXIT_USAGE = 2 };
 
@@ -253,7 +255,11 @@ static int lock_dir(const char *dir)
         fprintf(stderr, "quire-shard: %s: %s\n", path, strerror(errno));
         return -1;
     }
-    if (flock(file, LOCK_EX | LOCK_NB) != 0) {
+    /* A process that was just killed takes a moment to be gone. */
+    int tries = LOCK_TRIES;
+    while (flock(file, LOCK_EX | LOCK_NB) != 0 && --tries > 0)
+        usleep(LOCK_PAUSE_US);
+    if (tries == 0) {
         fprintf(stderr, "quire-shard: %s is in use by another process\n", dir);
         close(file);
         return -1;
