@@ -6,13 +6,16 @@
     "--timeout MS, --help.\n"
 
 static const char up_help[] =
-    "usage: quire up [--dir DIR] [--shards N] [--port P] [--replicas 1] [--foreground]\n\n"
+    "usage: quire up [--dir DIR] [--shards N] [--port P] [--memory MIB] [--replicas 1]\n"
+    "                [--foreground]\n\n"
     "Starts a local cluster, one coordinator and N shards, and returns when it serves.\n"
     "What runs already is left alone; what is missing is started.\n\n"
     "  --dir DIR       data folder (default: $XDG_DATA_HOME/quire or ~/.local/share/quire)\n"
     "  --shards N      shard processes (default 3, or as before); may grow later\n"
     "  --port P        the coordinator's port (default 7400); the shards take the next ones,\n"
     "                  and the coordinator also P + 10000\n"
+    "  --memory MIB    for caches and unflushed data of all shards together (default: half of\n"
+    "                  the machine's)\n"
     "  --replicas R    copies of each range: only 1 for now\n"
     "  --foreground    stay, show the logs, restart what dies, stop all on Ctrl-C\n" COMMON
     "\nexamples:\n"

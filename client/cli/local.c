@@ -110,6 +110,7 @@ static bool read_settings(struct local *local, char error[LOCAL_ERROR_SIZE])
         return failed(error, "%s is damaged: %s", path, bad.text);
     local->port = (uint64_t)json_integer_value(json_object_get(settings, "port"));
     local->shards = (uint64_t)json_integer_value(json_object_get(settings, "shards"));
+    local->memory = (uint64_t)json_integer_value(json_object_get(settings, "memory_mib"));
     json_decref(settings);
     if (local->port < 1 || local->port > 65535 || local->shards < 1 ||
         local->shards > LOCAL_SHARDS_MAX)
@@ -166,8 +167,9 @@ void local_close(struct local *local)
 bool local_save(const struct local *local, char error[LOCAL_ERROR_SIZE])
 {
     char path[PATH_MAX], fresh[PATH_MAX];
-    json_t *settings = json_pack("{s:i,s:I,s:I,s:i}", "version", 1, "port", (json_int_t)local->port,
-                                 "shards", (json_int_t)local->shards, "replicas", 1);
+    json_t *settings = json_pack("{s:i,s:I,s:I,s:i,s:I}", "version", 1, "port",
+                                 (json_int_t)local->port, "shards", (json_int_t)local->shards,
+                                 "replicas", 1, "memory_mib", (json_int_t)local->memory);
     bool good;
 
     snprintf(path, sizeof path, "%s/cluster.json", local->dir);

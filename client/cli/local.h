@@ -1,7 +1,7 @@
 /* A local cluster: one coordinator and some shards as processes of this machine, in one data
  * folder.
  *
- *   DIR/cluster.json      what was asked for: port, shards, replicas
+ *   DIR/cluster.json      what was asked for: port, shards, replicas, memory
  *   DIR/lock              held by `quire up` and `quire down` while they work
  *   DIR/run/NAME.pid      process ids; NAME is coordinator, shard-1, shard-2, ... or supervisor
  *   DIR/log/NAME.log      what the processes say
@@ -22,6 +22,7 @@
 struct local {
     char *dir; /* absolute, malloc'd */
     uint64_t port, shards;
+    uint64_t memory; /* MiB for caches and unflushed data of all shards; 0: half of the machine's */
     bool existed; /* cluster.json was there */
     int lock;     /* file descriptor; -1: not held */
 };

@@ -72,10 +72,8 @@ static void free_arguments(struct arguments *arguments)
         free(arguments->words[i]);
 }
 
-/* MiB for the cache of a shard, and as much again for what is not on disk yet: all shards together
- * take half of the memory that the cgroup, or else the machine, has. A shard by itself would take
- * half of it alone. */
-static uint64_t memory_share(uint64_t shards)
+/* MiB that all shards together may take: half of what the cgroup, or else the machine, has. */
+static uint64_t half_of_memory(void)
 {
     uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >> 20;
     unsigned long long limit;
@@ -86,8 +84,17 @@ static uint64_t memory_share(uint64_t shards)
             memory = limit >> 20;
         fclose(file);
     }
-    memory /= 4 * shards;
-    return memory > 16 ? memory : 16;
+    return memory / 2;
+}
+
+/* MiB for the cache of one shard, and as much again for what is not on disk yet. (A shard that is not
+ * told takes half of the machine for itself.) */
+static uint64_t memory_share(const struct local *local)
+{
+    uint64_t memory = local->memory != 0 ? local->memory : half_of_memory();
+
+    memory /= 2 * local->shards;
+    return memory > 4 ? memory : 4;
 }
 
 static void build_arguments(const struct local *local, size_t i, struct arguments *arguments)
@@ -108,7 +115,7 @@ static void build_arguments(const struct local *local, size_t i, struct argument
     if (i > 0) {
         add_argument(arguments, "--coordinators");
         add_argument(arguments, local_url(local, 0));
-        snprintf(path, sizeof path, "%lluM", (unsigned long long)memory_share(local->shards));
+        snprintf(path, sizeof path, "%lluM", (unsigned long long)memory_share(local));
         add_argument(arguments, "--cache-bytes");
         add_argument(arguments, path);
         add_argument(arguments, "--memory-bytes");

@@ -31,7 +31,7 @@ struct up {
     struct cli cli;
     struct local local;
     const char *dir;
-    uint64_t shards, replicas, port; /* 0: not given */
+    uint64_t shards, replicas, port, memory; /* 0: not given */
     bool foreground;
     bool fresh[LOCAL_SHARDS_MAX + 1]; /* started by us */
     size_t started;
@@ -70,6 +70,8 @@ static int check_settings(struct up *up)
         local->port = up->port;
     if (up->shards != 0)
         local->shards = up->shards;
+    if (up->memory != 0)
+        local->memory = up->memory;
     if (local->port + local->shards > 65535) {
         snprintf(text, sizeof text,
                  "the shards' ports follow port %llu, and there is none above 65535",
@@ -382,10 +384,11 @@ int cmd_up(const struct cli_command *command, int argc, char **argv)
                                          {"shards", 0, CLI_NUMBER, &up.shards, 1, LOCAL_SHARDS_MAX},
                                          {"replicas", 0, CLI_NUMBER, &up.replicas, 1, 1000},
                                          {"port", 0, CLI_NUMBER, &up.port, 1, 65535},
+                                         {"memory", 0, CLI_NUMBER, &up.memory, 16, 1u << 24},
                                          {"foreground", 0, CLI_FLAG, &up.foreground, 0, 0}};
     int exit;
 
-    if (!cli_parse(&up.cli, command, argc, argv, options, 5, 0, 0, &exit))
+    if (!cli_parse(&up.cli, command, argc, argv, options, 6, 0, 0, &exit))
         return exit;
     if (up.replicas > 1)
         return cli_usage(&up.cli, "replicas above 1 are not supported yet: each range has one "

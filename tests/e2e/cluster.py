@@ -69,9 +69,9 @@ class Result:
 
 
 class Cluster:
-    def __init__(self, shards=3, keep=False):
+    def __init__(self, shards=3, keep=False, memory=None):
         self.dir = tempfile.mkdtemp(prefix='quire-e2e.')
-        self.shards, self.keep = shards, keep
+        self.shards, self.keep, self.memory = shards, keep, memory
         self.port = free_ports(shards + 1)
         self.env = dict(os.environ, QUIRE_CONNECT=f'tcp://127.0.0.1:{self.port}')
 
@@ -104,7 +104,8 @@ class Cluster:
         return os.path.join(self.dir, 'data')
 
     def up(self):
-        r = self.run('up', '--dir', self.data, '--shards', str(self.shards), '--port', str(self.port), ok=None)
+        r = self.run('up', '--dir', self.data, '--shards', str(self.shards), '--port', str(self.port),
+                     *(['--memory', str(self.memory)] if self.memory else []), ok=None)
         if r.code != 0:
             self.show_logs()
             raise Failed(f'quire up: exit {r.code}: {r.err.decode()}')

@@ -10,7 +10,7 @@ WORDS = 'index shard range epoch lease posting norm segment replica quorum fence
 
 
 def entry(i, generation, rng):
-    body = ' '.join(rng.choice(WORDS) for _ in range(rng.randrange(5, 60)))
+    body = ' '.join(rng.choice(WORDS) for _ in range(rng.randrange(5, 600)))
     return dict(headword=f'{rng.choice(WORDS)[:3]} entry {i:05d}', terms=[f'name {i}'], categories=[f'c{i % 7}'],
                 body=f'generation {generation} {body}')
 
@@ -18,7 +18,7 @@ def entry(i, generation, rng):
 def kills():
     rng = random.Random(SEED)
     print(f'seed {SEED}, {KILLS} kills', flush=True)
-    with Cluster(shards=3) as c:
+    with Cluster(shards=3, memory=24) as c:  # so little that flushes and merges go on all the time
         # A base load from which the ranges are cut, so that all three shards hold some of it.
         base = [entry(i, 0, rng) for i in range(600)]
         c.import_entries(base)
