@@ -28,12 +28,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
 #include <pthread.h>
 #include <rocksdb/c.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define WRITE_BUFFER ((size_t)4 << 30) /* of a memtable; beyond it RocksDB flushes by itself */
 #define ARENA_BLOCK ((size_t)64 << 10) /* memtables of idle ranges should cost little */
@@ -219,11 +223,28 @@ static int read_flushes(struct store *store, struct err *err)
     return code;
 }
 
+/* A new folder has to be durable in its parent as well: RocksDB sees to what is in it only. */
+int store_make_folder(const char *path, struct err *err)
+{
+    char parent[4096];
+    if (mkdir(path, 0777) != 0)
+        return errno == EEXIST
+                   ? 0
+                   : err_set(err, ERR_IO, "create folder %s: %s", path, strerror(errno));
+    snprintf(parent, sizeof parent, "%s", path);
+    int folder = open(dirname(parent), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool synced = folder >= 0 && fsync(folder) == 0;
+    int why = errno;
+    if (folder >= 0)
+        close(folder);
+    return synced ? 0 : err_set(err, ERR_IO, "create folder %s: %s", path, strerror(why));
+}
+
 int store_open(const char *path, struct store_cache *cache, struct store **out, struct err *err)
 {
     *out = NULL;
-    if (mkdir(path, 0777) != 0 && errno != EEXIST)
-        return err_set(err, ERR_IO, "create folder %s: %s", path, strerror(errno));
+    if (store_make_folder(path, err) != 0)
+        return ERR_IO;
     struct store *store = calloc(1, sizeof *store);
     if (store == NULL)
         return err_set(err, ERR_NOMEM, "open the index store: out of memory");
@@ -274,6 +295,13 @@ int store_destroy_files(const char *path, struct err *err)
     rocksdb_destroy_db(options, path, &message);
     rocksdb_options_destroy(options);
     return store_translate(&message, err, "remove the index store");
+}
+
+bool store_exists(const char *path)
+{
+    char current[4096];
+    return snprintf(current, sizeof current, "%s/CURRENT", path) < (int)sizeof current &&
+           access(current, F_OK) == 0;
 }
 
 /* ---- reading ---- */

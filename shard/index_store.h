@@ -40,10 +40,14 @@ struct store_cache; /* block cache, shared by all ranges of a process */
 struct store_cache *store_cache_create(size_t bytes);
 void store_cache_destroy(struct store_cache *cache);
 
+/* Creates a folder, durably, when it is missing. ERR_IO. */
+int store_make_folder(const char *path, struct err *err);
 /* Creates the folder when missing. ERR_IO, ERR_CORRUPT. */
 int store_open(const char *path, struct store_cache *cache, struct store **out, struct err *err);
 void store_close(struct store *store); /* without flushing */
 int store_destroy_files(const char *path, struct err *err);
+/* Whether there is a store in this folder, sound or not. */
+bool store_exists(const char *path);
 
 /* *found = false (and 0) when absent. `value` must be released; it may point into the block cache.
  */

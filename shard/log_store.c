@@ -7,6 +7,11 @@
  *          rest but four bytes: the ShardWrite message as it was received
  *          le32    checksum of everything before it, and of the key
  *
+ *   key    range id be64, 0 be64 (seqs begin at 1): there is a log for this range
+ *   value  u8      format version, 1
+ *          varint  the seq up to which records were forgotten
+ *          le32    as above
+ *
  * The message is kept as it came, rather than decoded and packed anew: that is what a secondary
  * will be sent, and it costs nothing.
  *
@@ -18,11 +23,10 @@
 
 #include "shard/index_store.h"
 
-#include <errno.h>
+#include <assert.h>
 #include <rocksdb/c.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define VERSION 1
 #define TOLERATE_TORN_TAIL 0 /* WALRecoveryMode::kTolerateCorruptedTailRecords */
@@ -44,8 +48,8 @@ static void record_key(uint64_t range, uint64_t seq, struct buf *out)
 int log_store_open(const char *path, struct log_store **out, struct err *err)
 {
     *out = NULL;
-    if (mkdir(path, 0777) != 0 && errno != EEXIST)
-        return err_set(err, ERR_IO, "create folder %s: %s", path, strerror(errno));
+    if (store_make_folder(path, err) != 0)
+        return ERR_IO;
     struct log_store *log = calloc(1, sizeof *log);
     if (log == NULL)
         return err_set(err, ERR_NOMEM, "open the log: out of memory");
@@ -177,21 +181,99 @@ int log_store_read(struct log_store *log, uint64_t range, uint64_t from,
     return code;
 }
 
+/* ---- the beginning of a range's log ---- */
+
+static void put_beginning(rocksdb_writebatch_t *batch, uint64_t range, uint64_t forgotten)
+{
+    struct buf key = {0}, value = {0};
+    record_key(range, 0, &key);
+    buf_append_u8(&value, VERSION);
+    buf_append_varint(&value, forgotten);
+    buf_append_le32(&value, record_checksum(buf_bytes(&key), buf_bytes(&value)));
+    rocksdb_writebatch_put(batch, (const char *)key.data, key.size, (const char *)value.data,
+                           value.size);
+    buf_deinit(&key);
+    buf_deinit(&value);
+}
+
+/* Removes the rows [from, to], both inclusive. */
+static void remove_rows(rocksdb_writebatch_t *batch, uint64_t range, uint64_t from, uint64_t to)
+{
+    assert(from <= to); /* RocksDB would log it, and then never open that log again */
+    struct buf first = {0}, last = {0};
+    record_key(range, from, &first);
+    record_key(range, to, &last);
+    buf_append_u8(&last, 0);
+    rocksdb_writebatch_delete_range(batch, (const char *)first.data, first.size,
+                                    (const char *)last.data, last.size);
+    buf_deinit(&first);
+    buf_deinit(&last);
+}
+
+static int write_batch(struct log_store *log, bool sync, rocksdb_writebatch_t *batch,
+                       const char *doing, struct err *err)
+{
+    char *message = NULL;
+    rocksdb_write(log->db, sync ? log->synced : log->unsynced, batch, &message);
+    rocksdb_writebatch_destroy(batch);
+    return store_translate(&message, err, doing);
+}
+
+int log_store_begin(struct log_store *log, uint64_t range, struct err *err)
+{
+    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+    put_beginning(batch, range, 0);
+    return write_batch(log, true, batch, "begin the log of a range", err);
+}
+
+int log_store_beginning(struct log_store *log, uint64_t range, bool *known, uint64_t *forgotten,
+                        struct err *err)
+{
+    struct buf key = {0};
+    char *message = NULL;
+    size_t size = 0;
+    *known = false;
+    *forgotten = 0;
+    record_key(range, 0, &key);
+    char *value =
+        rocksdb_get(log->db, log->read, (const char *)key.data, key.size, &size, &message);
+    int code = store_translate(&message, err, "read the log");
+    if (code == 0 && value != NULL) {
+        struct reader reader;
+        uint8_t version;
+        uint32_t checksum = 0;
+        if (size > 4) {
+            reader_init(&reader, bytes_of(value + size - 4, 4));
+            reader_le32(&reader, &checksum);
+        }
+        reader_init(&reader, bytes_of(value, size > 4 ? size - 4 : 0));
+        *known =
+            size > 4 && checksum == record_checksum(buf_bytes(&key), bytes_of(value, size - 4)) &&
+            reader_u8(&reader, &version) && version == VERSION && reader_varint(&reader, forgotten);
+        if (!*known)
+            code = err_set(err, ERR_CORRUPT, "the beginning of a range's log: malformed");
+    }
+    if (value != NULL)
+        rocksdb_free(value);
+    buf_deinit(&key);
+    return code;
+}
+
 int log_store_truncate(struct log_store *log, uint64_t range, uint64_t seq, struct err *err)
 {
-    struct buf from = {0}, to = {0};
-    record_key(range, 0, &from);
-    record_key(range, seq, &to);
-    buf_append_u8(&to, 0); /* inclusive */
+    if (seq == 0)
+        return 0;
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
-    rocksdb_writebatch_delete_range(batch, (const char *)from.data, from.size,
-                                    (const char *)to.data, to.size);
-    char *message = NULL;
-    rocksdb_write(log->db, log->unsynced, batch, &message);
-    rocksdb_writebatch_destroy(batch);
-    buf_deinit(&from);
-    buf_deinit(&to);
-    return store_translate(&message, err, "truncate the log");
+    remove_rows(batch, range, 1, seq);
+    put_beginning(batch, range, seq);
+    return write_batch(log, false, batch, "truncate the log", err);
+}
+
+int log_store_drop(struct log_store *log, uint64_t range, struct err *err)
+{
+    rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+    remove_rows(batch, range, 0, UINT64_MAX);
+    return write_batch(log, false, batch, "remove the log of a range", err);
 }
 
 uint64_t log_store_bytes(struct log_store *log)

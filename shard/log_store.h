@@ -12,6 +12,7 @@
 #include "proto/base/bytes.h"
 #include "proto/base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct log_store;
@@ -40,9 +41,19 @@ int log_store_read(struct log_store *log, uint64_t range, uint64_t from,
                    int (*visit)(void *data, const struct log_record *record, struct err *err),
                    void *data, struct err *err);
 
-/* Forgets the records of a range that lie at or below `seq`. Need not be durable: a record that
- * comes back is below the range's durable_seq. */
+/* The log of each range that lives here has a beginning, by which an empty log is told from a lost
+ * one, and a range whose index was lost from a new one. log_store_begin() makes it, durably, before
+ * anything else of a new range is made. *known = false: there is none, or it was dropped;
+ * *forgotten is the seq of the last log_store_truncate(). */
+int log_store_begin(struct log_store *log, uint64_t range, struct err *err);
+int log_store_beginning(struct log_store *log, uint64_t range, bool *known, uint64_t *forgotten,
+                        struct err *err);
+
+/* Forgets the records of a range that lie at or below `seq`, and remembers that it did. Need not be
+ * durable: a record that comes back is below the range's durable_seq. */
 int log_store_truncate(struct log_store *log, uint64_t range, uint64_t seq, struct err *err);
+/* Forgets the range. */
+int log_store_drop(struct log_store *log, uint64_t range, struct err *err);
 
 uint64_t log_store_bytes(struct log_store *log);
 

@@ -71,8 +71,39 @@ static int apply_record(void *data, const struct log_record *record, struct err 
     return code;
 }
 
+/* A range is its index and the log of what is not in it yet. With either of them gone or set back,
+ * what is left would open as a range with less in it, and nobody would know: so both say how far
+ * they go, and a range of which they disagree is not opened. A new one begins with its log. */
+static int check_whole(struct replica *replica, uint64_t *forgotten, struct err *err)
+{
+    bool known, exists = store_exists(replica->path);
+    int code = log_store_beginning(replica->log, replica->id, &known, forgotten, err);
+    if (code != 0)
+        return code;
+    if (!known && exists)
+        return err_set(err, ERR_CORRUPT, "its log is lost: what was written last may be missing");
+    if (!known)
+        return log_store_begin(replica->log, replica->id, err);
+    if (!exists && *forgotten > 0)
+        return err_set(err, ERR_CORRUPT, "its index is lost: there is none in %s", replica->path);
+    return 0;
+}
+
+static int check_index(struct replica *replica, uint64_t forgotten, struct err *err)
+{
+    uint64_t durable = range_durable_seq(replica->range);
+    if (durable >= forgotten)
+        return 0;
+    return err_set(err, ERR_CORRUPT,
+                   "its index is an old one: it ends at operation %llu, the log begins after %llu",
+                   (unsigned long long)durable, (unsigned long long)forgotten);
+}
+
 static int open_range(struct replica *replica, struct err *err)
 {
+    uint64_t forgotten;
+    if (check_whole(replica, &forgotten, err) != 0)
+        return err_prefix(err, "open range %llu", (unsigned long long)replica->id);
     struct range_settings settings = {.id = replica->id,
                                       .collection = replica->collection,
                                       .language = replica->language,
@@ -84,7 +115,9 @@ static int open_range(struct replica *replica, struct err *err)
         return code;
     uint64_t durable = range_durable_seq(replica->range);
     replica->logged_seq = durable;
-    code = log_store_read(replica->log, replica->id, durable + 1, apply_record, replica, err);
+    code = check_index(replica, forgotten, err);
+    if (code == 0)
+        code = log_store_read(replica->log, replica->id, durable + 1, apply_record, replica, err);
     if (code == 0)
         return 0;
     range_close(replica->range);
@@ -123,7 +156,7 @@ void replica_ref(struct replica *replica)
 static void remove_files(struct replica *replica)
 {
     struct err err = {0};
-    int code = log_store_truncate(replica->log, replica->id, UINT64_MAX, &err);
+    int code = log_store_drop(replica->log, replica->id, &err);
     if (code == 0)
         code = store_destroy_files(replica->path, &err);
     if (code == 0 && rmdir(replica->path) != 0 && errno != ENOENT)

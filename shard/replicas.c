@@ -67,8 +67,7 @@ int replicas_create(const struct replicas_settings *settings, struct replicas **
     pthread_mutex_init(&replicas->lock, NULL);
     pthread_mutex_init(&replicas->assigning, NULL);
     list_init(&replicas->all);
-    if (mkdir(replicas->folder, 0777) != 0 && errno != EEXIST) {
-        err_set(err, ERR_IO, "create folder %s: %s", replicas->folder, strerror(errno));
+    if (store_make_folder(replicas->folder, err) != 0) {
         replicas_destroy(replicas);
         return ERR_IO;
     }
@@ -160,7 +159,7 @@ static void drop_folders(struct replicas *replicas, const Quire__ShardAssign *as
             continue;
         struct err err = {0};
         snprintf(path, sizeof path, "%s/%s", replicas->folder, item->d_name);
-        if (log_store_truncate(replicas->settings.log, id, UINT64_MAX, &err) != 0 ||
+        if (log_store_drop(replicas->settings.log, id, &err) != 0 ||
             store_destroy_files(path, &err) != 0 || (rmdir(path) != 0 && errno != ENOENT))
             continue; /* one that was dropped just now and is still read: its last reader does it */
         log_event(LOG_INFO, "folder of a dropped range removed", LOG_U64("range", id));

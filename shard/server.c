@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct operation {
     uint16_t kind;
@@ -239,10 +240,26 @@ static char *copy_text(const char *text)
     return copy;
 }
 
+/* A folder that has been part of a cluster has a log. Without it the shard cannot know what it
+ * lacks, and must not pass for the one that it was. */
+static int check_log(struct server *server, const char *path, struct err *err)
+{
+    char member[4096];
+    snprintf(member, sizeof member, "%s/cluster-id", server->dir);
+    if (access(member, F_OK) != 0 || store_exists(path))
+        return 0;
+    return err_set(err, ERR_CORRUPT,
+                   "the log in %s is lost, and with it what was written last: move %s away, and "
+                   "the shard starts as a new one",
+                   path, server->dir);
+}
+
 static int open_stores(struct server *server, struct err *err)
 {
     char path[4096];
     snprintf(path, sizeof path, "%s/log", server->dir);
+    if (check_log(server, path, err) != 0)
+        return ERR_CORRUPT;
     server->cache = store_cache_create(server->settings.cache_bytes);
     int code = log_store_open(path, &server->log, err);
     if (code != 0)

@@ -164,12 +164,42 @@ static void truncation_takes_one_range_up_to_a_seq(void **state)
         append(log, 2, seq, 2, "b");
     }
     assert_int_equal(log_store_truncate(log, 1, 6, &err), 0);
+    assert_int_equal(log_store_truncate(log, 3, 0, &err), 0);
     expect(log, 1, 7, "7+2:a 9+2:a ");
     expect(log, 2, 1, "1+2:b 3+2:b 5+2:b 7+2:b 9+2:b ");
     log_store_close(log);
     log = open_log();
     expect(log, 1, 7, "7+2:a 9+2:a ");
     assert_true(log_store_bytes(log) > 0);
+    log_store_close(log);
+}
+
+static void a_range_has_a_log_from_its_beginning_until_it_is_dropped(void **state)
+{
+    struct err err = {0};
+    bool known;
+    uint64_t forgotten;
+    struct log_store *log = open_log();
+    assert_int_equal(log_store_beginning(log, 1, &known, &forgotten, &err), 0);
+    assert_false(known);
+    assert_int_equal(log_store_begin(log, 1, &err), 0);
+    assert_int_equal(log_store_beginning(log, 1, &known, &forgotten, &err), 0);
+    assert_true(known);
+    assert_int_equal(forgotten, 0);
+    append(log, 1, 1, 2, "a");
+    append(log, 1, 3, 2, "b");
+    expect(log, 1, 1, "1+2:a 3+2:b ");
+    assert_int_equal(log_store_truncate(log, 1, 2, &err), 0);
+    log_store_close(log);
+    log = open_log();
+    assert_int_equal(log_store_beginning(log, 1, &known, &forgotten, &err), 0);
+    assert_true(known);
+    assert_int_equal(forgotten, 2);
+    expect(log, 1, 3, "3+2:b ");
+    assert_int_equal(log_store_drop(log, 1, &err), 0);
+    assert_int_equal(log_store_beginning(log, 1, &known, &forgotten, &err), 0);
+    assert_false(known);
+    expect(log, 1, 1, "");
     log_store_close(log);
 }
 
@@ -229,6 +259,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(appended_records_survive_a_kill, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_disk_is_an_error_and_loses_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(truncation_takes_one_range_up_to_a_seq, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_range_has_a_log_from_its_beginning_until_it_is_dropped,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(gaps_and_the_visitors_wish_end_reading, setup, teardown),
         cmocka_unit_test_setup_teardown(a_torn_tail_is_forgiven_and_damage_is_not, setup, teardown),
     };

@@ -173,7 +173,9 @@ static int ask_badly(uint16_t kind, const ProtobufCMessage *message, char *text)
     return answer.status;
 }
 
-static void assign(uint64_t map_epoch, const uint64_t *ids, size_t count, uint64_t epoch)
+/* ERR_OK, or what the shard said. */
+static int try_assign(uint64_t map_epoch, const uint64_t *ids, size_t count, uint64_t epoch,
+                      char *text)
 {
     Quire__ShardAssign message = QUIRE__SHARD_ASSIGN__INIT;
     Quire__Collection collection = QUIRE__COLLECTION__INIT;
@@ -196,7 +198,14 @@ static void assign(uint64_t map_epoch, const uint64_t *ids, size_t count, uint64
     message.collections = collections;
     message.n_ranges = count;
     message.ranges = list;
-    ask(QUIRE__KIND__KIND_SHARD_ASSIGN, &message.base, NULL);
+    return ask_badly(QUIRE__KIND__KIND_SHARD_ASSIGN, &message.base, text);
+}
+
+static void assign(uint64_t map_epoch, const uint64_t *ids, size_t count, uint64_t epoch)
+{
+    char text[ERR_TEXT_MAX];
+    if (try_assign(map_epoch, ids, count, epoch, text) != 0)
+        fail_msg("%s", text);
 }
 
 static Quire__RangeRef ref_of(uint64_t id, uint64_t epoch)
@@ -632,6 +641,122 @@ static void writes_in_flight_keep_their_order(void **state)
     arena_deinit(&arena);
 }
 
+/* ---- what was lost is not passed over ---- */
+
+static void lose(const char *what)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'/%s", folder, what);
+    assert_int_equal(system(command), 0);
+}
+
+static void expect_refusal(uint64_t range, const char *words)
+{
+    Quire__ShardGet message = QUIRE__SHARD_GET__INIT;
+    Quire__RangeRef ref = ref_of(range, 1);
+    char text[ERR_TEXT_MAX];
+    message.range = &ref;
+    message.key.data = (uint8_t *)"apple";
+    message.key.len = 5;
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_GET, &message.base, text), ERR_CORRUPT);
+    assert_non_null(strstr(text, words));
+}
+
+static void a_lost_index_is_not_an_empty_one(void **state)
+{
+    char text[ERR_TEXT_MAX];
+    arena_init(&arena, 0);
+    assign(1, TWO, 2, 1);
+    write_one(1, "Apple", "A round fruit.", NULL, 0);
+    stop_server(); /* flushes: the log forgets */
+    lose("ranges/1");
+    start_server(NULL, 0);
+    assert_int_equal(try_assign(2, TWO, 2, 1, text), ERR_CORRUPT);
+    assert_non_null(strstr(text, "index is lost"));
+    expect_refusal(1, "index is lost");
+    assert_int_equal(get(2, "apple")->n_entries, 0); /* which never held anything */
+    arena_deinit(&arena);
+}
+
+static void an_old_index_is_not_taken_for_the_newest(void **state)
+{
+    char text[ERR_TEXT_MAX];
+    arena_init(&arena, 0);
+    assign(1, ONE, 1, 1);
+    write_one(1, "Apple", "A round fruit.", NULL, 0);
+    stop_server();
+    char command[160];
+    snprintf(command, sizeof command, "cp -r '%s'/ranges '%s'/old", folder, folder);
+    assert_int_equal(system(command), 0);
+    start_server(NULL, 0);
+    assign(2, ONE, 1, 1);
+    write_one(1, "Apple", "A fruit, newly described.", NULL, 0);
+    stop_server();
+    lose("ranges");
+    snprintf(command, sizeof command, "mv '%s'/old '%s'/ranges", folder, folder);
+    assert_int_equal(system(command), 0);
+    start_server(NULL, 0);
+    assert_int_equal(try_assign(3, ONE, 1, 1, text), ERR_CORRUPT);
+    assert_non_null(strstr(text, "index is an old one"));
+    arena_deinit(&arena);
+}
+
+static void an_index_that_was_never_written_comes_back_from_the_log(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, TWO, 2, 1);
+    stop_server(); /* with nothing to flush */
+    lose("ranges/1");
+    start_server(NULL, 0);
+    assign(2, TWO, 2, 1);
+    write_one(1, "Apple", "A round fruit.", NULL, 0);
+    assert_int_equal(get(1, "apple")->n_entries, 1);
+    arena_deinit(&arena);
+}
+
+static void a_lost_log_is_not_an_empty_one(void **state)
+{
+    char text[ERR_TEXT_MAX], path[128];
+    struct err err = {0};
+    arena_init(&arena, 0);
+    assign(1, ONE, 1, 1);
+    write_one(1, "Apple", "A round fruit.", NULL, 0);
+    stop_server();
+    lose("log");
+    start_server(NULL, 0);
+    assert_int_equal(try_assign(2, ONE, 1, 1, text), ERR_CORRUPT);
+    assert_non_null(strstr(text, "log is lost"));
+    stop_server();
+    snprintf(path, sizeof path, "%s/cluster-id", folder);
+    FILE *file = fopen(path, "w"); /* as one that has joined a cluster, it does not even start */
+    assert_non_null(file);
+    fclose(file);
+    lose("log");
+    struct server_settings settings = {.loop = &loop,
+                                       .dir = folder,
+                                       .node_id = node,
+                                       .listen = "tcp://127.0.0.1:0",
+                                       .threads = 1,
+                                       .cache_bytes = 8 << 20,
+                                       .memory_bytes = 16 << 20};
+    assert_int_equal(server_create(&settings, &server, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.text, "is lost"));
+    assert_int_equal(remove(path), 0);
+    start_server(NULL, 0);
+    arena_deinit(&arena);
+}
+
+static void a_dropped_range_leaves_no_log(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, ONE, 1, 1);
+    write_one(1, "Apple", "A round fruit.", NULL, 0);
+    assign(2, NULL, 0, 1);
+    assign(3, ONE, 1, 1);
+    assert_int_equal(get(1, "apple")->n_entries, 0);
+    arena_deinit(&arena);
+}
+
 /* ---- registration ---- */
 
 struct fake {
@@ -704,6 +829,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(nonsense_is_answered_with_a_sentence, setup, teardown),
         cmocka_unit_test_setup_teardown(clients_are_sent_to_coordinators, setup, teardown),
         cmocka_unit_test_setup_teardown(writes_in_flight_keep_their_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lost_index_is_not_an_empty_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_old_index_is_not_taken_for_the_newest, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_index_that_was_never_written_comes_back_from_the_log,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_lost_log_is_not_an_empty_one, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_dropped_range_leaves_no_log, setup, teardown),
         cmocka_unit_test_setup_teardown(it_registers_again_and_again, setup_silent,
                                         teardown_silent),
     };
