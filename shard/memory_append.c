@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define TABLE_FIRST 1024
+#define MEMORY_AHEAD 32u /* terms whose lists are fetched together */
 
 /* ---- the table ---- */
 
@@ -21,19 +22,22 @@ static bool list_is(const struct memory_list *list, struct segment_token token, 
            (list->size == 0 || memcmp(list->text, token.text.data, list->size) == 0);
 }
 
-struct memory_list *memory_list_find(struct memory_segment *s, struct segment_token token)
+static struct memory_list *table_find(struct memory_table *table, struct segment_token token,
+                                      uint32_t hash)
 {
-    struct memory_table *table = atomic_load_explicit(&s->table, memory_order_acquire);
-    uint32_t hash = token_hash(token);
-    struct memory_list *list;
-
-    if (table == NULL)
-        return NULL;
     for (uint32_t at = hash & table->mask;; at = (at + 1) & table->mask) {
-        list = atomic_load_explicit(&table->slots[at], memory_order_acquire);
+        struct memory_list *list = atomic_load_explicit(&table->slots[at], memory_order_acquire);
+
         if (list == NULL || list_is(list, token, hash))
             return list;
     }
+}
+
+struct memory_list *memory_list_find(struct memory_segment *s, struct segment_token token)
+{
+    struct memory_table *table = atomic_load_explicit(&s->table, memory_order_acquire);
+
+    return table == NULL ? NULL : table_find(table, token, token_hash(token));
 }
 
 static void table_put(struct memory_table *table, struct memory_list *list)
@@ -76,12 +80,13 @@ bool memory_table_reserve(struct memory_segment *s, uint32_t extra)
     return true;
 }
 
-struct memory_list *memory_list_create(struct memory_segment *s, struct segment_token token)
+static struct memory_list *list_create(struct memory_segment *s, struct segment_token token,
+                                       uint32_t hash)
 {
     struct memory_list *list = memory_take(s, sizeof(*list) + token.text.size);
 
     memset(list, 0, sizeof(*list));
-    list->hash = token_hash(token);
+    list->hash = hash;
     list->field = token.field;
     list->size = (uint8_t)token.text.size;
     memcpy(list->text, token.text.data, token.text.size);
@@ -172,7 +177,7 @@ static void list_skip(struct memory_segment *s, struct memory_list *list, uint32
     assert(count % POSTING_BLOCK == 0);
 }
 
-void memory_list_append(struct memory_segment *s, struct memory_list *list, uint32_t doc,
+static void list_append(struct memory_segment *s, struct memory_list *list, uint32_t doc,
                         const struct document_term *term)
 {
     uint32_t count = atomic_load_explicit(&list->count, memory_order_relaxed);
@@ -205,4 +210,57 @@ void memory_list_append(struct memory_segment *s, struct memory_list *list, uint
         list_skip(s, list, count + 1);
     atomic_store_explicit(&list->last_doc, doc, memory_order_relaxed);
     atomic_store_explicit(&list->count, count + 1, memory_order_release);
+}
+
+/* ---- a document's postings ---- */
+
+/* What the appends of some terms will touch, asked for ahead of them. The lists of a document lie
+ * all over memory, slot, list and tail behind each other: one term at a time, an add is little else
+ * than waiting for these three. A guess is good enough: a slot that another token has taken costs a
+ * wait. */
+static void prefetch(const struct memory_table *table, const struct document_term *terms,
+                     uint32_t count, uint32_t *hashes)
+{
+    struct memory_list *lists[MEMORY_AHEAD];
+
+    for (uint32_t i = 0; i < count; i++) {
+        hashes[i] = token_hash(terms[i].token);
+        __builtin_prefetch(&table->slots[hashes[i] & table->mask]);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        lists[i] =
+            atomic_load_explicit(&table->slots[hashes[i] & table->mask], memory_order_relaxed);
+        if (lists[i] != NULL)
+            __builtin_prefetch(lists[i], 1);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        if (lists[i] != NULL)
+            __builtin_prefetch(lists[i]->tail, 1);
+    for (uint32_t i = 0; i < count; i++)
+        if (lists[i] != NULL && lists[i]->tail != NULL)
+            __builtin_prefetch(lists[i]->tail->data + atomic_load_explicit(&lists[i]->tail->used,
+                                                                           memory_order_relaxed),
+                               1);
+}
+
+void memory_lists_add(struct memory_segment *s, uint32_t doc, const struct document_term *terms,
+                      uint32_t count)
+{
+    struct memory_table *table = atomic_load_explicit(&s->table, memory_order_relaxed);
+    uint32_t hashes[MEMORY_AHEAD];
+
+    for (uint32_t i = 0; i < count; i++) {
+        const struct document_term *term = &terms[i];
+        struct memory_list *list;
+
+        if (i % MEMORY_AHEAD == 0)
+            prefetch(table, term, count - i > MEMORY_AHEAD ? MEMORY_AHEAD : count - i, hashes);
+        assert(term->freq > 0 && term->token.text.size <= UINT8_MAX);
+        assert(term->token.field != TEXT_FIELD_ALL ||
+               (term->position_count > 0 && term->position_count <= term->freq));
+        list = table_find(table, term->token, hashes[i % MEMORY_AHEAD]);
+        if (list == NULL)
+            list = list_create(s, term->token, hashes[i % MEMORY_AHEAD]);
+        list_append(s, list, doc, term);
+    }
 }

@@ -157,17 +157,7 @@ int memory_segment_add(struct segment *segment, const struct document *document,
         !memory_reserve(s, document_need(document)))
         return err_set(err, ERR_NOMEM, "memory segment: out of memory");
     columns_add(s, id, document); /* first: bounds look at norms */
-    for (uint32_t i = 0; i < document->term_count; i++) {
-        const struct document_term *term = &document->terms[i];
-        struct memory_list *list = memory_list_find(s, term->token);
-
-        assert(term->freq > 0 && term->token.text.size <= UINT8_MAX);
-        assert(term->token.field != TEXT_FIELD_ALL ||
-               (term->position_count > 0 && term->position_count <= term->freq));
-        if (list == NULL)
-            list = memory_list_create(s, term->token);
-        memory_list_append(s, list, id, term);
-    }
+    memory_lists_add(s, id, document->terms, document->term_count);
     *doc = id;
     atomic_store_explicit(&s->documents, id + 1, memory_order_release);
     return 0;
