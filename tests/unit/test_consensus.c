@@ -154,7 +154,7 @@ static void check_all(const struct memory *memory)
     reader_init(&reader, buf_bytes(&memory->all));
     for (uint64_t i = 0; i < memory->count; i++) {
         uint32_t size;
-        struct bytes change;
+        struct bytes change = {0};
         assert_true(reader_le32(&reader, &size) && reader_bytes(&reader, size, &change));
         assert_true(bytes_equal(change, bytes_of(expected, make_change(i, expected))));
     }
