@@ -10,8 +10,7 @@
  *   one range          -> seal it (the shard refuses writes from now on, if it is empty) -> replace
  * it by the new ones. Not empty: it stays as it is. several ranges     -> they stay
  *
- * A coordinator that dies between the seal and the change leaves a sealed empty range; the next
- * ImportPrepare finds it empty again and goes on.
+ * A coordinator that dies between the seal and the change leaves a sealed empty range: reopen.c.
  */
 #include "coordinator/admin.h"
 #include "coordinator/cut.h"

@@ -62,6 +62,7 @@ struct coordinator {
     } analyzers[COORDINATOR_LANGUAGES_MAX];
     size_t analyzer_count;
     struct list admin; /* changes of collections, one after another (admin.h); the first one runs */
+    bool reopening;    /* a sealed range (reopen.h) */
     char node_id[UUID_TEXT_SIZE];
     char cluster_id[UUID_TEXT_SIZE];
     char *listen;

@@ -2,6 +2,7 @@
  * that is new, or has moved to another address, is put into the map before it gets its reply. */
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
+#include "coordinator/reopen.h"
 #include "proto/base/log.h"
 #include "proto/limits.h"
 
@@ -61,6 +62,7 @@ void op_register(struct coordinator *coordinator, struct rpc_request *request)
     if (known != NULL && same_text(known->address, message->node->address) &&
         same_text(known->zone, message->node->zone)) {
         nodes_seen(&coordinator->nodes, message);
+        reopen_sealed(coordinator, message);
         reply(coordinator, request);
         return;
     }

@@ -55,7 +55,9 @@ static const char *state_name(struct replica *replica)
     case REPLICA_FAILED:
         return "failed";
     default:
-        return range_broken(replica->range, NULL) != 0 ? "read-only" : "serving";
+        if (range_broken(replica->range, NULL) != 0)
+            return "read-only";
+        return atomic_load(&replica->sealed) ? "sealed" : "serving";
     }
 }
 

@@ -220,6 +220,8 @@ static int take_up(struct replicas *replicas, const Quire__ShardAssign *assign,
             break;
         }
         if (replica != NULL && atomic_load(&replica->state) != REPLICA_FAILED) {
+            if (range->epoch > atomic_load(&replica->epoch))
+                atomic_store(&replica->sealed, false); /* it was not replaced after all */
             atomic_store(&replica->epoch, range->epoch);
             continue;
         }

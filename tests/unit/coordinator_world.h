@@ -51,6 +51,7 @@ struct fake_shard {
     uint64_t assigned_epoch;
     unsigned assigns, seals, writes, ops, searches;
     bool refuse_seal;
+    uint64_t sealed; /* the range that it says is sealed, while it has epoch 1 */
     struct list held; /* requests that are never answered */
     bool closed;
 };
@@ -492,6 +493,15 @@ static inline void fake_heartbeat(uv_timer_t *timer)
     message.node = &node;
     message.has_map_epoch = true;
     message.map_epoch = shard->assigned_epoch;
+    Quire__RangeReport report = QUIRE__RANGE_REPORT__INIT, *reports[1] = {&report};
+    const Quire__Range *sealed = fake_range(shard, shard->sealed);
+    if (sealed != NULL && sealed->epoch == 1) {
+        report.id = sealed->id;
+        report.epoch = sealed->epoch;
+        report.state = (char *)"sealed";
+        message.n_ranges = 1;
+        message.ranges = reports;
+    }
     struct buf packed;
     buf_init(&packed);
     message_pack(&message.base, &packed);

@@ -101,6 +101,26 @@ static void test_prepare_cuts(void **state)
     assert_int_equal(world_prepare(world, "filled"), 1);
 }
 
+/* One that was sealed and not replaced (the coordinator died in between) takes writes again. */
+static void test_sealed_in_vain(void **state)
+{
+    struct world *world = *state;
+    assert_int_equal(world_prepare(world, "words"), 3);
+    struct fake_shard *shard = &world->shards[1];
+    uint64_t id = shard->assign->ranges[0]->id;
+    shard->sealed = id;
+    for (int turns = 0; fake_range(shard, id)->epoch == 1 && turns < 5000; turns++)
+        uv_run(&world->loop, UV_RUN_ONCE);
+    assert_int_equal(fake_range(shard, id)->epoch, 2);
+    assert_int_equal(world->shards[0].assign->ranges[0]->epoch, 1);
+    assert_int_equal(world->shards[2].assign->ranges[0]->epoch, 1);
+    assert_int_equal(world_prepare(world, "words"), 3); /* nobody stands in the way */
+    uint64_t epoch = shard->assigned_epoch;
+    for (int turns = 0; turns < 50; turns++)
+        uv_run(&world->loop, UV_RUN_ONCE);
+    assert_int_equal(shard->assigned_epoch, epoch); /* once was enough */
+}
+
 static void test_write(void **state)
 {
     struct world *world = *state;
@@ -456,6 +476,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_collections, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_no_shard, no_shard, destroy),
         cmocka_unit_test_setup_teardown(test_prepare_cuts, three_shards, destroy),
+        cmocka_unit_test_setup_teardown(test_sealed_in_vain, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_write, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_search_pages, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_search_refusals, three_shards, destroy),

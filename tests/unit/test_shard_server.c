@@ -531,6 +531,11 @@ static void a_sealed_range_takes_no_writes(void **state)
     seal.n_ranges = 1;
     ask(QUIRE__KIND__KIND_SHARD_SEAL, &seal.base, NULL);
     assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_WRITE, &remove.base, NULL), ERR_STALE);
+    assign(2, TWO, 2, 1); /* the same again is no reason to take writes */
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_WRITE, &remove.base, NULL), ERR_STALE);
+    assign(3, TWO, 2, 2);
+    one.epoch = 2;
+    ask(QUIRE__KIND__KIND_SHARD_WRITE, &remove.base, &quire__shard_write_reply__descriptor);
     arena_deinit(&arena);
 }
 
