@@ -274,7 +274,7 @@ static Quire__QueryNode *add_expansion(struct parser *parser, const struct lex_t
         struct words stems = analyze(parser, token, ANALYSIS_STEMMED);
         bool differs =
             stems.count == 1 && (stems.tokens[0].len != tokens[0].len ||
-                                 memcmp(stems.tokens[0].data, tokens[0].data, tokens[0].len));
+                                 memcmp(stems.tokens[0].data, tokens[0].data, tokens[0].len) != 0);
         if (differs)
             tokens[count++] = stems.tokens[0];
     }

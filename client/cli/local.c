@@ -195,7 +195,7 @@ const char *local_url(const struct local *local, size_t i)
 {
     static _Thread_local char url[64];
 
-    snprintf(url, sizeof url, "tcp://127.0.0.1:%llu", (unsigned long long)(local->port + i));
+    snprintf(url, sizeof url, "tcp://127.0.0.1:%llu", (unsigned long long)local->port + i);
     return url;
 }
 

@@ -63,14 +63,14 @@ struct dictd {
 
 static bool decode_number(struct bytes digits, uint64_t *value)
 {
-    static const char alphabet[] =
+    static const char alphabet[64 + 1] =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
     *value = 0;
     if (digits.size == 0 || digits.size > 8) /* 48 bits */
         return false;
     for (size_t i = 0; i < digits.size; i++) {
-        const char *digit = memchr(alphabet, digits.data[i], 64);
+        const char *digit = memchr(alphabet, digits.data[i], sizeof alphabet - 1);
         if (digit == NULL)
             return false;
         *value = *value << 6 | (uint64_t)(digit - alphabet);

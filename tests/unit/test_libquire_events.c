@@ -28,7 +28,7 @@ static void test_deadline(void **state)
     request.timeout_ms = 200;
     assert_int_equal(quire_search_wait(client, &request, &result), QUIRE_DEADLINE);
     assert_string_equal(result->error, "no answer within 200 ms");
-    assert_in_range(clock_ms() - begin, 190, 2000);
+    assert_in_range(clock_ms() - begin, 190, 8000);
     quire_result_free(result);
     quire_client_destroy(client);
     fake_stop(&fake);
@@ -47,7 +47,7 @@ static void test_unreachable(void **state)
     request.query = "x";
     begin = clock_ms();
     assert_int_equal(quire_search_wait(client, &request, &result), QUIRE_UNAVAILABLE);
-    assert_in_range(clock_ms() - begin, 140, 1500);
+    assert_in_range(clock_ms() - begin, 140, 8000);
     assert_non_null(strstr(result->error, "no connection to ipc:///tmp/quire-test-nobody-1, ipc"));
     quire_result_free(result);
     quire_client_destroy(client);

@@ -362,7 +362,7 @@ static void test_deadlines_and_cancel(void **state)
     AWAIT(w, slow.times && cancelled.times);
     assert_int_equal(slow.status, ERR_DEADLINE);
     assert_int_equal(cancelled.status, ERR_CANCELED);
-    assert_in_range(clock_ms() - began, 195, 3000);
+    assert_in_range(clock_ms() - began, 195, 4900);
     struct rpc_request *first = held_shift(w), *second = held_shift(w);
     assert_int_equal(first->trace, 7);
     AWAIT(w, rpc_request_abandoned(first) && rpc_request_abandoned(second));
@@ -631,7 +631,7 @@ static void test_silence(void **state)
     AWAIT(w, rpc_server_connections(w->server) == 3);
     uint64_t began = clock_ms();
     AWAIT(w, raw_closed(mute, &in) && raw_closed(half, &in));
-    assert_in_range(clock_ms() - began, RPC_HELLO_MS - 100, RPC_SILENCE_MS + 2000);
+    assert_in_range(clock_ms() - began, RPC_HELLO_MS - 100, RPC_SILENCE_MS + 6000);
     AWAIT(w, clock_ms() - began > RPC_SILENCE_MS + 500);
     assert_int_equal(rpc_server_connections(w->server), 1);
     assert_int_equal(w->ups, 1);
@@ -710,7 +710,7 @@ static void test_close_while_dialing(void **state)
     AWAIT(w, w->closed == 1);
     assert_int_equal(r.times, 1);
     assert_int_equal(r.status, ERR_CANCELED);
-    assert_in_range(clock_ms() - began, 0, 1500);
+    assert_in_range(clock_ms() - began, 0, 8000);
     for (int i = 0; i < 4; i++)
         close(fds[i]);
     close(listener);
