@@ -6,8 +6,8 @@
 
 /* A cache of pairs of slots: a new word takes the second place of its pair, and changes to the
  * first when it comes again; so words that come once do not drive out those that come all the time.
- * 16,384 slots of 64 bytes cover 29 words in 30 of English text, and what is used of
- * them much stays in the second-level cache. */
+ * 16,384 slots of 64 bytes cover 29 words in 30 of English text, and what is used of them much
+ * stays in the second-level cache. */
 #define CACHE_SLOTS 16384u
 #define CACHE_WORD 31 /* longer words, and stems, are not cached */
 
