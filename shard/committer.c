@@ -13,8 +13,10 @@ struct committer {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct list queue; /* of struct commit */
+    pthread_cond_t room; /* less is prepared, or another write is the first */
+    struct list queue;   /* of struct commit */
     size_t count, bytes;
+    size_t prepared; /* bytes of memory of the writes that are ready, until they are done */
     bool stopping;
     struct err broken; /* the thread's; code != 0: the log cannot be written */
 };
@@ -38,19 +40,29 @@ int committer_enqueue(struct committer *committer, struct commit *commit)
     return status;
 }
 
-void committer_ready(struct committer *committer, struct commit *commit)
-{
-    pthread_mutex_lock(&committer->lock);
-    commit->ready = true;
-    pthread_cond_signal(&committer->changed);
-    pthread_mutex_unlock(&committer->lock);
-}
-
 static struct commit *head(struct committer *committer)
 {
     if (list_empty(&committer->queue))
         return NULL;
     return list_entry(committer->queue.next, struct commit, link);
+}
+
+/* Were the head to wait, nothing would ever make room: those behind it are done after it. */
+void committer_await_room(struct committer *committer, const struct commit *commit)
+{
+    pthread_mutex_lock(&committer->lock);
+    while (committer->prepared >= COMMITTER_PREPARED_BYTES && head(committer) != commit)
+        pthread_cond_wait(&committer->room, &committer->lock);
+    pthread_mutex_unlock(&committer->lock);
+}
+
+void committer_ready(struct committer *committer, struct commit *commit)
+{
+    pthread_mutex_lock(&committer->lock);
+    commit->ready = true;
+    committer->prepared += commit->prepared;
+    pthread_cond_signal(&committer->changed);
+    pthread_mutex_unlock(&committer->lock);
 }
 
 static bool same_client(const struct commit *a, const struct commit *b)
@@ -94,6 +106,7 @@ static size_t take_group(struct committer *committer, struct commit **group)
         group[count++] = commit;
         bytes += commit->bytes;
     }
+    pthread_cond_broadcast(&committer->room);
     pthread_mutex_unlock(&committer->lock);
     return count;
 }
@@ -104,6 +117,8 @@ static void end(struct committer *committer, struct commit *commit, int status,
     pthread_mutex_lock(&committer->lock);
     committer->count--;
     committer->bytes -= commit->bytes;
+    committer->prepared -= commit->prepared;
+    pthread_cond_broadcast(&committer->room);
     pthread_mutex_unlock(&committer->lock);
     commit->done(commit, status, err);
 }
@@ -252,6 +267,7 @@ int committer_create(struct log_store *log, struct committer **out, struct err *
     list_init(&committer->queue);
     pthread_mutex_init(&committer->lock, NULL);
     pthread_cond_init(&committer->changed, NULL);
+    pthread_cond_init(&committer->room, NULL);
     if (pthread_create(&committer->thread, NULL, committer_main, committer) != 0) {
         free(committer);
         return err_set(err, ERR_NOMEM, "cannot start the committer's thread");
@@ -271,5 +287,6 @@ void committer_destroy(struct committer *committer)
     pthread_join(committer->thread, NULL);
     pthread_mutex_destroy(&committer->lock);
     pthread_cond_destroy(&committer->changed);
+    pthread_cond_destroy(&committer->room);
     free(committer);
 }

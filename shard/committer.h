@@ -1,7 +1,8 @@
 /* Committer: the one thread through which every write of a shard process goes.
  *
  *   arrival (loop)     committer_enqueue(): a place in the queue, in the order of arrival
- *   preparing (pool)   unpacked, checked, analysed, in parallel; committer_ready()
+ *   preparing (pool)   committer_await_room(); unpacked, checked, analysed, in parallel;
+ *                      committer_ready()
  *   group commit       everything at the head of the queue that is ready: one synced append
  *   apply              range by range, in order; then the replies
  *
@@ -16,7 +17,9 @@
 
 #define COMMITTER_QUEUE_MAX 1024           /* writes; beyond: ERR_FULL */
 #define COMMITTER_QUEUE_BYTES (128u << 20) /* of payloads; beyond: ERR_FULL */
-#define COMMITTER_GROUP_MAX 128            /* writes committed with one append */
+#define COMMITTER_PREPARED_BYTES                                                                   \
+    (16u << 20)                 /* memory of prepared writes; beyond: preparing waits */
+#define COMMITTER_GROUP_MAX 128 /* writes committed with one append */
 #define COMMITTER_GROUP_BYTES (16u << 20)
 #define COMMITTER_STALL_MS 2000 /* the longest that a range whose flush lags holds up the queue */
 
@@ -30,6 +33,7 @@ struct commit {
     void *data;
 
     /* Set by whoever prepares, before committer_ready(). */
+    size_t prepared;         /* bytes of memory that preparing took */
     struct err error;        /* code != 0: only to be answered, in its turn */
     struct replica *replica; /* referenced by the caller until `done` returns */
     uint64_t epoch;
@@ -55,6 +59,9 @@ void committer_destroy(struct committer *committer);
 
 /* 0, or ERR_FULL: then `done` is not called. */
 int committer_enqueue(struct committer *committer, struct commit *commit);
+/* Before preparing, on a thread that may wait: an analysed write takes many times the memory of its
+ * payload, so only so many are prepared ahead. The write whose turn it is never waits. */
+void committer_await_room(struct committer *committer, const struct commit *commit);
 void committer_ready(struct committer *committer, struct commit *commit);
 
 #endif

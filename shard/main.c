@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,11 @@
 #define THREADS_MAX 256
 #define LOCK_TRIES 60 /* 3 seconds */
 #define LOCK_PAUSE_US 50000
+
+#define HEAPS_MIN 2
+#define HEAPS_MAX 8
+#define MAP_THRESHOLD (256 << 10)
+#define TRIM_THRESHOLD (1 << 20)
 
 enum { EXIT_USAGE = 2 };
 
@@ -380,6 +386,17 @@ static int serve(const struct options *options, const char *id)
     return run(&loop, server);
 }
 
+/* Left to itself malloc makes eight heaps a core, and keeps in each what it once needed. Few heaps,
+ * and large blocks (arenas, segments in memory, buffers) mapped one by one, so that freeing them
+ * gives them back; what is small goes back after background work (replica.c). */
+static void limit_heaps(int threads)
+{
+    int heaps = threads < HEAPS_MIN ? HEAPS_MIN : threads > HEAPS_MAX ? HEAPS_MAX : threads;
+    mallopt(M_ARENA_MAX, heaps);
+    mallopt(M_MMAP_THRESHOLD, MAP_THRESHOLD);
+    mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD);
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
@@ -387,6 +404,7 @@ int main(int argc, char **argv)
     int code = parse_options(argc, argv, &options);
     if (code != 0)
         return code;
+    limit_heaps(options.threads);
     signal(SIGPIPE, SIG_IGN);
     int lock = lock_dir(options.dir);
     if (lock < 0)

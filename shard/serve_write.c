@@ -139,8 +139,10 @@ static void run_prepare(struct pool_job *job)
         (struct write_work *)((char *)job - offsetof(struct write_work, prepare));
     struct committer *committer = it->work.server->committer;
     struct err err = {0};
+    committer_await_room(committer, &it->commit);
     if (prepare(it, &err) != 0)
         it->commit.error = err;
+    it->commit.prepared = it->work.request->arena.used;
     committer_ready(committer, &it->commit);
 }
 
