@@ -29,7 +29,8 @@ struct building {
 };
 
 struct builder {
-    struct arena *arena;
+    struct arena *arena;  /* of what the document keeps */
+    struct arena scratch; /* of everything else here: three quarters of it */
     struct building *terms;
     uint32_t *slots; /* term index + 1, 0: free */
     struct occurrence *occurrences;
@@ -51,10 +52,10 @@ static uint32_t token_hash(uint8_t field, struct bytes text)
 }
 
 /* Arena memory cannot be given back: growth by doubling wastes as much again as is used, until the
- * reply. */
+ * document is done. */
 static void *builder_grow(struct builder *b, void *old, size_t used, size_t bytes)
 {
-    void *bigger = arena_alloc(b->arena, bytes);
+    void *bigger = arena_alloc(&b->scratch, bytes);
 
     if (bigger == NULL) {
         b->failed = true;
@@ -71,9 +72,10 @@ static bool builder_init(struct builder *b, struct arena *arena)
     b->term_capacity = TERMS_FIRST;
     b->slot_mask = TERMS_FIRST * 2 - 1;
     b->occurrence_capacity = TERMS_FIRST;
-    b->terms = arena_alloc(arena, TERMS_FIRST * sizeof(*b->terms));
-    b->slots = arena_calloc(arena, TERMS_FIRST * 2, sizeof(*b->slots));
-    b->occurrences = arena_alloc(arena, TERMS_FIRST * sizeof(*b->occurrences));
+    arena_init(&b->scratch, 0);
+    b->terms = arena_alloc(&b->scratch, TERMS_FIRST * sizeof(*b->terms));
+    b->slots = arena_calloc(&b->scratch, TERMS_FIRST * 2, sizeof(*b->slots));
+    b->occurrences = arena_alloc(&b->scratch, TERMS_FIRST * sizeof(*b->occurrences));
     return b->terms != NULL && b->slots != NULL && b->occurrences != NULL;
 }
 
@@ -82,7 +84,7 @@ static bool builder_grow_terms(struct builder *b)
     uint32_t capacity = b->term_capacity * 2, mask = capacity * 2 - 1;
     struct building *terms =
         builder_grow(b, b->terms, b->term_count * sizeof(*terms), capacity * sizeof(*terms));
-    uint32_t *slots = arena_calloc(b->arena, (size_t)mask + 1, sizeof(*slots));
+    uint32_t *slots = arena_calloc(&b->scratch, (size_t)mask + 1, sizeof(*slots));
 
     if (terms == NULL || slots == NULL) {
         b->failed = true;
@@ -270,10 +272,10 @@ static struct order *order_sort(const struct builder *b, struct order *from, str
 /* Sorts the terms into `out` and deals out the positions. */
 static bool builder_finish(struct builder *b, struct document *out)
 {
-    struct order *order = arena_alloc(b->arena, 2 * (b->term_count + 1) * sizeof(*order));
+    struct order *order = arena_alloc(&b->scratch, 2 * (b->term_count + 1) * sizeof(*order));
     struct document_term *terms = arena_alloc(b->arena, (b->term_count + 1) * sizeof(*terms));
     uint32_t **next =
-        arena_alloc(b->arena, (b->term_count + 1) * sizeof(*next)); /* by term index */
+        arena_alloc(&b->scratch, (b->term_count + 1) * sizeof(*next)); /* by term index */
     uint32_t *positions = arena_alloc(b->arena, (b->occurrence_count + 1) * sizeof(*positions));
 
     if (order == NULL || terms == NULL || next == NULL || positions == NULL)
@@ -383,9 +385,12 @@ static bool document_terms(struct analyzer *analyzer, const struct document_sett
 {
     struct builder b;
     uint64_t length = 0;
+    bool done = builder_init(&b, arena);
 
-    if (!builder_init(&b, arena))
+    if (!done) {
+        arena_deinit(&b.scratch);
         return false;
+    }
     length += builder_add(&b, analyzer, entry->body, true, settings->weight_body);
     out->body_length = b.next;
     length += builder_add_name(&b, analyzer, entry->headword, TEXT_FIELD_HEADWORD,
@@ -397,7 +402,9 @@ static bool document_terms(struct analyzer *analyzer, const struct document_sett
         length += builder_add_name(&b, analyzer, entry->categories[i], TEXT_FIELD_CATEGORY,
                                    settings->weight_categories);
     out->norm = norm_encode(length > UINT32_MAX ? UINT32_MAX : (uint32_t)length);
-    return !b.failed && builder_finish(&b, out);
+    done = !b.failed && builder_finish(&b, out);
+    arena_deinit(&b.scratch);
+    return done;
 }
 
 int document_analyze(struct analyzer *analyzer, const struct document_settings *settings,
