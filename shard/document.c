@@ -303,11 +303,6 @@ static bool builder_finish(struct builder *b, struct document *out)
 
 /* ---- names and categories ---- */
 
-static int bytes_order(const void *a, const void *b)
-{
-    return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
-}
-
 static bool arena_key(struct arena *arena, struct buf *scratch, const char *text, struct bytes *out)
 {
     void *copy;
@@ -319,22 +314,46 @@ static bool arena_key(struct arena *arena, struct buf *scratch, const char *text
     return copy != NULL;
 }
 
+struct name {
+    struct bytes key;
+    size_t number; /* 0: the headword */
+};
+
+static int name_order(const void *a, const void *b)
+{
+    const struct name *x = a, *y = b;
+    int order = bytes_compare(x->key, y->key);
+
+    return order != 0 ? order : (x->number > y->number) - (x->number < y->number);
+}
+
 static bool document_names(const Quire__Entry *entry, struct arena *arena, struct buf *scratch,
                            struct document *out)
 {
     size_t count = 1 + entry->n_terms, kept = 0;
-    struct bytes *names = arena_alloc(arena, count * sizeof(*names));
+    struct name *names = arena_alloc(arena, count * sizeof(*names));
+    struct bytes *keys = arena_alloc(arena, count * sizeof(*keys));
+    const char **written = arena_alloc(arena, count * sizeof(*written));
 
-    if (names == NULL || !arena_key(arena, scratch, entry->headword, &names[0]))
+    if (names == NULL || keys == NULL || written == NULL)
         return false;
-    for (size_t i = 0; i < entry->n_terms; i++)
-        if (!arena_key(arena, scratch, entry->terms[i], &names[i + 1]))
+    for (size_t i = 0; i < count; i++) {
+        names[i].number = i;
+        if (!arena_key(arena, scratch, i == 0 ? entry->headword : entry->terms[i - 1],
+                       &names[i].key))
             return false;
-    qsort(names, count, sizeof(*names), bytes_order);
-    for (size_t i = 0; i < count; i++)
-        if (kept == 0 || !bytes_equal(names[kept - 1], names[i]))
-            names[kept++] = names[i];
-    out->names = names;
+    }
+    if (count > 1)
+        qsort(names, count, sizeof(*names), name_order);
+    for (size_t i = 0; i < count; i++) {
+        if (kept > 0 && bytes_equal(keys[kept - 1], names[i].key))
+            continue;
+        keys[kept] = names[i].key;
+        written[kept++] =
+            names[i].number == 0 ? entry->headword : entry->terms[names[i].number - 1];
+    }
+    out->names = keys;
+    out->written = written;
     out->name_count = (uint32_t)kept;
     return true;
 }

@@ -36,7 +36,8 @@ struct document {
     uint32_t category_count;
     struct bytes *categories; /* as written, distinct by term key, in the order given */
     uint32_t name_count;
-    struct bytes *names; /* term keys of headword and other names, distinct, sorted */
+    struct bytes *names;  /* term keys of headword and other names, distinct, sorted */
+    const char **written; /* the names as the entry has them, borrowed; the first of equal key */
 };
 
 struct document_settings { /* of the collection */

@@ -47,7 +47,7 @@ struct range_settings {
 struct range_op {
     uint64_t seq;
     const Quire__WriteOp *op;
-    const struct document *document; /* analysed beforehand (puts only), or NULL: apply analyses */
+    const struct document *document; /* of a valid put, analysed beforehand; NULL: apply does it */
 };
 
 struct range_result {

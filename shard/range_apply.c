@@ -147,14 +147,27 @@ static const struct range_name *find_name(const struct range_name *names, size_t
     return NULL;
 }
 
-/* Brings the rows of `name` from the old entry's to the new one's; either may be NULL. */
+/* Those that the document has found. */
+static struct range_name *names_of(struct apply *a, const struct document *document, size_t *count)
+{
+    struct range_name *names = arena_calloc(&a->arena, document->name_count, sizeof *names);
+    if (names == NULL)
+        abort();
+    *count = document->name_count;
+    for (size_t i = 0; i < *count; i++)
+        names[i] = (struct range_name){document->names[i], document->written[i]};
+    return names;
+}
+
+/* Brings the rows of `name` from the old entry's to those of the new one's document; either may be
+ * NULL. */
 static void write_names(struct apply *a, struct bytes entry_key_, const Quire__Entry *old,
-                        const Quire__Entry *new)
+                        const struct document *new)
 {
     struct store *store = a->range->store;
     size_t old_count = 0, new_count = 0;
     struct range_name *olds = old ? range_names(old, &a->arena, &old_count) : NULL;
-    struct range_name *news = new ? range_names(new, &a->arena, &new_count) : NULL;
+    struct range_name *news = new ? names_of(a, new, &new_count) : NULL;
     struct buf key = {0};
     for (size_t i = 0; i < new_count; i++) {
         const struct range_name *was = find_name(olds, old_count, news[i].key);
@@ -304,7 +317,7 @@ static int store_entry(struct apply *a, struct bytes key, const struct range_op 
     quire__entry__pack(&entry, packed);
     store_batch_put(a->batch, a->range->store, STORE_ENTRY, key, bytes_of(packed, size));
     free(packed);
-    write_names(a, key, old, &entry);
+    write_names(a, key, old, document);
     return add_document(a, key, document, err);
 }
 
@@ -313,9 +326,10 @@ static int apply_put(struct apply *a, const struct range_op *op, struct range_re
 {
     const Quire__Entry *put = op->op->put;
     struct err why;
-    if (entry_validate(put, &why) != 0)
+    if (op->document == NULL && entry_validate(put, &why) != 0)
         return fail(result, &why);
-    struct bytes key = key_of(a, put->headword, put->sense);
+    struct bytes key =
+        op->document != NULL ? op->document->key : key_of(a, put->headword, put->sense);
     struct store_value row = {0};
     Quire__Entry *old = NULL;
     int code = settle(a, key, err);
