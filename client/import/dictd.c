@@ -345,12 +345,12 @@ static bool take_listed_names(struct names *names, struct bytes text, struct byt
         if (list.size > 65536)
             break;
     }
-    at = list.data;
-    end = list.data + list.size;
-    if (list.size == 0 || memmem(at, list.size, "%%%", 3) == NULL || list.size > 65536) {
+    if (list.size == 0 || memmem(list.data, list.size, "%%%", 3) == NULL || list.size > 65536) {
         buf_deinit(&list);
         return false;
     }
+    at = list.data;
+    end = list.data + list.size;
     while (at < end && names->count < LIMIT_TERMS) {
         const uint8_t *stop = memmem(at, (size_t)(end - at), "%%%", 3);
         add_name(names, bytes_of(at, (size_t)((stop != NULL ? stop : end) - at)));

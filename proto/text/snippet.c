@@ -233,7 +233,8 @@ size_t text_snippet(struct analyzer *analyzer, struct bytes body, const struct b
         buf_append_str(out, ELLIPSIS);
         marker.lead = ELLIPSIS_BYTES;
     }
-    buf_append(out, plain.data + passage.start, passage.end - passage.start);
+    if (passage.end > passage.start)
+        buf_append(out, plain.data + passage.start, passage.end - passage.start);
     if (ellipses && passage.end < plain.size)
         buf_append_str(out, ELLIPSIS);
     if (max > 0 && token_count > 0)
