@@ -24,6 +24,12 @@
  * block grows with the bytes that really came, never on the word of a length field. When more than
  * RPC_INBOUND_MAX bytes wait for the loop, reading pauses, and TCP slows the sender down.
  *
+ * Memory. Every connection counts what it holds. When all of them together hold more than
+ * RPC_MEMORY_MAX, a server's connection that holds more than its share is not read until others,
+ * or itself, have let go of some; more replies for it are refused. One that has no request to be
+ * answered and still sits on more than its share (the start of a large frame that does not come to
+ * its end) is dropped after RPC_STARVED_MS.
+ *
  * The end. After the first error, or when it is not wanted any more: `closing` is set under the
  * lock, so that nothing is started from then on; the stream is closed, which aborts what is in
  * flight; the reaper stops both aios (waiting for their callbacks), frees them and the stream, and
@@ -89,6 +95,39 @@ void conn_fail_locked(struct rpc_conn *conn, int code, const char *text)
     rpc_door_push(conn->rpc, &conn->door);
 }
 
+/* ---- the budget ---- */
+
+void budget_unref(struct rpc_budget *budget)
+{
+    if (atomic_fetch_sub_explicit(&budget->refs, 1, memory_order_acq_rel) == 1)
+        free(budget);
+}
+
+void conn_charge(struct rpc_conn *conn, size_t bytes)
+{
+    atomic_fetch_add_explicit(&conn->own_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&conn->budget->bytes, bytes, memory_order_relaxed);
+}
+
+void conn_discharge(struct rpc_conn *conn, size_t bytes)
+{
+    atomic_fetch_sub_explicit(&conn->own_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&conn->budget->bytes, bytes, memory_order_relaxed);
+}
+
+/* Whether it holds more than its share while there is too little for all. */
+static bool greedy(struct rpc_conn *conn)
+{
+    struct rpc_budget *budget = conn->budget;
+    if (!conn->limited ||
+        atomic_load_explicit(&budget->bytes, memory_order_relaxed) <= RPC_MEMORY_MAX)
+        return false;
+    size_t conns = atomic_load_explicit(&budget->conns, memory_order_relaxed);
+    size_t share = RPC_MEMORY_MAX / (conns ? conns : 1);
+    return atomic_load_explicit(&conn->own_bytes, memory_order_relaxed) >
+           (share > RPC_SHARE_MIN ? share : RPC_SHARE_MIN);
+}
+
 /* ---- sending ---- */
 
 static void send_rest(struct rpc_conn *conn)
@@ -128,6 +167,7 @@ static void sent(void *data) /* on a thread of nng */
         if (conn->flown < conn->flight.size) {
             send_rest(conn);
         } else {
+            conn_discharge(conn, conn->flight.size);
             buf_clear(&conn->flight);
             if (conn->flight.capacity > KEEP_CAPACITY)
                 buf_deinit(&conn->flight);
@@ -150,8 +190,12 @@ int conn_send_locked(struct rpc_conn *conn, const struct frame *frame, size_t sl
         return ERR_CLOSED;
     size_t queued = conn->out.size + conn->flight.size - conn->flown;
     size_t limit = RPC_SEND_QUEUE_MAX + slack;
-    if (queued + FRAME_HEADER + frame->payload.size > limit)
+    size_t size = FRAME_HEADER + frame->payload.size;
+    if (queued + size > limit)
         return ERR_FULL;
+    if (queued && slack == 0 && size > RPC_ERROR_SLACK && greedy(conn))
+        return ERR_FULL; /* what is queued is what it does not read */
+    conn_charge(conn, size);
     frame_append(&conn->out, frame);
     if (!conn->sending)
         send_gathered(conn);
@@ -168,14 +212,23 @@ int conn_send(struct rpc_conn *conn, const struct frame *frame, size_t slack)
 
 /* ---- receiving, on threads of nng ---- */
 
-static struct block *block_create(size_t capacity)
+static struct block *block_create(struct rpc_conn *conn, size_t capacity)
 {
     struct block *block = malloc(sizeof *block + capacity);
     if (block) {
         block->size = block->parsed = 0;
         block->capacity = capacity;
+        conn_charge(conn, capacity);
     }
     return block;
+}
+
+static void block_free(struct rpc_conn *conn, struct block *block)
+{
+    if (!block)
+        return;
+    conn_discharge(conn, block->capacity);
+    free(block);
 }
 
 static void receive_locked(struct rpc_conn *conn)
@@ -230,11 +283,11 @@ static int next_block(struct rpc_conn *conn, size_t need, struct block **done)
     conn->spare = NULL;
     pthread_mutex_unlock(&conn->lock);
     if (fresh && fresh->capacity < want) {
-        free(fresh);
+        block_free(conn, fresh);
         fresh = NULL;
     }
     if (!fresh)
-        fresh = block_create(want);
+        fresh = block_create(conn, want);
     if (!fresh)
         return ERR_NOMEM;
     memcpy(fresh->data, block->data + block->parsed, tail);
@@ -244,7 +297,7 @@ static int next_block(struct rpc_conn *conn, size_t need, struct block **done)
     if (block->parsed)
         *done = block;
     else
-        free(block);
+        block_free(conn, block);
     return 0;
 }
 
@@ -284,8 +337,9 @@ static void received(void *data)
     } else if (err.code) {
         note_error(conn, err.code, "%s", err.text);
         tell = true;
-    } else if (conn->inbound_bytes >= RPC_INBOUND_MAX) {
+    } else if (conn->inbound_bytes >= RPC_INBOUND_MAX || greedy(conn)) {
         conn->paused = true;
+        conn->paused_ms = clock_ms();
     } else {
         receive_locked(conn);
     }
@@ -367,7 +421,7 @@ static void block_release(struct rpc_conn *conn, struct block *block)
         block = NULL;
     }
     pthread_mutex_unlock(&conn->lock);
-    free(block);
+    block_free(conn, block);
 }
 
 static void visit(struct door_item *item, bool reaped)
@@ -398,7 +452,7 @@ static void visit(struct door_item *item, bool reaped)
         conn_close(conn, err.code, err.text);
     } else {
         pthread_mutex_lock(&conn->lock);
-        if (conn->paused && !conn->closing && !conn->error.code) {
+        if (conn->paused && !conn->closing && !conn->error.code && !greedy(conn)) {
             conn->paused = false;
             /* What it may have said meanwhile lies unread in the socket. */
             atomic_store_explicit(&conn->heard_ms, clock_ms(), memory_order_relaxed);
@@ -429,7 +483,11 @@ void conn_tick(struct rpc_conn *conn, uint64_t now)
     } else if (conn_is(conn, CONN_READY) && idle && quiet >= RPC_HEARTBEAT_MS) {
         conn_send_locked(conn, &(struct frame){.kind = QUIRE__KIND__KIND_PING}, 0);
     }
-    bool tell = conn->error.code != 0;
+    bool waits = conn->paused && greedy(conn);
+    if (waits && !conn->requests.count && idle && now > conn->paused_ms + RPC_STARVED_MS)
+        note_error(conn, ERR_FULL, "holds %zu bytes that others need",
+                   atomic_load_explicit(&conn->own_bytes, memory_order_relaxed));
+    bool tell = conn->error.code != 0 || (conn->paused && !waits);
     pthread_mutex_unlock(&conn->lock);
     if (tell)
         rpc_door_push(conn->rpc, &conn->door);
@@ -509,6 +567,9 @@ void conn_unref(struct rpc_conn *conn)
     assert(conn->requests.count == 0);
     idmap_deinit(&conn->requests);
     pthread_mutex_destroy(&conn->lock);
+    atomic_fetch_sub(&conn->budget->bytes, atomic_load(&conn->own_bytes));
+    atomic_fetch_sub(&conn->budget->conns, 1);
+    budget_unref(conn->budget);
     free(conn);
 }
 
@@ -529,8 +590,13 @@ struct rpc_conn *conn_create(struct rpc *rpc, nng_stream *stream, const char *ur
                              const struct conn_events *events, void *owner)
 {
     struct rpc_conn *conn = calloc(1, sizeof *conn);
-    struct block *block = block_create(RPC_BLOCK_MIN);
-    if (!conn || !block)
+    struct block *block = NULL;
+    if (!conn)
+        goto err_after_alloc;
+    conn->budget = rpc->budget;
+    conn->limited = events->limited;
+    block = block_create(conn, RPC_BLOCK_MIN);
+    if (!block)
         goto err_after_alloc;
     if (nng_aio_alloc(&conn->send_aio, sent, conn))
         goto err_after_alloc;
@@ -556,6 +622,8 @@ struct rpc_conn *conn_create(struct rpc *rpc, nng_stream *stream, const char *ur
     conn->block = block;
     conn->block_size = RPC_BLOCK_MIN;
     list_init(&conn->inbound);
+    atomic_fetch_add(&conn->budget->refs, 1);
+    atomic_fetch_add(&conn->budget->conns, 1);
     list_push(&rpc->conns, &conn->link);
     rpc->live++;
     rpc_tick_at(rpc, now + RPC_TICK_MS);
@@ -565,7 +633,8 @@ struct rpc_conn *conn_create(struct rpc *rpc, nng_stream *stream, const char *ur
 err_after_send_aio:
     nng_aio_free(conn->send_aio);
 err_after_alloc:
-    free(block);
+    if (conn)
+        block_free(conn, block);
     free(conn);
     /* Nothing was ever started on the stream, so nothing has to be waited for. */
     nng_stream_close(stream);

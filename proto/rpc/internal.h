@@ -34,7 +34,16 @@
 #define RPC_ACCEPT_RETRY_MS 100    /* after accept failed, for want of descriptors say */
 #define RPC_REFUSED_MS 500         /* how long the Error frame of a refusal may take to leave */
 #define RPC_TIMEOUT_DEFAULT_MS 600000 /* for a request that comes without a deadline */
+#define RPC_STARVED_MS 5000 /* how long a connection may hold memory that others need, unasked */
 #define RPC_ID_SIZE 64
+
+/* What the connections of a context hold: received bytes, unanswered requests, unsent frames. It
+ * outlives the context, as connections may. */
+struct rpc_budget {
+    atomic_int refs;
+    atomic_size_t bytes;
+    atomic_size_t conns;
+};
 
 /* An object that other threads announce to the loop. Announcing it twice before the loop has looked
  * is one visit. The reaper's announcement is the last one: the visit that is told `reaped` may free
@@ -87,6 +96,7 @@ struct rpc {
     struct heap deadlines;
     struct list finished; /* calls whose `done` is due */
     struct list conns, peers, servers;
+    struct rpc_budget *budget;
     size_t live; /* connections, peers and servers that the reaper has not returned */
 
     uint64_t random;
@@ -120,6 +130,7 @@ struct rpc_conn;
 
 /* Where a connection reports to, on the loop's thread. Any of them may close the connection. */
 struct conn_events {
+    bool limited; /* the other side is a stranger: held to its share of the budget */
     void (*ready)(void *owner, struct rpc_conn *conn);
     void (*frame)(void *owner, struct rpc_conn *conn, const struct frame *frame, uint64_t came_ms);
     /* Once, and nothing after it. `err` is why. */
@@ -144,6 +155,9 @@ struct rpc_conn {
     nng_stream *stream;
     nng_aio *send_aio, *recv_aio;
     _Atomic uint64_t heard_ms;
+    struct rpc_budget *budget;
+    atomic_size_t own_bytes; /* this one's part of it */
+    bool limited;
 
     /* the loop's */
     struct sm sm;
@@ -164,7 +178,8 @@ struct rpc_conn {
     size_t flown;        /* bytes of `flight` that have left */
     uint64_t sent_ms;    /* when the last send began */
     bool tell_flushed;   /* announce when everything has left */
-    bool paused;         /* not receiving until the loop has caught up */
+    bool paused;         /* not receiving until the loop has caught up, or there is memory */
+    uint64_t paused_ms;  /* since when */
     bool greeted;        /* one frame was parsed; the receive callback's, as are the next two */
     size_t block_size;   /* what the next block is made for */
     struct block *block; /* being received into */
@@ -196,6 +211,10 @@ void conn_fail_locked(struct rpc_conn *conn, int code, const char *text);
 void conn_tick(struct rpc_conn *conn, uint64_t now);
 /* Counts all its times from now on: we were away ourselves. */
 void conn_forgive(struct rpc_conn *conn, uint64_t now);
+/* Counts bytes that the connection holds, or no longer holds. Any thread. */
+void conn_charge(struct rpc_conn *conn, size_t bytes);
+void conn_discharge(struct rpc_conn *conn, size_t bytes);
+void budget_unref(struct rpc_budget *budget);
 struct rpc_conn *conn_ref(struct rpc_conn *conn);
 void conn_unref(struct rpc_conn *conn); /* any thread */
 /* ---- wire.c ---- */

@@ -299,7 +299,7 @@ static void on_lost(void *owner, struct rpc_conn *conn, const struct err *err)
         peer->changed(peer->changed_data, false); /* may destroy the peer */
 }
 
-static const struct conn_events peer_events = {on_ready, on_frame, on_lost};
+static const struct conn_events peer_events = {false, on_ready, on_frame, on_lost};
 
 /* ---- dialing ---- */
 

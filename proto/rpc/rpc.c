@@ -275,6 +275,12 @@ struct rpc *rpc_create(uv_loop_t *loop, const struct rpc_identity *identity, str
         err_set(err, ERR_NOMEM, "rpc: out of memory");
         return NULL;
     }
+    rpc->budget = calloc(1, sizeof *rpc->budget);
+    if (!rpc->budget) {
+        err_set(err, ERR_NOMEM, "rpc: out of memory");
+        goto err_after_alloc;
+    }
+    atomic_init(&rpc->budget->refs, 1);
     rpc->loop = loop;
     rpc->role = identity->role;
     if (copy_id(rpc->node_id, identity->node_id, "node id", err) ||
@@ -315,6 +321,8 @@ err_after_locks:
     pthread_mutex_destroy(&rpc->reap_lock);
     pthread_mutex_destroy(&rpc->door_lock);
 err_after_alloc:
+    if (rpc->budget)
+        budget_unref(rpc->budget);
     free(rpc);
     return NULL;
 }
@@ -337,6 +345,7 @@ static void handle_closed(uv_handle_t *handle)
     pthread_mutex_destroy(&rpc->reap_lock);
     pthread_mutex_destroy(&rpc->door_lock);
     heap_deinit(&rpc->deadlines);
+    budget_unref(rpc->budget);
     free(rpc);
     if (closed)
         closed(data);

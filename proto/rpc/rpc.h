@@ -33,6 +33,9 @@
 #define RPC_SEND_QUEUE_MAX (64u << 20) /* bytes queued on a connection; beyond: ERR_FULL */
 #define RPC_REQUESTS_MAX 65536         /* outstanding on one connection; beyond: ERR_FULL */
 #define RPC_HELD_MAX (128u << 20)      /* bytes of unanswered requests of a connection; beyond: ERR_FULL */
+#define RPC_MEMORY_MAX (256u << 20)    /* what all connections of a context hold; beyond: those of its
+                                          servers that hold more than their share are not read */
+#define RPC_SHARE_MIN (128u << 10)     /* a share is RPC_MEMORY_MAX by connection, at least this */
 #define RPC_CONNECTIONS_MAX 10000      /* of one server; beyond: accepted and closed at once */
 
 enum rpc_role { RPC_ROLE_CLIENT = 1, RPC_ROLE_COORDINATOR = 2, RPC_ROLE_SHARD = 3 };

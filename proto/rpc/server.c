@@ -96,6 +96,7 @@ static void answer(struct request *request, struct frame *frame)
     pthread_mutex_lock(&conn->lock);
     idmap_take(&conn->requests, request->id);
     conn->held_bytes -= request->public.payload.size;
+    conn_discharge(conn, sizeof *request + request->public.payload.size);
     bool wanted = !atomic_load_explicit(&request->abandoned, memory_order_relaxed);
     if (wanted && conn_send_locked(conn, frame, failed ? RPC_ERROR_SLACK : 0) == ERR_FULL) {
         struct buf payload;
@@ -204,8 +205,10 @@ static void on_request(struct rpc_server *server, struct rpc_conn *conn, const s
     if (conn->requests.count < RPC_REQUESTS_MAX &&
         (first || conn->held_bytes + size <= RPC_HELD_MAX))
         status = idmap_put(&conn->requests, frame->id, request);
-    if (!status)
+    if (!status) {
         conn->held_bytes += size;
+        conn_charge(conn, sizeof *request + size);
+    }
     pthread_mutex_unlock(&conn->lock);
     if (!status) {
         server->handler(server->data, &request->public);
@@ -245,7 +248,7 @@ static void on_lost(void *owner, struct rpc_conn *conn, const struct err *err)
         rpc_log(server->rpc, "connection dropped", conn->url, err->text);
 }
 
-static const struct conn_events server_events = {on_ready, on_frame, on_lost};
+static const struct conn_events server_events = {true, on_ready, on_frame, on_lost};
 
 /* ---- accepting ---- */
 

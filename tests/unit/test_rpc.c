@@ -615,6 +615,64 @@ static void test_not_reading(void **state)
     assert_int_equal(r.status, 0);
 }
 
+/* The least that the bytes of a large frame say, again and again, but never its end. */
+static void send_start(int fd, size_t *sent, size_t most)
+{
+    static uint8_t zeros[256 << 10];
+    size_t left = most - *sent;
+    if (left == 0)
+        return;
+    ssize_t n =
+        send(fd, zeros, left < sizeof zeros ? left : sizeof zeros, MSG_DONTWAIT | MSG_NOSIGNAL);
+    *sent += n > 0 ? (size_t)n : 0;
+}
+
+/* Many that begin the largest frames and do not end them: together they are not given more than
+ * RPC_MEMORY_MAX and a little, others are served meanwhile, and in the end they make room. */
+static void test_memory(void **state)
+{
+    enum { STRANGERS = 24 };
+    struct world *w = *state;
+    serve(w);
+    dial(w, &client_identity);
+    AWAIT(w, w->ups == 1);
+    int fds[STRANGERS];
+    size_t sent[STRANGERS] = {0}, total = 0;
+    struct buf out = {0};
+    append_hello(&out, RPC_PROTOCOL_VERSION);
+    size_t start_of_frame = out.size;
+    struct frame large = {.kind = HOLD, .id = 1};
+    frame_append(&out, &large);
+    memcpy(out.data + start_of_frame + 8, &(uint32_t){RPC_FRAME_MAX}, 4);
+    for (int i = 0; i < STRANGERS; i++) {
+        fds[i] = raw_connect(w);
+        assert_int_equal(send(fds[i], out.data, out.size, MSG_NOSIGNAL), out.size);
+    }
+    buf_deinit(&out);
+    AWAIT(w, rpc_server_connections(w->server) == 1 + STRANGERS);
+    uint64_t until = clock_ms() + 15000, asked = 0;
+    struct result r = {.times = 1};
+    while (rpc_server_connections(w->server) > 1 + STRANGERS / 2 && clock_ms() < until) {
+        for (int i = 0; i < STRANGERS; i++)
+            send_start(fds[i], &sent[i], RPC_FRAME_MAX - 1);
+        uv_run(&w->loop, UV_RUN_NOWAIT);
+        if (r.times == 0)
+            continue;
+        assert_int_equal(r.status, 0);
+        start(w, &r, REPEAT, bytes_str("x"), 5000);
+        asked++;
+    }
+    for (int i = 0; i < STRANGERS; i++)
+        total += sent[i];
+    assert_true(asked > 10);
+    assert_true(total < (size_t)STRANGERS * RPC_FRAME_MAX);
+    assert_true(rpc_server_connections(w->server) <= 1 + STRANGERS / 2);
+    for (int i = 0; i < STRANGERS; i++)
+        close(fds[i]);
+    AWAIT(w, r.times);
+    assert_int_equal(r.status, 0);
+}
+
 /* A client that says nothing, or half a frame and then nothing, is dropped; one that is merely idle
  * is kept by heartbeats. */
 static void test_silence(void **state)
@@ -816,6 +874,7 @@ int main(void)
         TEST(test_bad_urls),
         TEST(test_flood),
         TEST(test_not_reading),
+        TEST(test_memory),
         TEST(test_sizes),
         TEST(test_deadlines_and_cancel),
         TEST(test_no_server),
