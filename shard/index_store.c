@@ -45,6 +45,7 @@
 #define OPEN_FILES 256                   /* kept open by one store; others are opened when needed */
 #define DICTIONARY_BYTES (32 << 10)
 #define DICTIONARY_SAMPLE (100 * DICTIONARY_BYTES)
+#define DICTIONARY_BUFFER ((size_t)8 << 20) /* blocks held back until there is a dictionary */
 #define PERSISTED_TIER 2 /* ReadTier::kPersistedTier */
 #define CHECKSUM_XXH3 4
 
@@ -178,6 +179,7 @@ static rocksdb_options_t *family_options(const struct family_settings *settings,
     if (settings->compression == rocksdb_zstd_compression) {
         rocksdb_options_set_compression_options(options, -14, 3, 0, DICTIONARY_BYTES);
         rocksdb_options_set_compression_options_zstd_max_train_bytes(options, DICTIONARY_SAMPLE);
+        rocksdb_options_set_compression_options_max_dict_buffer_bytes(options, DICTIONARY_BUFFER);
     }
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     if (cache != NULL)

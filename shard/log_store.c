@@ -29,8 +29,8 @@
 #include <string.h>
 
 #define VERSION 1
-#define TOLERATE_TORN_TAIL 0 /* WALRecoveryMode::kTolerateCorruptedTailRecords */
-#define WRITE_BUFFER ((size_t)32 << 20)
+#define TOLERATE_TORN_TAIL 0           /* WALRecoveryMode::kTolerateCorruptedTailRecords */
+#define WRITE_BUFFER ((size_t)8 << 20) /* one that is filled, one that is being flushed */
 
 struct log_store {
     rocksdb_t *db;
@@ -59,6 +59,11 @@ int log_store_open(const char *path, struct log_store **out, struct err *err)
     rocksdb_options_set_wal_recovery_mode(log->options, TOLERATE_TORN_TAIL);
     rocksdb_options_set_write_buffer_size(log->options, WRITE_BUFFER);
     rocksdb_options_set_compression(log->options, rocksdb_lz4_compression);
+    /* It is read once, in order, when a range is opened. */
+    rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
+    rocksdb_block_based_options_set_no_block_cache(table, 1);
+    rocksdb_options_set_block_based_table_factory(log->options, table);
+    rocksdb_block_based_options_destroy(table);
     rocksdb_options_set_stats_dump_period_sec(log->options, 0);
     store_silence(log->options);
     log->synced = rocksdb_writeoptions_create();

@@ -5,6 +5,7 @@
 #include "proto/limits.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -209,6 +210,11 @@ static int work_once(struct replica *replica, struct err *err)
     return code;
 }
 
+void replica_give_memory_back(void)
+{
+    malloc_trim(0);
+}
+
 static void maintenance(struct pool_job *job)
 {
     struct replica *replica =
@@ -221,6 +227,7 @@ static void maintenance(struct pool_job *job)
         if (code != 0 && code != ERR_CANCELED)
             log_event(LOG_ERROR, "background work failed", LOG_U64("range", replica->id),
                       LOG_STR("error", err.text));
+        replica_give_memory_back();
         atomic_store(&replica->maintaining, false);
         if (code != 0)
             break;
@@ -249,6 +256,7 @@ static void flush_job(struct pool_job *job)
     if (replica_flush(replica, &err) != 0)
         log_event(LOG_ERROR, "flush failed", LOG_U64("range", replica->id),
                   LOG_STR("error", err.text));
+    replica_give_memory_back();
     atomic_store(&replica->maintaining, false);
     replica_unref(replica);
 }

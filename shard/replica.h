@@ -64,5 +64,8 @@ void replica_maintain(struct replica *replica);
 void replica_flush_old(struct replica *replica, uint64_t older_than_ms);
 /* Flushes now and truncates the log; blocks. */
 int replica_flush(struct replica *replica, struct err *err);
+/* After work that took much memory: gives what malloc keeps of it back to the system. Takes a few
+ * milliseconds; any thread. */
+void replica_give_memory_back(void);
 
 #endif

@@ -73,5 +73,6 @@ void serve_verify(struct work *work)
     reply.covered = coverage.covered;
     reply.n_failed = coverage.failed_count;
     reply.failed = coverage.failed;
+    replica_give_memory_back();
     serve_reply(work->server, work->request, &reply.base);
 }
