@@ -75,13 +75,14 @@ static const char *address_of(const struct quire_status_result *result, const ch
 static void print_ranges(const struct quire_status_result *result)
 {
     static const char *const heads[] = {"collection", "from",    "to",    "shard",
-                                        "state",      "entries", "bytes", "segments"};
-    struct cli_table *table = cli_table_create(8);
+                                        "state",      "entries", "disk",  "memory", "segments"};
+    const size_t columns = sizeof heads / sizeof heads[0];
+    struct cli_table *table = cli_table_create(columns);
     char cell[32];
 
-    for (size_t i = 0; i < 8; i++)
+    for (size_t i = 0; i < columns; i++)
         cli_table_add(table, heads[i]);
-    for (size_t i = 5; i < 8; i++)
+    for (size_t i = 5; i < columns; i++)
         cli_table_right(table, i);
     for (size_t i = 0; i < result->range_count; i++) {
         const struct quire_range *range = result->ranges[i];
@@ -92,6 +93,7 @@ static void print_ranges(const struct quire_status_result *result)
         cli_table_add(table, range->state);
         cli_table_add(table, cli_count(range->entries, cell));
         cli_table_add(table, cli_size(range->bytes, cell));
+        cli_table_add(table, cli_size(range->memory_bytes, cell));
         cli_table_add(table, cli_count(range->segments, cell));
     }
     cli_table_print(table);
