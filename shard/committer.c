@@ -15,7 +15,7 @@ struct committer {
     pthread_cond_t changed;
     pthread_cond_t room; /* less is prepared, or another write is the first */
     struct list queue;   /* of struct commit */
-    size_t count, bytes;
+    size_t count, bytes, bytes_max;
     size_t prepared; /* bytes of memory of the writes that are ready, until they are done */
     bool stopping;
     struct err broken; /* the thread's; code != 0: the log cannot be written */
@@ -28,7 +28,7 @@ int committer_enqueue(struct committer *committer, struct commit *commit)
     int status = 0;
     pthread_mutex_lock(&committer->lock);
     if (committer->count >= COMMITTER_QUEUE_MAX || committer->stopping ||
-        committer->bytes + commit->bytes > COMMITTER_QUEUE_BYTES) {
+        committer->bytes + commit->bytes > committer->bytes_max) {
         status = ERR_FULL;
     } else {
         commit->ready = false;
@@ -257,13 +257,17 @@ static void *committer_main(void *data)
 
 /* ---- life ---- */
 
-int committer_create(struct log_store *log, struct committer **out, struct err *err)
+int committer_create(struct log_store *log, size_t queue_bytes, struct committer **out,
+                     struct err *err)
 {
     struct committer *committer = calloc(1, sizeof *committer);
     *out = NULL;
     if (committer == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
     committer->log = log;
+    committer->bytes_max = queue_bytes < COMMITTER_QUEUE_LEAST  ? COMMITTER_QUEUE_LEAST
+                           : queue_bytes > COMMITTER_QUEUE_MOST ? COMMITTER_QUEUE_MOST
+                                                                : queue_bytes;
     list_init(&committer->queue);
     pthread_mutex_init(&committer->lock, NULL);
     pthread_cond_init(&committer->changed, NULL);

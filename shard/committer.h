@@ -15,8 +15,10 @@
 
 #include "shard/replica.h"
 
-#define COMMITTER_QUEUE_MAX 1024           /* writes; beyond: ERR_FULL */
-#define COMMITTER_QUEUE_BYTES (128u << 20) /* of payloads; beyond: ERR_FULL */
+#define COMMITTER_QUEUE_MAX 1024 /* writes; beyond: ERR_FULL */
+/* Bytes of payloads that may wait are set by the owner, within these. */
+#define COMMITTER_QUEUE_LEAST ((size_t)64 << 20)
+#define COMMITTER_QUEUE_MOST ((size_t)128 << 20)
 #define COMMITTER_PREPARED_BYTES                                                                   \
     (16u << 20)                 /* memory of prepared writes; beyond: preparing waits */
 #define COMMITTER_GROUP_MAX 128 /* writes committed with one append */
@@ -53,7 +55,9 @@ struct commit {
     void (*done)(struct commit *commit, int status, const struct err *err);
 };
 
-int committer_create(struct log_store *log, struct committer **out, struct err *err);
+/* `queue_bytes`: of payloads that wait; beyond: ERR_FULL. */
+int committer_create(struct log_store *log, size_t queue_bytes, struct committer **out,
+                     struct err *err);
 /* Commits what is queued, then ends. */
 void committer_destroy(struct committer *committer);
 

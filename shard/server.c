@@ -278,7 +278,8 @@ static int open_stores(struct server *server, struct err *err)
                                          server->log, server->background};
     code = replicas_create(&replicas, &server->replicas, err);
     if (code == 0)
-        code = committer_create(server->log, &server->committer, err);
+        code =
+            committer_create(server->log, server->settings.memory_bytes, &server->committer, err);
     return code;
 }
 
