@@ -195,7 +195,8 @@ int replica_flush(struct replica *replica, struct err *err)
 static bool wants_work(struct replica *replica)
 {
     return range_broken(replica->range, NULL) == 0 && !atomic_load(&replica->dropped) &&
-           (range_wants_flush(replica->range) || range_wants_merge(replica->range));
+           (range_wants_flush(replica->range) ||
+            (!atomic_load(&replica->hold_merges) && range_wants_merge(replica->range)));
 }
 
 static int work_once(struct replica *replica, struct err *err)

@@ -34,11 +34,12 @@ struct replica {
     _Atomic uint64_t epoch;
     _Atomic int state; /* enum replica_state */
     _Atomic int refs;
-    _Atomic bool sealed;  /* takes no writes */
-    _Atomic bool dropped; /* files go with the last reference */
-    struct err error;     /* why it failed; written before state */
-    struct range *range;  /* once open */
-    struct list link;     /* the table's */
+    _Atomic bool sealed;      /* takes no writes */
+    _Atomic bool hold_merges; /* the disk is short of space */
+    _Atomic bool dropped;     /* files go with the last reference */
+    struct err error;         /* why it failed; written before state */
+    struct range *range;      /* once open */
+    struct list link;         /* the table's */
 
     uint64_t logged_seq; /* of the last operation in the log; the committer's, once open */
 

@@ -6,10 +6,15 @@
  */
 #include "shard/server_internal.h"
 
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
 #include "proto/limits.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
+
+#define DISK_CHECK_MS 200
 
 struct write_work {
     struct work work; /* first */
@@ -166,8 +171,69 @@ static struct write_work *enqueue(struct server *server, struct rpc_request *req
     return NULL;
 }
 
+/* ---- the disk ---- */
+
+struct disk_work {
+    uint64_t memory; /* to be flushed */
+    bool hold_merges;
+};
+
+static void add_memory(void *data, struct replica *replica)
+{
+    struct disk_work *work = data;
+    struct range_figures figures;
+    if (atomic_load(&replica->state) != REPLICA_OPEN)
+        return;
+    range_figures(replica->range, &figures);
+    work->memory += figures.memory_bytes;
+}
+
+static void hold_merges(void *data, struct replica *replica)
+{
+    struct disk_work *work = data;
+    atomic_store(&replica->hold_merges, work->hold_merges);
+}
+
+/* A disk that is full in the middle of a write, a flush or a merge costs the process or the range
+ * its ability to write until a restart. So writes are refused, and merges put off, while there is
+ * still room to flush what has been taken; when space is back they go on by themselves. */
+static bool disk_has_room(struct server *server)
+{
+    uint64_t now = clock_ms();
+    if (server->disk_checked_ms != 0 && now - server->disk_checked_ms < DISK_CHECK_MS)
+        return server->disk_short.code == 0;
+    struct disk_work work = {0};
+    struct statvfs fs;
+    bool was_short = server->disk_short.code != 0;
+    server->disk_checked_ms = now;
+    server->disk_short.code = 0;
+    if (statvfs(server->dir, &fs) != 0)
+        return true; /* the write itself will tell what is wrong */
+    replicas_each(server->replicas, add_memory, &work);
+    uint64_t unused = (uint64_t)fs.f_bavail * fs.f_frsize;
+    uint64_t reserve = server->settings.disk_reserve;
+    reserve = (reserve != 0 ? reserve : SERVER_DISK_RESERVE) + work.memory;
+    work.hold_merges = unused < reserve;
+    if (work.hold_merges)
+        err_set(&server->disk_short, ERR_FULL,
+                "the shard's disk is nearly full: %llu MiB are free, it takes no writes below %llu "
+                "MiB",
+                (unsigned long long)(unused >> 20), (unsigned long long)(reserve >> 20));
+    if (work.hold_merges != was_short) {
+        replicas_each(server->replicas, hold_merges, &work);
+        log_event(work.hold_merges ? LOG_ERROR : LOG_INFO,
+                  work.hold_merges ? "disk nearly full: writes are refused" : "disk has room again",
+                  LOG_U64("free_bytes", unused), LOG_U64("reserve_bytes", reserve));
+    }
+    return !work.hold_merges;
+}
+
 void serve_write(struct server *server, struct rpc_request *request)
 {
+    if (!disk_has_room(server)) {
+        serve_error(server, request, &server->disk_short);
+        return;
+    }
     struct write_work *it = enqueue(server, request);
     if (it == NULL)
         return;

@@ -18,6 +18,7 @@ struct server;
 #define SERVER_FLUSH_MS                                                                            \
     30000 /* what was applied is durable in the index after so long at the latest */
 #define SERVER_TICK_MS 250
+#define SERVER_DISK_RESERVE ((uint64_t)64 << 20)
 #define SERVER_DRAIN_MS 5000 /* requests in flight get so long when stopping */
 #define SERVER_COORDINATORS_MAX 9
 
@@ -30,9 +31,11 @@ struct server_settings {
     const char *zone;      /* NULL: none */
     const char *const *coordinators;
     size_t coordinator_count;
-    int threads;         /* for queries, and as many again for preparing writes */
-    size_t cache_bytes;  /* block cache */
-    size_t memory_bytes; /* of memory segments, over all ranges */
+    int threads;           /* for queries, and as many again for preparing writes */
+    size_t cache_bytes;    /* block cache */
+    size_t memory_bytes;   /* of memory segments, over all ranges */
+    uint64_t disk_reserve; /* free space below which no writes are taken, besides what the flushing
+                              of all that is in memory needs; 0: SERVER_DISK_RESERVE */
 };
 
 /* Opens the log, listens, and starts to register. Ranges are opened when a coordinator assigns

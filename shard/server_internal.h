@@ -31,6 +31,9 @@ struct server {
     struct analyzers *analyzers;
     struct pool *query, *ingest, *background, *admin, *verify;
 
+    struct err disk_short; /* code 0: there is room; the loop's, as is the next */
+    uint64_t disk_checked_ms;
+
     uv_timer_t tick;
     uv_async_t assigned;   /* an assignment was carried out: coordinators should know at once */
     _Atomic uint64_t open; /* requests not yet answered */

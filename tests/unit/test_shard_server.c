@@ -7,12 +7,14 @@
 #include "shard/score.h"
 #include "shard/server.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -21,6 +23,7 @@
 
 static char folder[64];
 static char node[UUID_TEXT_SIZE];
+static uint64_t disk_reserve; /* for the next start */
 static uv_loop_t loop;
 static struct server *server;
 static struct rpc *client;
@@ -53,7 +56,8 @@ static void start_server(const char *const *coordinators, size_t count)
                                        .coordinator_count = count,
                                        .threads = 2,
                                        .cache_bytes = 8 << 20,
-                                       .memory_bytes = 16 << 20};
+                                       .memory_bytes = 16 << 20,
+                                       .disk_reserve = disk_reserve};
     if (server_create(&settings, &server, &err) != 0)
         fail_msg("%s", err.text);
     char url[64];
@@ -646,6 +650,49 @@ static void writes_in_flight_keep_their_order(void **state)
     arena_deinit(&arena);
 }
 
+/* Writes are refused while there is still room to flush, and go on when space is back. */
+static void a_disk_nearly_full_takes_no_writes(void **state)
+{
+    static const uint64_t MARGIN = (uint64_t)2 << 30;
+    struct statvfs fs;
+    char text[ERR_TEXT_MAX], path[128];
+    arena_init(&arena, 0);
+    assert_int_equal(statvfs(folder, &fs), 0);
+    uint64_t unused = (uint64_t)fs.f_bavail * fs.f_frsize;
+    snprintf(path, sizeof path, "%s/ballast", folder);
+    int ballast = open(path, O_CREAT | O_RDWR, 0600);
+    if (unused < 3 * MARGIN || posix_fallocate(ballast, 0, (off_t)(2 * MARGIN)) != 0) {
+        print_message("skipped: less than 6 GiB are free in /tmp\n");
+        close(ballast);
+        start_server(NULL, 0);
+        stop_server();
+        return;
+    }
+    assert_int_equal(ftruncate(ballast, 0), 0);
+    disk_reserve = unused - MARGIN;
+    start_server(NULL, 0);
+    assign(1, ONE, 1, 1);
+    write_one(1, "Apple", "A round fruit.", NULL, 0);
+    assert_int_equal(posix_fallocate(ballast, 0, (off_t)(2 * MARGIN)), 0);
+    usleep(300000);
+    Quire__ShardWrite message = QUIRE__SHARD_WRITE__INIT;
+    Quire__RangeRef ref = ref_of(1, 1);
+    Quire__WriteOp *ops[] = {put_op("Pear", "Another.")};
+    message.range = &ref;
+    message.n_ops = 1;
+    message.ops = ops;
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_WRITE, &message.base, text), ERR_FULL);
+    assert_non_null(strstr(text, "nearly full"));
+    assert_int_equal(get(1, "apple")->n_entries, 1);
+    assert_int_equal(ftruncate(ballast, 0), 0);
+    usleep(300000);
+    write_one(1, "Pear", "Another.", NULL, 0);
+    stop_server();
+    close(ballast);
+    disk_reserve = 0;
+    arena_deinit(&arena);
+}
+
 /* ---- what was lost is not passed over ---- */
 
 static void lose(const char *what)
@@ -834,6 +881,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(nonsense_is_answered_with_a_sentence, setup, teardown),
         cmocka_unit_test_setup_teardown(clients_are_sent_to_coordinators, setup, teardown),
         cmocka_unit_test_setup_teardown(writes_in_flight_keep_their_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_disk_nearly_full_takes_no_writes, setup_silent,
+                                        teardown_silent),
         cmocka_unit_test_setup_teardown(a_lost_index_is_not_an_empty_one, setup, teardown),
         cmocka_unit_test_setup_teardown(an_old_index_is_not_taken_for_the_newest, setup, teardown),
         cmocka_unit_test_setup_teardown(an_index_that_was_never_written_comes_back_from_the_log,
