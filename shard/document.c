@@ -36,7 +36,8 @@ struct builder {
     struct occurrence *occurrences;
     uint32_t term_count, term_capacity, slot_mask;
     uint32_t occurrence_count, occurrence_capacity;
-    bool failed; /* out of memory */
+    size_t text_bytes; /* of all terms */
+    bool failed;       /* out of memory */
 
     /* Of the field being analysed. */
     uint8_t field;
@@ -123,7 +124,7 @@ static uint32_t builder_term(struct builder *b, uint8_t field, struct bytes text
         for (at = hash & b->slot_mask; b->slots[at] != 0; at = (at + 1) & b->slot_mask)
             ;
     }
-    copy = arena_copy(b->arena, text.data, text.size);
+    copy = arena_copy(&b->scratch, text.data, text.size);
     if (copy == NULL) {
         b->failed = true;
         return UINT32_MAX;
@@ -131,6 +132,7 @@ static uint32_t builder_term(struct builder *b, uint8_t field, struct bytes text
     built = &b->terms[b->term_count];
     *built = (struct building){.hash = hash};
     built->term.token = (struct segment_token){field, bytes_of(copy, text.size)};
+    b->text_bytes += text.size;
     b->slots[at] = ++b->term_count;
     return b->term_count - 1;
 }
@@ -277,8 +279,9 @@ static bool builder_finish(struct builder *b, struct document *out)
     uint32_t **next =
         arena_alloc(&b->scratch, (b->term_count + 1) * sizeof(*next)); /* by term index */
     uint32_t *positions = arena_alloc(b->arena, (b->occurrence_count + 1) * sizeof(*positions));
+    uint8_t *text = arena_alloc(b->arena, b->text_bytes + 1);
 
-    if (order == NULL || terms == NULL || next == NULL || positions == NULL)
+    if (order == NULL || terms == NULL || next == NULL || positions == NULL || text == NULL)
         return false;
     for (uint32_t i = 0; i < b->term_count; i++) {
         order[i].prefix = order_prefix(b->terms[i].term.token);
@@ -287,12 +290,17 @@ static bool builder_finish(struct builder *b, struct document *out)
     order = order_sort(b, order, order + b->term_count + 1);
     for (uint32_t i = 0; i < b->term_count; i++) {
         const struct building *built = &b->terms[order[i].index];
+        struct bytes *token = &terms[i].token.text;
 
         terms[i] = built->term;
         terms[i].position_count = built->positions;
         terms[i].positions = positions;
         next[order[i].index] = positions;
         positions += built->positions;
+        if (token->size > 0)
+            memcpy(text, token->data, token->size);
+        token->data = text;
+        text += token->size;
     }
     for (uint32_t i = 0; i < b->occurrence_count; i++)
         *next[b->occurrences[i].term]++ = b->occurrences[i].position;
