@@ -34,6 +34,11 @@ static bool is_impostor(const struct node *node)
     return answered[0] != '\0' && strcmp(answered, node->id) != 0;
 }
 
+bool node_answers(const struct node *node)
+{
+    return node->peer != NULL && node->connected && !is_impostor(node);
+}
+
 static bool link_works(const struct node *node, uint64_t now)
 {
     if (node->peer == NULL)

@@ -88,6 +88,8 @@ void nodes_seen(struct nodes *nodes, const Quire__Register *message);
 
 struct node *nodes_find(struct nodes *nodes, const char *id);
 size_t nodes_up_count(const struct nodes *nodes);
+/* Whether it is connected, and is itself who answers at its address. */
+bool node_answers(const struct node *node);
 /* Why a node that is down is: "silent for 4 s", "no connection to tcp://..." */
 void node_reason(const struct node *node, struct err *err);
 /* What the node last said of a range; NULL when it said nothing. */

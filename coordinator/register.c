@@ -53,6 +53,21 @@ static bool acceptable(struct rpc_request *request, const Quire__Node *node)
     return false;
 }
 
+/* A folder that was copied makes two shards of one id. The one that is connected stays; were they
+ * to take turns, each would acknowledge writes that the other does not have. */
+static bool answers_elsewhere(struct coordinator *coordinator, struct rpc_request *request,
+                              const Quire__Node *known, const Quire__Node *wanted)
+{
+    struct node *node = nodes_find(&coordinator->nodes, known->id);
+    if (same_text(known->address, wanted->address) || node == NULL || !node_answers(node))
+        return false;
+    request_error(request, ERR_CONFLICT,
+                  "shard %s answers at %s: one that starts elsewhere on a copy of its folder is "
+                  "not the same",
+                  known->id, known->address);
+    return true;
+}
+
 void op_register(struct coordinator *coordinator, struct rpc_request *request)
 {
     Quire__Register *message = request_unpack(request, &quire__register__descriptor);
@@ -66,6 +81,8 @@ void op_register(struct coordinator *coordinator, struct rpc_request *request)
         reply(coordinator, request);
         return;
     }
+    if (known != NULL && answers_elsewhere(coordinator, request, known, message->node))
+        return;
     log_event(LOG_INFO, known == NULL ? "new shard" : "shard moved",
               LOG_STR("shard", message->node->id), LOG_STR("address", message->node->address));
     struct registration *it = arena_calloc(&request->arena, 1, sizeof *it);

@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "coordinator_world.h"
+#include "proto/base/clock.h"
 
 static int setup(void **state)
 {
@@ -342,9 +343,29 @@ static void test_client_gives_up(void **state)
     buf_deinit(&answer.payload);
 }
 
+/* A shard whose folder was copied: who is connected stays, the other is refused; once the first is
+ * gone, the id may come from another address. */
+static void test_copied_folder(void **state)
+{
+    struct world *world = *state;
+    struct fake_shard *first = &world->shards[0], *copy = &world->shards[2];
+    snprintf(copy->id, sizeof copy->id, "%s", first->id);
+    uint64_t epoch = map_epoch(world->coordinator->map), until = clock_ms() + 500;
+    while (clock_ms() < until)
+        uv_run(&world->loop, UV_RUN_ONCE);
+    assert_string_equal(map_node(world->coordinator->map, first->id)->address, first->url);
+    assert_int_equal(map_epoch(world->coordinator->map), epoch);
+    fake_stop(first);
+    until = clock_ms() + 5000;
+    while (map_epoch(world->coordinator->map) == epoch && clock_ms() < until)
+        uv_run(&world->loop, UV_RUN_ONCE);
+    assert_string_equal(map_node(world->coordinator->map, copy->id)->address, copy->url);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_copied_folder, setup, teardown),
         cmocka_unit_test_setup_teardown(test_silent, setup, teardown),
         cmocka_unit_test_setup_teardown(test_partial_after_silence, setup, teardown),
         cmocka_unit_test_setup_teardown(test_partly, setup, teardown),
