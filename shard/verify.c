@@ -171,6 +171,19 @@ static void check_columns(struct check *check, struct segment *segment, uint32_t
         problem(check, "entry %s: other categories in the index", show(key, text));
 }
 
+/* Why a row was not found: it is not there, or the file that should hold it cannot be read. */
+static void missing(struct check *check, const struct store_iterator *it, struct bytes key,
+                    const char *what, const char *name)
+{
+    char text[160];
+    struct err err = {0};
+    if (store_iterator_status(it, &err) != 0)
+        problem(check, "entry %s: its %s%s cannot be read: %s", show(key, text), what, name,
+                err.text);
+    else
+        problem(check, "entry %s: no %s%s", show(key, text), what, name);
+}
+
 static void check_place(struct check *check, const struct document *document, struct bytes key)
 {
     char text[160];
@@ -180,7 +193,7 @@ static void check_place(struct check *check, const struct document *document, st
     store_iterator_seek(check->places, key);
     if (!store_iterator_valid(check->places) ||
         !bytes_equal(store_iterator_key(check->places), key)) {
-        problem(check, "entry %s: no place", show(key, text));
+        missing(check, check->places, key, "place", "");
         return;
     }
     if (!range_place_decode(store_iterator_value(check->places), &id, &doc)) {
@@ -222,8 +235,7 @@ static void check_names(struct check *check, const Quire__Entry *entry, struct b
         store_iterator_seek(check->names, buf_bytes(&row));
         if (!store_iterator_valid(check->names) ||
             !bytes_equal(store_iterator_key(check->names), buf_bytes(&row)))
-            problem(check, "entry %s: no row for its name \"%.100s\"", show(key, text),
-                    names[i].written);
+            missing(check, check->names, key, "row for its name ", names[i].written);
         else if (!bytes_equal(store_iterator_value(check->names), bytes_str(names[i].written)))
             problem(check, "entry %s: its name \"%.100s\" is written otherwise", show(key, text),
                     names[i].written);
