@@ -44,9 +44,9 @@
 #define MEMORY_BLOOM ((size_t)256 << 10) /* ten bits a key for 200,000 rows not flushed yet */
 #define OPEN_FILES 256                   /* kept open by one store; others are opened when needed */
 #define DICTIONARY_BYTES (32 << 10)
-#define DICTIONARY_SAMPLE (100 * DICTIONARY_BYTES)
-#define DICTIONARY_BUFFER ((size_t)8 << 20) /* blocks held back until there is a dictionary */
-#define PERSISTED_TIER 2 /* ReadTier::kPersistedTier */
+#define DICTIONARY_SAMPLE (16 * DICTIONARY_BYTES) /* 100 times: 1.5 % smaller, 5 % more CPU */
+#define DICTIONARY_BUFFER ((size_t)8 << 20)       /* blocks held back until there is a dictionary */
+#define PERSISTED_TIER 2                          /* ReadTier::kPersistedTier */
 #define CHECKSUM_XXH3 4
 
 enum { FAMILY_DEFAULT = STORE_FAMILIES, FAMILIES };
