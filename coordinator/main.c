@@ -1,5 +1,6 @@
 /* quire-coordinator: keeps the map of a cluster and answers its clients. */
 #include "coordinator/coordinator.h"
+#include "proto/base/data_dir.h"
 #include "proto/base/log.h"
 
 #include <errno.h>
@@ -138,77 +139,6 @@ static int default_raft_listen(const char *listen, char *out, size_t size)
     return 0;
 }
 
-/* ---- the data folder ---- */
-
-/* The lock is held until the process ends. */
-static int lock_dir(const char *dir)
-{
-    char path[4096];
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
-        fprintf(stderr, "quire-coordinator: %s: %s\n", dir, strerror(errno));
-        return -1;
-    }
-    snprintf(path, sizeof path, "%s/lock", dir);
-    int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        fprintf(stderr, "quire-coordinator: %s: %s\n", path, strerror(errno));
-        return -1;
-    }
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        fprintf(stderr, "quire-coordinator: %s: another coordinator runs on this folder\n", dir);
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
-static int write_node_id(const char *dir, const char *path, const char *id)
-{
-    char temporary[4096 + 8];
-    snprintf(temporary, sizeof temporary, "%s.new", path);
-    FILE *file = fopen(temporary, "w");
-    if (file == NULL)
-        return -1;
-    bool good = fprintf(file, "%s\n", id) > 0 && fflush(file) == 0 && fsync(fileno(file)) == 0;
-    good = fclose(file) == 0 && good;
-    if (!good || rename(temporary, path) != 0)
-        return -1;
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd >= 0) {
-        fsync(fd);
-        close(fd);
-    }
-    return 0;
-}
-
-/* DIR/node-id; made on the first start. */
-static int load_node_id(const char *dir, char id[UUID_TEXT_SIZE])
-{
-    char path[4096];
-    snprintf(path, sizeof path, "%s/node-id", dir);
-    FILE *file = fopen(path, "r");
-    if (file != NULL) {
-        bool good = fread(id, 1, UUID_TEXT_SIZE - 1, file) == UUID_TEXT_SIZE - 1;
-        fclose(file);
-        id[UUID_TEXT_SIZE - 1] = '\0';
-        if (!good || !uuid_valid(id)) {
-            fprintf(stderr, "quire-coordinator: %s does not hold a node id\n", path);
-            return -1;
-        }
-        return 0;
-    }
-    if (errno != ENOENT) {
-        fprintf(stderr, "quire-coordinator: %s: %s\n", path, strerror(errno));
-        return -1;
-    }
-    uuid_generate_text(id);
-    if (write_node_id(dir, path, id) != 0) {
-        fprintf(stderr, "quire-coordinator: %s: %s\n", path, strerror(errno));
-        return -1;
-    }
-    return 0;
-}
-
 /* ---- running ---- */
 
 static void on_stopped(void *data)
@@ -293,9 +223,13 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     signal(SIGPIPE, SIG_IGN);
-    int lock = lock_dir(options.dir);
-    if (lock < 0 || load_node_id(options.dir, node_id) != 0)
+    struct err err;
+    int lock; /* held until the process ends */
+    if (data_dir_lock(options.dir, &lock, &err) != 0 ||
+        data_dir_node_id(options.dir, node_id, &err) != 0) {
+        fprintf(stderr, "quire-coordinator: %s\n", err.text);
         return EXIT_FAILURE;
+    }
     char name[32];
     snprintf(name, sizeof name, "coordinator-%.8s", node_id);
     log_configure(options.level, options.json, name);

@@ -1,27 +1,22 @@
 /* quire-shard: holds prefix ranges of collections and answers the coordinators of its cluster. */
+#include "proto/base/data_dir.h"
 #include "proto/base/log.h"
-#include "proto/base/uuid.h"
+#include "proto/base/memory_limit.h"
 #include "shard/server.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define DEFAULT_LISTEN "tcp://127.0.0.1:7401"
 #define DEFAULT_COORDINATORS "tcp://127.0.0.1:7400"
 #define THREADS_MAX 256
-#define LOCK_TRIES 60 /* 3 seconds */
-#define LOCK_PAUSE_US 50000
-
 #define HEAPS_MIN 2
 #define HEAPS_MAX 8
 #define MAP_THRESHOLD (256 << 10)
@@ -204,111 +199,6 @@ static int parse_options(int argc, char **argv, struct options *out)
     return 0;
 }
 
-/* ---- the memory limit ---- */
-
-static bool read_limit(const char *path, size_t *out)
-{
-    FILE *file = fopen(path, "r");
-    unsigned long long value;
-    bool fine = file != NULL && fscanf(file, "%llu", &value) == 1 && value > 0;
-    if (file != NULL)
-        fclose(file);
-    if (fine && value < *out)
-        *out = value;
-    return fine;
-}
-
-/* The smallest limit of our cgroup and those above it; "max" does not parse as a number. */
-static size_t memory_limit(void)
-{
-    size_t limit = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-    char line[1024], path[1200];
-    FILE *file = fopen("/proc/self/cgroup", "r");
-    if (file == NULL)
-        return limit;
-    while (fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "0::", 3) != 0)
-            continue;
-        char *group = line + 3;
-        group[strcspn(group, "\n")] = 0;
-        for (;;) {
-            snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", group);
-            read_limit(path, &limit);
-            char *slash = strrchr(group, '/');
-            if (slash == NULL || group[0] == 0)
-                break;
-            *slash = 0;
-        }
-    }
-    fclose(file);
-    read_limit("/sys/fs/cgroup/memory/memory.limit_in_bytes", &limit); /* version 1 */
-    return limit;
-}
-
-/* ---- the data folder ---- */
-
-/* The lock is held until the process ends. */
-static int lock_dir(const char *dir)
-{
-    char path[4096];
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
-        fprintf(stderr, "quire-shard: %s: %s\n", dir, strerror(errno));
-        return -1;
-    }
-    snprintf(path, sizeof path, "%s/lock", dir);
-    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (file < 0) {
-        fprintf(stderr, "quire-shard: %s: %s\n", path, strerror(errno));
-        return -1;
-    }
-    /* A process that was just killed takes a moment to be gone. */
-    int tries = LOCK_TRIES;
-    while (flock(file, LOCK_EX | LOCK_NB) != 0 && --tries > 0)
-        usleep(LOCK_PAUSE_US);
-    if (tries == 0) {
-        fprintf(stderr, "quire-shard: %s is in use by another process\n", dir);
-        close(file);
-        return -1;
-    }
-    return file;
-}
-
-static int write_file(const char *path, const char *text)
-{
-    char fresh[4100];
-    snprintf(fresh, sizeof fresh, "%s.new", path);
-    FILE *file = fopen(fresh, "w");
-    if (file == NULL)
-        return -1;
-    int failed = fprintf(file, "%s\n", text) < 0 || fflush(file) != 0 || fsync(fileno(file)) != 0;
-    failed |= fclose(file) != 0;
-    return failed || rename(fresh, path) != 0 ? -1 : 0;
-}
-
-/* Who this shard is, whatever its address: kept in DIR/node-id. */
-static int node_id(const char *dir, char out[UUID_TEXT_SIZE])
-{
-    char path[4096], text[64] = "";
-    snprintf(path, sizeof path, "%s/node-id", dir);
-    FILE *file = fopen(path, "r");
-    if (file == NULL && errno == ENOENT) {
-        uuid_generate_text(out);
-        if (write_file(path, out) == 0)
-            return 0;
-        fprintf(stderr, "quire-shard: %s: %s\n", path, strerror(errno));
-        return -1;
-    }
-    bool fine = file != NULL && fscanf(file, "%63s", text) == 1 && uuid_valid(text);
-    if (file != NULL)
-        fclose(file);
-    if (!fine) {
-        fprintf(stderr, "quire-shard: %s does not hold a node id\n", path);
-        return -1;
-    }
-    memcpy(out, text, UUID_TEXT_SIZE); /* a valid one is just as long */
-    return 0;
-}
-
 /* ---- running ---- */
 
 static void on_stopped(void *data)
@@ -406,11 +296,13 @@ int main(int argc, char **argv)
         return code;
     limit_heaps(options.threads);
     signal(SIGPIPE, SIG_IGN);
-    int lock = lock_dir(options.dir);
-    if (lock < 0)
+    struct err err;
+    int lock;
+    if (data_dir_lock(options.dir, &lock, &err) != 0 ||
+        data_dir_node_id(options.dir, id, &err) != 0) {
+        fprintf(stderr, "quire-shard: %s\n", err.text);
         return EXIT_FAILURE;
-    if (node_id(options.dir, id) != 0)
-        return EXIT_FAILURE;
+    }
     char name[64];
     snprintf(name, sizeof name, "shard-%.8s", id);
     log_configure(options.level, options.json, name);

@@ -8,6 +8,7 @@
 #include "shard/server_internal.h"
 
 #include "proto/base/clock.h"
+#include "proto/base/data_dir.h"
 #include "proto/base/log.h"
 #include "proto/base/uuid.h"
 
@@ -131,16 +132,9 @@ static void pack_register(struct server *server, struct buf *out)
 
 static void keep_cluster_id(struct server *server)
 {
-    char path[4096], fresh[4096];
-    snprintf(path, sizeof path, "%s/cluster-id", server->dir);
-    snprintf(fresh, sizeof fresh, "%s/cluster-id.new", server->dir);
-    FILE *file = fopen(fresh, "w");
-    bool fine = file != NULL && fprintf(file, "%s\n", server->cluster_id) > 0;
-    if (file != NULL)
-        fine = fflush(file) == 0 && fsync(fileno(file)) == 0 && fclose(file) == 0 && fine;
-    if (!fine || rename(fresh, path) != 0)
-        log_event(LOG_WARN, "the cluster's id cannot be kept", LOG_STR("path", path),
-                  LOG_STR("error", strerror(errno)));
+    struct err err;
+    if (data_dir_write(server->dir, "cluster-id", server->cluster_id, &err) != 0)
+        log_event(LOG_WARN, "the cluster's id cannot be kept", LOG_STR("error", err.text));
 }
 
 static bool learn(struct server *server, const Quire__RegisterReply *reply)

@@ -1,5 +1,6 @@
 #include "shard/replicas.h"
 
+#include "proto/base/data_dir.h"
 #include "proto/base/log.h"
 
 #include <dirent.h>
@@ -11,13 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define EPOCH_FILE "map-epoch"
 #define MEMORY_MIN ((size_t)4 << 20)  /* of one range: below, flushes cost more than they save */
 #define MEMORY_MAX ((size_t)64 << 20) /* of one range: above, a restart takes long */
 
 struct replicas {
     struct replicas_settings settings;
     char *folder; /* DIR/ranges */
-    char *epoch_path;
     pthread_mutex_t lock;      /* the table and the epoch */
     pthread_mutex_t assigning; /* one assignment at a time */
     struct list all;
@@ -27,28 +28,29 @@ struct replicas {
 
 /* ---- the epoch file ---- */
 
-static void read_epoch(struct replicas *replicas)
+static int read_epoch(struct replicas *replicas, struct err *err)
 {
-    FILE *file = fopen(replicas->epoch_path, "r");
-    unsigned long long epoch;
-    if (file == NULL)
-        return;
-    if (fscanf(file, "%llu", &epoch) == 1)
-        replicas->durable_epoch = epoch;
-    fclose(file);
+    char text[32];
+    char *end;
+    int code = data_dir_read(replicas->settings.dir, EPOCH_FILE, text, sizeof text, err);
+    if (code == ERR_NOT_FOUND)
+        return 0;
+    if (code != 0)
+        return code;
+    replicas->durable_epoch = strtoull(text, &end, 10);
+    if (end == text || *end != '\0')
+        return err_set(err, ERR_CORRUPT, "%s/" EPOCH_FILE " does not hold a number",
+                       replicas->settings.dir);
+    return 0;
 }
 
 static void write_epoch(struct replicas *replicas, uint64_t epoch)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s.new", replicas->epoch_path);
-    FILE *file = fopen(path, "w");
-    bool fine = file != NULL && fprintf(file, "%llu\n", (unsigned long long)epoch) > 0;
-    if (file != NULL)
-        fine = fflush(file) == 0 && fsync(fileno(file)) == 0 && fclose(file) == 0 && fine;
-    if (!fine || rename(path, replicas->epoch_path) != 0)
-        log_event(LOG_WARN, "the map's epoch cannot be kept", LOG_STR("path", replicas->epoch_path),
-                  LOG_STR("error", strerror(errno)));
+    char text[32];
+    struct err err;
+    snprintf(text, sizeof text, "%llu", (unsigned long long)epoch);
+    if (data_dir_write(replicas->settings.dir, EPOCH_FILE, text, &err) != 0)
+        log_event(LOG_WARN, "the map's epoch cannot be kept", LOG_STR("error", err.text));
 }
 
 /* ---- life ---- */
@@ -61,17 +63,18 @@ int replicas_create(const struct replicas_settings *settings, struct replicas **
     if (replicas == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
     replicas->settings = *settings;
-    if (asprintf(&replicas->folder, "%s/ranges", settings->dir) < 0 ||
-        asprintf(&replicas->epoch_path, "%s/map-epoch", settings->dir) < 0)
+    if (asprintf(&replicas->folder, "%s/ranges", settings->dir) < 0)
         abort();
     pthread_mutex_init(&replicas->lock, NULL);
     pthread_mutex_init(&replicas->assigning, NULL);
     list_init(&replicas->all);
-    if (store_make_folder(replicas->folder, err) != 0) {
+    int code = store_make_folder(replicas->folder, err);
+    if (code == 0)
+        code = read_epoch(replicas, err);
+    if (code != 0) {
         replicas_destroy(replicas);
-        return ERR_IO;
+        return code;
     }
-    read_epoch(replicas);
     *out = replicas;
     return 0;
 }
@@ -86,7 +89,6 @@ void replicas_destroy(struct replicas *replicas)
     pthread_mutex_destroy(&replicas->lock);
     pthread_mutex_destroy(&replicas->assigning);
     free(replicas->folder);
-    free(replicas->epoch_path);
     free(replicas);
 }
 

@@ -12,6 +12,7 @@
 #include "shard/server_internal.h"
 
 #include "proto/base/clock.h"
+#include "proto/base/data_dir.h"
 #include "proto/base/log.h"
 
 #include <stdarg.h>
@@ -334,16 +335,16 @@ static int open_door(struct server *server, struct err *err)
     return rpc_server_create(server->rpc, server->listen, on_request, server, &server->door, err);
 }
 
-static void read_cluster_id(struct server *server)
+/* "" when it has joined none yet. */
+static int read_cluster_id(struct server *server, struct err *err)
 {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/cluster-id", server->dir);
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return;
-    if (fscanf(file, "%63s", server->cluster_id) != 1)
-        server->cluster_id[0] = 0;
-    fclose(file);
+    int code = data_dir_read(server->dir, "cluster-id", server->cluster_id,
+                             sizeof server->cluster_id, err);
+    if (code == ERR_NOT_FOUND)
+        return 0;
+    if (code == 0 && !uuid_valid(server->cluster_id))
+        code = err_set(err, ERR_CORRUPT, "%s/cluster-id does not hold a cluster's id", server->dir);
+    return code;
 }
 
 static void nothing(void *data)
@@ -362,8 +363,9 @@ int server_create(const struct server_settings *settings, struct server **out, s
     server->listen = copy_text(settings->listen);
     server->advertise = copy_text(settings->advertise);
     server->zone = copy_text(settings->zone);
-    read_cluster_id(server);
-    int code = open_stores(server, err);
+    int code = read_cluster_id(server, err);
+    if (code == 0)
+        code = open_stores(server, err);
     if (code == 0)
         code = open_door(server, err);
     if (code == 0 && settings->coordinator_count > 0) {

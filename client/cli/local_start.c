@@ -9,6 +9,7 @@
 #include "client/cli/local.h"
 
 #include "proto/base/clock.h"
+#include "proto/base/memory_limit.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -72,26 +73,11 @@ static void free_arguments(struct arguments *arguments)
         free(arguments->words[i]);
 }
 
-/* MiB that all shards together may take: half of what the cgroup, or else the machine, has. */
-static uint64_t half_of_memory(void)
-{
-    uint64_t memory = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) >> 20;
-    unsigned long long limit;
-    FILE *file = fopen("/sys/fs/cgroup/memory.max", "re");
-
-    if (file != NULL) {
-        if (fscanf(file, "%llu", &limit) == 1 && limit >> 20 < memory)
-            memory = limit >> 20;
-        fclose(file);
-    }
-    return memory / 2;
-}
-
-/* MiB for the cache of one shard, and as much again for what is not on disk yet. (A shard that is not
- * told takes half of the machine for itself.) */
+/* MiB for the cache of one shard, and as much again for what is not on disk yet: all shards together take half of
+ * the memory that there is. (A shard that is not told takes half of it for itself.) */
 static uint64_t memory_share(const struct local *local)
 {
-    uint64_t memory = local->memory != 0 ? local->memory : half_of_memory();
+    uint64_t memory = local->memory != 0 ? local->memory : memory_limit() >> 21;
 
     memory /= 2 * local->shards;
     return memory > 4 ? memory : 4;

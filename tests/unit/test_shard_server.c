@@ -1,4 +1,5 @@
 /* A whole shard in this process, spoken to as a coordinator does. */
+#include "proto/base/data_dir.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/uuid.h"
@@ -768,7 +769,7 @@ static void an_index_that_was_never_written_comes_back_from_the_log(void **state
 
 static void a_lost_log_is_not_an_empty_one(void **state)
 {
-    char text[ERR_TEXT_MAX], path[128];
+    char text[ERR_TEXT_MAX], path[128], cluster[UUID_TEXT_SIZE];
     struct err err = {0};
     arena_init(&arena, 0);
     assign(1, ONE, 1, 1);
@@ -779,10 +780,9 @@ static void a_lost_log_is_not_an_empty_one(void **state)
     assert_int_equal(try_assign(2, ONE, 1, 1, text), ERR_CORRUPT);
     assert_non_null(strstr(text, "log is lost"));
     stop_server();
-    snprintf(path, sizeof path, "%s/cluster-id", folder);
-    FILE *file = fopen(path, "w"); /* as one that has joined a cluster, it does not even start */
-    assert_non_null(file);
-    fclose(file);
+    /* As one that has joined a cluster, it does not even start. */
+    uuid_generate_text(cluster);
+    assert_int_equal(data_dir_write(folder, "cluster-id", cluster, &err), 0);
     lose("log");
     struct server_settings settings = {.loop = &loop,
                                        .dir = folder,
@@ -793,6 +793,7 @@ static void a_lost_log_is_not_an_empty_one(void **state)
                                        .memory_bytes = 16 << 20};
     assert_int_equal(server_create(&settings, &server, &err), ERR_CORRUPT);
     assert_non_null(strstr(err.text, "is lost"));
+    snprintf(path, sizeof path, "%s/cluster-id", folder);
     assert_int_equal(remove(path), 0);
     start_server(NULL, 0);
     arena_deinit(&arena);

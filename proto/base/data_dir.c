@@ -1,0 +1,129 @@
+#include "proto/base/data_dir.h"
+
+#include "proto/base/clock.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOCK_PAUSE_US 20000
+
+static int fail(struct err *err, const char *path)
+{
+    return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
+}
+
+static int path_of(char path[PATH_MAX], const char *dir, const char *name, struct err *err)
+{
+    if (snprintf(path, PATH_MAX, "%s/%s", dir, name) < PATH_MAX - 8) /* room for ".new" */
+        return 0;
+    return err_set(err, ERR_TOO_LARGE, "the name of the folder is too long");
+}
+
+int data_dir_lock(const char *dir, int *lock, struct err *err)
+{
+    char path[PATH_MAX];
+    *lock = -1;
+    int code = path_of(path, dir, "lock", err);
+    if (code != 0)
+        return code;
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
+        return fail(err, dir);
+    int file = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (file < 0)
+        return fail(err, path);
+    uint64_t until = clock_ms() + DATA_DIR_LOCK_MS;
+    while (flock(file, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR) {
+            fail(err, path);
+            close(file);
+            return ERR_IO;
+        }
+        if (clock_ms() >= until) {
+            close(file);
+            return err_set(err, ERR_EXISTS, "%s is in use by another process", dir);
+        }
+        usleep(LOCK_PAUSE_US);
+    }
+    *lock = file;
+    return 0;
+}
+
+int data_dir_read(const char *dir, const char *name, char *out, size_t size, struct err *err)
+{
+    char path[PATH_MAX], text[DATA_DIR_TEXT_MAX + 1];
+    int code = path_of(path, dir, name, err);
+    if (code != 0)
+        return code;
+    FILE *file = fopen(path, "re");
+    if (file == NULL && errno == ENOENT)
+        return err_set(err, ERR_NOT_FOUND, "%s does not exist", path);
+    if (file == NULL)
+        return fail(err, path);
+    size_t got = fread(text, 1, sizeof text, file);
+    bool bad = ferror(file) != 0;
+    fclose(file);
+    if (bad)
+        return err_set(err, ERR_IO, "%s cannot be read", path);
+    const char *newline = memchr(text, '\n', got);
+    size_t length = newline != NULL ? (size_t)(newline - text) : got;
+    if (length >= size)
+        return err_set(err, ERR_TOO_LARGE, "%s is too long", path);
+    memcpy(out, text, length);
+    out[length] = '\0';
+    return 0;
+}
+
+int data_dir_write(const char *dir, const char *name, const char *text, struct err *err)
+{
+    char path[PATH_MAX], fresh[PATH_MAX];
+    int code = path_of(path, dir, name, err);
+    if (code != 0)
+        return code;
+    strcpy(stpcpy(fresh, path), ".new"); /* path_of() left room */
+    FILE *file = fopen(fresh, "we");
+    if (file == NULL)
+        return fail(err, fresh);
+    bool good = fprintf(file, "%s\n", text) > 0 && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    if (!good)
+        fail(err, fresh);
+    if (fclose(file) != 0 && good) {
+        fail(err, fresh);
+        good = false;
+    }
+    if (good && rename(fresh, path) != 0) {
+        fail(err, path);
+        good = false;
+    }
+    int folder = good ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (folder >= 0) {
+        if (fsync(folder) != 0) {
+            fail(err, dir);
+            good = false;
+        }
+        close(folder);
+    }
+    return good ? 0 : ERR_IO;
+}
+
+int data_dir_node_id(const char *dir, char out[UUID_TEXT_SIZE], struct err *err)
+{
+    char text[DATA_DIR_TEXT_MAX];
+    int code = data_dir_read(dir, "node-id", text, sizeof text, err);
+    if (code == ERR_NOT_FOUND) {
+        uuid_generate_text(out);
+        return data_dir_write(dir, "node-id", out, err);
+    }
+    if (code != 0)
+        return code;
+    if (!uuid_valid(text))
+        return err_set(err, ERR_CORRUPT, "%s/node-id does not hold a node id", dir);
+    memcpy(out, text, UUID_TEXT_SIZE); /* a valid one is just as long */
+    return 0;
+}

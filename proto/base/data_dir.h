@@ -1,0 +1,31 @@
+/* The data folder of a process: locked while the process runs, with small text files that are
+ * replaced whole. Any thread; one writer for each file.
+ */
+#ifndef QUIRE_BASE_DATA_DIR_H
+#define QUIRE_BASE_DATA_DIR_H
+
+#include "proto/base/err.h"
+#include "proto/base/uuid.h"
+
+#include <stddef.h>
+
+#define DATA_DIR_LOCK_MS 3000 /* a process that was just killed takes a moment to be gone */
+#define DATA_DIR_TEXT_MAX 256 /* bytes of a file, its newline included */
+
+/* Creates `dir` (mode 0700; its parent exists) when it is missing, and takes DIR/lock, waiting up
+ * to DATA_DIR_LOCK_MS for its last holder. The lock is held until *lock, a file descriptor, is
+ * closed or the process ends. ERR_IO; ERR_EXISTS when another process keeps it. */
+int data_dir_lock(const char *dir, int *lock, struct err *err);
+
+/* The first line of DIR/name, without its newline. ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE. */
+int data_dir_read(const char *dir, const char *name, char *out, size_t size, struct err *err);
+
+/* Replaces DIR/name by `text` and a newline: after a crash it holds the old text or the new one.
+ * ERR_IO. */
+int data_dir_write(const char *dir, const char *name, const char *text, struct err *err);
+
+/* Who this process is, whatever its address: DIR/node-id, made on the first call. ERR_CORRUPT when
+ * the file does not hold a UUID, ERR_IO. */
+int data_dir_node_id(const char *dir, char out[UUID_TEXT_SIZE], struct err *err);
+
+#endif
