@@ -159,14 +159,16 @@ static int admit(struct committer *committer, struct commit *commit, bool *known
     return code;
 }
 
-/* While the flush of a range lags far behind, its writers wait: memory has a ceiling. */
+/* While the flush of a range lags far behind, its writers wait: memory has a ceiling. They do not
+ * wait for what no flush gives back (counts of dead documents' tokens, which go with a merge). */
 static void hold_back(struct replica *replica)
 {
     uint64_t until = clock_ms() + COMMITTER_STALL_MS;
     struct range_figures figures;
     for (;;) {
         range_figures(replica->range, &figures);
-        if (figures.memory_bytes < 2 * replica->memory_limit || clock_ms() >= until ||
+        if (figures.memory_bytes < 2 * replica->memory_limit ||
+            !range_wants_flush(replica->range) || clock_ms() >= until ||
             range_broken(replica->range, NULL) != 0)
             return;
         replica_maintain(replica);
