@@ -23,8 +23,8 @@ struct local {
     char *dir; /* absolute, malloc'd */
     uint64_t port, shards;
     uint64_t memory; /* MiB for caches and unflushed data of all shards; 0: half of the machine's */
-    bool existed; /* cluster.json was there */
-    int lock;     /* file descriptor; -1: not held */
+    bool existed;    /* cluster.json was there */
+    int lock;        /* file descriptor; -1: not held */
 };
 
 /* $XDG_DATA_HOME/quire or ~/.local/share/quire, malloc'd; NULL when neither variable is set. */

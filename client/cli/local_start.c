@@ -73,8 +73,9 @@ static void free_arguments(struct arguments *arguments)
         free(arguments->words[i]);
 }
 
-/* MiB for the cache of one shard, and as much again for what is not on disk yet: all shards together take half of
- * the memory that there is. (A shard that is not told takes half of it for itself.) */
+/* MiB for the cache of one shard, and as much again for what is not on disk yet: all shards
+ * together take half of the memory that there is. (A shard that is not told takes half of it for
+ * itself.) */
 static uint64_t memory_share(const struct local *local)
 {
     uint64_t memory = local->memory != 0 ? local->memory : memory_limit() >> 21;

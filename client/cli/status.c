@@ -74,8 +74,8 @@ static const char *address_of(const struct quire_status_result *result, const ch
 
 static void print_ranges(const struct quire_status_result *result)
 {
-    static const char *const heads[] = {"collection", "from",    "to",    "shard",
-                                        "state",      "entries", "disk",  "memory", "segments"};
+    static const char *const heads[] = {"collection", "from", "to",     "shard",   "state",
+                                        "entries",    "disk", "memory", "segments"};
     const size_t columns = sizeof heads / sizeof heads[0];
     struct cli_table *table = cli_table_create(columns);
     char cell[32];

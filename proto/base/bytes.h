@@ -1,4 +1,5 @@
-/* Bytes: a borrowed slice, a growing buffer, and bounded readers of the encodings that our formats use.
+/* Bytes: a borrowed slice, a growing buffer, and bounded readers of the encodings that our formats
+ * use.
  *
  * All fixed-width integers in keys are big-endian (they sort); varints are LEB128.
  */

@@ -1,4 +1,5 @@
-/* Errors: one enumeration for the whole cluster, and a bounded text that says what is wrong and where.
+/* Errors: one enumeration for the whole cluster, and a bounded text that says what is wrong and
+ * where.
  *
  * A function that can fail returns an `int` that is 0 or one of `enum err_code`, and takes a
  * `struct err *` (which may be NULL) that it fills when it fails. On the way up each layer may put
@@ -50,7 +51,8 @@ struct err {
 /* The fixed words for a code ("stale epoch"); "unknown error" for a number that is none. */
 const char *err_name(int code);
 
-/* Fills `err` (if not NULL) and returns `code`, so that `return err_set(err, ERR_IO, ...)` reads well. */
+/* Fills `err` (if not NULL) and returns `code`, so that `return err_set(err, ERR_IO, ...)` reads
+ * well. */
 int err_set(struct err *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,4 +1,5 @@
-/* Intrusive doubly linked list: the link is embedded in the element. An empty head points to itself. */
+/* Intrusive doubly linked list: the link is embedded in the element. An empty head points to
+ * itself. */
 #ifndef QUIRE_BASE_LIST_H
 #define QUIRE_BASE_LIST_H
 

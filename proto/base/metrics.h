@@ -26,7 +26,8 @@ struct metrics;
 struct metrics *metrics_create(void);
 void metrics_destroy(struct metrics *metrics);
 
-/* `name` and `help` must outlive the registry (literals). The result lives as long as the registry. */
+/* `name` and `help` must outlive the registry (literals). The result lives as long as the registry.
+ */
 struct metric *metrics_counter(struct metrics *metrics, const char *name, const char *help);
 struct metric *metrics_gauge(struct metrics *metrics, const char *name, const char *help);
 struct histogram *metrics_histogram(struct metrics *metrics, const char *name, const char *help);

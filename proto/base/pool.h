@@ -1,7 +1,7 @@
 /* Bounded thread pool: caller-allocated jobs in a bounded queue.
  *
- * `run` is called on a pool thread. Submitting never blocks: with the queue full it returns ERR_FULL
- * and the caller refuses the request early. pool_destroy runs what is queued, then joins.
+ * `run` is called on a pool thread. Submitting never blocks: with the queue full it returns
+ * ERR_FULL and the caller refuses the request early. pool_destroy runs what is queued, then joins.
  */
 #ifndef QUIRE_BASE_POOL_H
 #define QUIRE_BASE_POOL_H
@@ -17,7 +17,8 @@ struct pool_job {
     void (*run)(struct pool_job *job);
 };
 
-/* `name` (15 bytes at most) is what the threads are called in top. NULL when threads cannot start. */
+/* `name` (15 bytes at most) is what the threads are called in top. NULL when threads cannot start.
+ */
 struct pool *pool_create(const char *name, int threads, size_t queue_limit);
 void pool_destroy(struct pool *pool);
 int pool_submit(struct pool *pool, struct pool_job *job); /* 0 or ERR_FULL */

@@ -6,10 +6,11 @@
  * heard nothing for RPC_SILENCE_MS drops the connection. A lost connection fails its requests at
  * once with ERR_UNAVAILABLE and the peer dials again with back-off.
  *
- * Threads: everything here belongs to the uv loop that was given at creation and must be called from
- * its thread, except rpc_reply(), rpc_reply_error() and rpc_request_abandoned(), which any thread may
- * call. nng's own threads hand frames to the loop through one door (a locked list and one uv_async_t).
- * All callbacks run on the loop's thread, exactly once, never from inside the submitting call.
+ * Threads: everything here belongs to the uv loop that was given at creation and must be called
+ * from its thread, except rpc_reply(), rpc_reply_error() and rpc_request_abandoned(), which any
+ * thread may call. nng's own threads hand frames to the loop through one door (a locked list and
+ * one uv_async_t). All callbacks run on the loop's thread, exactly once, never from inside the
+ * submitting call.
  */
 #ifndef QUIRE_RPC_H
 #define QUIRE_RPC_H
@@ -24,19 +25,21 @@
 #include <uv.h>
 
 #define RPC_PROTOCOL_VERSION 1
-#define RPC_FRAME_MAX (16u << 20)  /* bytes of payload in a frame */
-#define RPC_HEARTBEAT_MS 500       /* a side that sent nothing for so long sends a ping */
-#define RPC_SILENCE_MS 2500        /* a side that heard nothing for so long drops the connection */
-#define RPC_HELLO_MS 2000          /* a connection without a Hello for so long is dropped */
+#define RPC_FRAME_MAX (16u << 20) /* bytes of payload in a frame */
+#define RPC_HEARTBEAT_MS 500      /* a side that sent nothing for so long sends a ping */
+#define RPC_SILENCE_MS 2500       /* a side that heard nothing for so long drops the connection */
+#define RPC_HELLO_MS 2000         /* a connection without a Hello for so long is dropped */
 #define RPC_BACKOFF_MIN_MS 50
 #define RPC_BACKOFF_MAX_MS 2000
 #define RPC_SEND_QUEUE_MAX (64u << 20) /* bytes queued on a connection; beyond: ERR_FULL */
 #define RPC_REQUESTS_MAX 65536         /* outstanding on one connection; beyond: ERR_FULL */
-#define RPC_HELD_MAX (128u << 20)      /* bytes of unanswered requests of a connection; beyond: ERR_FULL */
-#define RPC_MEMORY_MAX (256u << 20)    /* what all connections of a context hold; beyond: those of its
-                                          servers that hold more than their share are not read */
-#define RPC_SHARE_MIN (128u << 10)     /* a share is RPC_MEMORY_MAX by connection, at least this */
-#define RPC_CONNECTIONS_MAX 10000      /* of one server; beyond: accepted and closed at once */
+#define RPC_HELD_MAX                                                                               \
+    (128u << 20) /* bytes of unanswered requests of a connection; beyond: ERR_FULL */
+#define RPC_MEMORY_MAX                                                                             \
+    (256u << 20)                   /* what all connections of a context hold; beyond: those of its \
+                                      servers that hold more than their share are not read */
+#define RPC_SHARE_MIN (128u << 10) /* a share is RPC_MEMORY_MAX by connection, at least this */
+#define RPC_CONNECTIONS_MAX 10000  /* of one server; beyond: accepted and closed at once */
 
 enum rpc_role { RPC_ROLE_CLIENT = 1, RPC_ROLE_COORDINATOR = 2, RPC_ROLE_SHARD = 3 };
 
@@ -47,25 +50,26 @@ struct rpc_identity {
     const char *cluster_id; /* UUID text; "" = not known yet, matches any */
 };
 
-/* Shared state of all rpc on one loop: the door, the timer, the reaper thread that frees streams. */
+/* Shared state of all rpc on one loop: the door, the timer, the reaper thread that frees streams.
+ */
 struct rpc;
 
 /* `loop` must outlive it. NULL when nng or the loop cannot give what is needed. */
 struct rpc *rpc_create(uv_loop_t *loop, const struct rpc_identity *identity, struct err *err);
 /* Changes what later Hellos say (a node learns its cluster id when it registers). */
 void rpc_set_cluster_id(struct rpc *rpc, const char *cluster_id);
-/* Closes every peer and server (their calls end with ERR_CANCELED), then calls `closed`; the loop must
- * go on running until then. Frees itself before `closed` is called. */
+/* Closes every peer and server (their calls end with ERR_CANCELED), then calls `closed`; the loop
+ * must go on running until then. Frees itself before `closed` is called. */
 void rpc_close(struct rpc *rpc, void (*closed)(void *data), void *data);
 
 /* ---- the calling side ---- */
 
 struct rpc_peer;
 
-/* Starts dialing `url`; never fails but for a malformed url (ERR_INVALID). Calls submitted while it is
- * not connected wait for the connection until their deadline; they end earlier, with ERR_PROTOCOL, when
- * what answers at `url` is no peer for us. A host name over tcp is tried at its first address and then
- * over IPv4. */
+/* Starts dialing `url`; never fails but for a malformed url (ERR_INVALID). Calls submitted while it
+ * is not connected wait for the connection until their deadline; they end earlier, with
+ * ERR_PROTOCOL, when what answers at `url` is no peer for us. A host name over tcp is tried at its
+ * first address and then over IPv4. */
 int rpc_peer_create(struct rpc *rpc, const char *url, struct rpc_peer **out, struct err *err);
 /* Fails outstanding calls with ERR_CANCELED; the peer must not be used afterwards. */
 void rpc_peer_destroy(struct rpc_peer *peer);
@@ -79,22 +83,22 @@ void rpc_peer_on_change(struct rpc_peer *peer, void (*changed)(void *data, bool 
 
 /* One call; allocated by the caller, who must not touch or free it until `done` has been called. */
 struct rpc_call {
-    struct list link;          /* rpc's */
-    struct rpc_peer *peer;     /* rpc's */
-    uint64_t id;               /* rpc's */
-    uint64_t deadline_ms;      /* rpc's: absolute, clock_ms() */
-    struct buf queued;         /* rpc's: the payload while the connection is down, later the error text */
-    uint64_t trace;            /* rpc's */
-    size_t heap_index;         /* rpc's */
-    int state;                 /* rpc's */
-    int status;                /* rpc's */
-    uint16_t kind;             /* rpc's */
-    void *data;                /* the caller's */
-    /* status 0: `kind` and `payload` are the reply (payload valid during the callback only). A reply
-     * of kind Error arrives as its code and text in `err`. Otherwise: ERR_DEADLINE, ERR_UNAVAILABLE
-     * (the connection was lost after the request may have been sent), ERR_CANCELED, ERR_FULL,
-     * ERR_TOO_LARGE (above RPC_FRAME_MAX), ERR_NOMEM, ERR_PROTOCOL (the two sides do not fit
-     * together: other protocol version or other cluster; says which). `err` is never NULL. */
+    struct list link;      /* rpc's */
+    struct rpc_peer *peer; /* rpc's */
+    uint64_t id;           /* rpc's */
+    uint64_t deadline_ms;  /* rpc's: absolute, clock_ms() */
+    struct buf queued; /* rpc's: the payload while the connection is down, later the error text */
+    uint64_t trace;    /* rpc's */
+    size_t heap_index; /* rpc's */
+    int state;         /* rpc's */
+    int status;        /* rpc's */
+    uint16_t kind;     /* rpc's */
+    void *data;        /* the caller's */
+    /* status 0: `kind` and `payload` are the reply (payload valid during the callback only). A
+     * reply of kind Error arrives as its code and text in `err`. Otherwise: ERR_DEADLINE,
+     * ERR_UNAVAILABLE (the connection was lost after the request may have been sent), ERR_CANCELED,
+     * ERR_FULL, ERR_TOO_LARGE (above RPC_FRAME_MAX), ERR_NOMEM, ERR_PROTOCOL (the two sides do not
+     * fit together: other protocol version or other cluster; says which). `err` is never NULL. */
     void (*done)(struct rpc_call *call, int status, const struct err *err, uint16_t kind,
                  struct bytes payload);
 };
@@ -114,18 +118,19 @@ struct rpc_server;
 struct rpc_request {
     uint16_t kind;
     uint64_t trace;
-    uint64_t deadline_ms;  /* absolute, clock_ms() of this process */
-    enum rpc_role role;    /* of the other side */
-    const char *node_id;   /* of the other side; valid during the request */
-    struct bytes payload;  /* valid until the reply */
-    struct arena arena;    /* released with the reply; the handler's to use, one thread at a time */
-    void *data;            /* the handler's */
-    struct list link;      /* the handler's, while it holds the request */
+    uint64_t deadline_ms; /* absolute, clock_ms() of this process */
+    enum rpc_role role;   /* of the other side */
+    const char *node_id;  /* of the other side; valid during the request */
+    struct bytes payload; /* valid until the reply */
+    struct arena arena;   /* released with the reply; the handler's to use, one thread at a time */
+    void *data;           /* the handler's */
+    struct list link;     /* the handler's, while it holds the request */
 };
 
 typedef void (*rpc_handler)(void *data, struct rpc_request *request);
 
-/* Listens at once; ERR_INVALID for a malformed url, ERR_IO when the address is taken or not ours. */
+/* Listens at once; ERR_INVALID for a malformed url, ERR_IO when the address is taken or not ours.
+ */
 int rpc_server_create(struct rpc *rpc, const char *url, rpc_handler handler, void *data,
                       struct rpc_server **out, struct err *err);
 /* Stops accepting and closes its connections. */

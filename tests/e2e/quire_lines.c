@@ -1,11 +1,14 @@
-/* quire_lines: a test client. Requests as JSON on standard input, one a line; the replies as JSON lines, in the order in
- * which they come (with --pipeline 1, the default: in order). Everything goes through libquire's asynchronous API.
+/* quire_lines: a test client. Requests as JSON on standard input, one a line; the replies as JSON
+ * lines, in the order in which they come (with --pipeline 1, the default: in order). Everything
+ * goes through libquire's asynchronous API.
  *
  *   quire_lines [--pipeline N] [--timeout MS] [--collection NAME]
  *
- * Requests: {"op":"search","query"|"query_hex",["all","limit","facets","cursor","category"]}, {"op":"put","entry":{...}},
- * {"op":"delete","headword",["sense"]}, {"op":"define","term"}, {"op":"get","headword",["sense"]}. Any "id" comes back.
- * Replies: {"id","status","error",...}; scores as the exact fixed-point integers.
+ * Requests: {"op":"search","query"|"query_hex",["all","limit","facets","cursor","category"]},
+ * {"op":"put","entry":{...}},
+ * {"op":"delete","headword",["sense"]}, {"op":"define","term"}, {"op":"get","headword",["sense"]}.
+ * Any "id" comes back. Replies: {"id","status","error",...}; scores as the exact fixed-point
+ * integers.
  */
 #include "client/quire.h"
 
@@ -54,21 +57,25 @@ static void searched(void *data, const struct quire_search_result *result)
     json_t *hits = json_array(), *facets = json_array();
     for (size_t i = 0; i < result->hit_count; i++) {
         const struct quire_hit *hit = result->hits[i];
-        json_array_append_new(hits, json_pack("{s:s, s:s, s:I, s:s}", "headword", hit->headword, "sense", hit->sense,
-                                              "score", (json_int_t)hit->score_fixed, "snippet", hit->snippet));
+        json_array_append_new(
+            hits, json_pack("{s:s, s:s, s:I, s:s}", "headword", hit->headword, "sense", hit->sense,
+                            "score", (json_int_t)hit->score_fixed, "snippet", hit->snippet));
     }
     for (size_t i = 0; i < result->category_count; i++)
-        json_array_append_new(facets, json_pack("{s:s, s:I}", "value", result->categories[i]->value, "count",
-                                                (json_int_t)result->categories[i]->count));
+        json_array_append_new(facets, json_pack("{s:s, s:I}", "value", result->categories[i]->value,
+                                                "count", (json_int_t)result->categories[i]->count));
     answer(data, result->status, result->error,
-           json_pack("{s:o, s:o, s:I, s:s, s:b, s:I, s:s}", "hits", hits, "facets", facets, "total", (json_int_t)result->total,
-                     "total_relation", result->total_is_lower_bound ? "gte" : "eq", "complete", (int)result->complete, "took_us",
-                     (json_int_t)result->took_us, "cursor", result->cursor ? result->cursor : ""));
+           json_pack("{s:o, s:o, s:I, s:s, s:b, s:I, s:s}", "hits", hits, "facets", facets, "total",
+                     (json_int_t)result->total, "total_relation",
+                     result->total_is_lower_bound ? "gte" : "eq", "complete", (int)result->complete,
+                     "took_us", (json_int_t)result->took_us, "cursor",
+                     result->cursor ? result->cursor : ""));
 }
 
 static void written(void *data, const struct quire_write_result *result)
 {
-    static const char *const names[] = {"none", "new", "changed", "unchanged", "deleted", "absent", "failed"};
+    static const char *const names[] = {"none",    "new",    "changed", "unchanged",
+                                        "deleted", "absent", "failed"};
     const char *outcome = result->written_count ? names[result->written[0]->outcome] : "none";
     answer(data, result->status, result->error, json_pack("{s:s}", "outcome", outcome));
 }
@@ -77,9 +84,10 @@ static void looked_up(void *data, const struct quire_entries_result *result)
 {
     json_t *entries = json_array();
     for (size_t i = 0; i < result->entry_count; i++)
-        json_array_append_new(entries, json_pack("{s:s, s:s, s:s, s:I}", "headword", result->entries[i]->headword, "sense",
-                                                 result->entries[i]->sense, "body", result->entries[i]->body, "version",
-                                                 (json_int_t)result->entries[i]->version));
+        json_array_append_new(
+            entries, json_pack("{s:s, s:s, s:s, s:I}", "headword", result->entries[i]->headword,
+                               "sense", result->entries[i]->sense, "body", result->entries[i]->body,
+                               "version", (json_int_t)result->entries[i]->version));
     answer(data, result->status, result->error, json_pack("{s:o}", "entries", entries));
 }
 
@@ -99,7 +107,8 @@ static const char **strings_of(const json_t *object, const char *name, size_t *c
     return out;
 }
 
-static quire_ticket submit_search(struct quire_client *client, const char *collection, uint32_t timeout, struct pending *pending)
+static quire_ticket submit_search(struct quire_client *client, const char *collection,
+                                  uint32_t timeout, struct pending *pending)
 {
     const json_t *r = pending->request;
     struct quire_search_request request = QUIRE_SEARCH_INIT;
@@ -129,7 +138,8 @@ static quire_ticket submit_search(struct quire_client *client, const char *colle
     return ticket;
 }
 
-static quire_ticket submit_put(struct quire_client *client, const char *collection, uint32_t timeout, struct pending *pending)
+static quire_ticket submit_put(struct quire_client *client, const char *collection,
+                               uint32_t timeout, struct pending *pending)
 {
     const json_t *e = json_object_get(pending->request, "entry");
     struct quire_entry entry = QUIRE_ENTRY_INIT;
@@ -150,7 +160,8 @@ static quire_ticket submit_put(struct quire_client *client, const char *collecti
     return ticket;
 }
 
-static quire_ticket submit(struct quire_client *client, const char *collection, uint32_t timeout, struct pending *pending)
+static quire_ticket submit(struct quire_client *client, const char *collection, uint32_t timeout,
+                           struct pending *pending)
 {
     const json_t *r = pending->request;
     const char *op = text_of(r, "op");

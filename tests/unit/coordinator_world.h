@@ -51,7 +51,7 @@ struct fake_shard {
     uint64_t assigned_epoch;
     unsigned assigns, seals, writes, ops, searches;
     bool refuse_seal;
-    uint64_t sealed; /* the range that it says is sealed, while it has epoch 1 */
+    uint64_t sealed;  /* the range that it says is sealed, while it has epoch 1 */
     struct list held; /* requests that are never answered */
     bool closed;
 };

@@ -379,8 +379,9 @@ static void test_hostile(void **unused)
     assert_int_equal(analyzer_create("en", &analyzer, NULL), 0);
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces; i++) {
         buf_clear(&text);
-        buf_append_u8(&text, (uint8_t)"a\n"[i % 2]);
-        /* Quadratic time would take hours on the large ones: the test's time limit is what fails then. */
+        buf_append_u8(&text, (uint8_t) "a\n"[i % 2]);
+        /* Quadratic time would take hours on the large ones: the test's time limit is what fails
+         * then. */
         size_t size = i % 8 ? 1 << 18 : 2 << 20;
         while (text.size < size)
             buf_append_str(&text, pieces[i]);

@@ -4,7 +4,7 @@
 
 #define BOLD_BODY(word)                                                                            \
     "**" word "** is a thing of which it is said, at some length, that it does what it does "      \
-              "well.\n"
+    "well.\n"
 
 static struct taken taken;
 
@@ -124,7 +124,10 @@ static void test_order_decides(void **state)
                   "**Query** is what is asked.\n"
                   "mc,one\n" BOLD_BODY("Mc") "md,one\n" BOLD_BODY("Md") "me,one\n" BOLD_BODY("Me") "mf,one\n" BOLD_BODY("Mf") "mg,one\n" BOLD_BODY(
                       "Mg") "mh,one\n" BOLD_BODY("Mh") "mi,one\n" BOLD_BODY("Mi") "mj,"
-                                                                                  "one\n" BOLD_BODY("Mj") "mk,one\n" BOLD_BODY("Mk"),
+                                                                                  "one\n" BOLD_BODY(
+                                                                                      "Mj") "mk,"
+                                                                                            "one"
+                                                                                            "\n" BOLD_BODY("Mk"),
         IMPORT_GLOSSARY, &taken);
     assert_int_equal(taken.count, 11);
     assert_true(strstr(taken.entries[1].body, "query, key, value\n**Query**") != NULL);

@@ -1,6 +1,6 @@
 /* A whole shard in this process, spoken to as a coordinator does. */
-#include "proto/base/data_dir.h"
 #include "proto/base/clock.h"
+#include "proto/base/data_dir.h"
 #include "proto/base/log.h"
 #include "proto/base/uuid.h"
 #include "proto/quire.pb-c.h"
