@@ -56,7 +56,8 @@ def dictd():
                     continue
                 found = c.run('define', '--json', '-c', name, word, ok=None)
                 check(found.code == 0, f'{name}: define {word!r}: exit {found.code}')
-                tail = ' '.join(body.decode('utf-8', 'replace').split())[-40:]
+                lines = body.decode('utf-8', 'replace').strip().split('\n')
+                tail = ' '.join(' '.join(lines[1:] or lines).split())[-30:]  # the first line is the headword's
                 check(any(tail in ' '.join(e['body'].split()) for e in found.json['entries']), f'{name}: {word!r} has another body')
             equal(c.json('import', '-c', name, os.path.join(DICTD, name + '.index'), timeout=900)['new'], 0, f'{name} again')
         equal(c.run('verify', timeout=900).code, 0, 'verify')
