@@ -1,7 +1,7 @@
 /* What a new collection is set to unless its creator says otherwise. The figures of scoring
- * were chosen by measurement on the judged collections: tests/bench/judged.py prints them beside a plain
- * BM25's. The weights are integers because the index stores weighted frequencies; they multiply
- * frequencies, which is why k1 is above the usual 0.9 to 1.2. */
+ * were chosen by measurement on the judged collections: tests/bench/judged.py prints them beside a
+ * plain BM25's. The weights are integers because the index stores weighted frequencies; they
+ * multiply frequencies, which is why k1 is above the usual 0.9 to 1.2. */
 #ifndef QUIRE_COORDINATOR_DEFAULTS_H
 #define QUIRE_COORDINATOR_DEFAULTS_H
 

@@ -127,8 +127,8 @@ void *memory_copy(struct memory_segment *s, struct bytes bytes);
 
 /* memory_append.c; writer only, but for memory_list_find. */
 bool memory_table_reserve(struct memory_segment *s, uint32_t extra); /* room for more lists */
-/* Appends a posting of `doc` for each term; the table has room for as many lists, the arena for what
- * they take. */
+/* Appends a posting of `doc` for each term; the table has room for as many lists, the arena for
+ * what they take. */
 void memory_lists_add(struct memory_segment *s, uint32_t doc, const struct document_term *terms,
                       uint32_t count);
 struct memory_list *memory_list_find(struct memory_segment *s,

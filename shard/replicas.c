@@ -18,7 +18,7 @@
 
 struct replicas {
     struct replicas_settings settings;
-    char *folder; /* DIR/ranges */
+    char *folder;              /* DIR/ranges */
     pthread_mutex_t lock;      /* the table and the epoch */
     pthread_mutex_t assigning; /* one assignment at a time */
     struct list all;

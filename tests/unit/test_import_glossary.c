@@ -127,7 +127,9 @@ static void test_order_decides(void **state)
                                                                                   "one\n" BOLD_BODY(
                                                                                       "Mj") "mk,"
                                                                                             "one"
-                                                                                            "\n" BOLD_BODY("Mk"),
+                                                                                            "\n" BOLD_BODY(
+                                                                                                "M"
+                                                                                                "k"),
         IMPORT_GLOSSARY, &taken);
     assert_int_equal(taken.count, 11);
     assert_true(strstr(taken.entries[1].body, "query, key, value\n**Query**") != NULL);
