@@ -10,6 +10,7 @@
  */
 #include "proto/limits.h"
 #include "proto/text/key.h"
+#include "shard/key_set.h"
 #include "shard/range_internal.h"
 #include "shard/undo.h"
 
@@ -43,8 +44,7 @@ struct apply {
     struct buf undo;
     uint64_t batch_seq; /* of the first operation in the open batch */
 
-    struct bytes *touched; /* keys of entries that the open batch touches: a hash set */
-    uint32_t touched_count, touched_capacity;
+    struct key_set touched; /* entries that the open batch touches */
 
     struct kill *kills;
     size_t kill_count, kill_capacity;
@@ -53,8 +53,6 @@ struct apply {
     uint64_t documents, total_length; /* as they will be */
     uint32_t doc_limit;               /* of the segment in memory, as it will be */
 };
-
-/* ---- growing arrays, sets ---- */
 
 static void *grow(void *array, size_t count, size_t *capacity, size_t size)
 {
@@ -67,46 +65,13 @@ static void *grow(void *array, size_t count, size_t *capacity, size_t size)
     return array;
 }
 
-static struct bytes *touched_slot(const struct apply *a, struct bytes key)
-{
-    uint32_t at = (uint32_t)hash64(key.data, key.size) & (a->touched_capacity - 1);
-    while (a->touched[at].data != NULL && !bytes_equal(a->touched[at], key))
-        at = (at + 1) & (a->touched_capacity - 1);
-    return &a->touched[at];
-}
-
-static bool touched_has(const struct apply *a, struct bytes key)
-{
-    return a->touched_count > 0 && touched_slot(a, key)->data != NULL;
-}
-
-static void touched_add(struct apply *a, struct bytes key)
-{
-    if (2 * a->touched_count >= a->touched_capacity) {
-        struct bytes *old = a->touched;
-        uint32_t capacity = a->touched_capacity;
-        a->touched_capacity = capacity == 0 ? 256 : 2 * capacity;
-        a->touched = calloc(a->touched_capacity, sizeof a->touched[0]);
-        if (a->touched == NULL)
-            abort();
-        for (uint32_t i = 0; i < capacity; i++)
-            if (old[i].data != NULL)
-                *touched_slot(a, old[i]) = old[i];
-        free(old);
-    }
-    *touched_slot(a, key) = key;
-    a->touched_count++;
-}
-
 /* ---- rows ---- */
 
 static int write_batch(struct apply *a, struct err *err)
 {
     undo_put(&a->undo, a->batch_seq, a->range->store, a->batch);
     a->batch_seq = 0;
-    if (a->touched_count > 0)
-        memset(a->touched, 0, a->touched_capacity * sizeof a->touched[0]);
-    a->touched_count = 0;
+    key_set_clear(&a->touched);
     return store_write(a->range->store, a->batch, err);
 }
 
@@ -114,14 +79,14 @@ static int write_batch(struct apply *a, struct err *err)
  * it. */
 static int settle(struct apply *a, struct bytes key, struct err *err)
 {
-    return touched_has(a, key) ? write_batch(a, err) : 0;
+    return key_set_has(&a->touched, key) ? write_batch(a, err) : 0;
 }
 
 static void open_batch(struct apply *a, uint64_t seq, struct bytes key)
 {
     if (a->batch_seq == 0)
         a->batch_seq = seq;
-    touched_add(a, key);
+    key_set_add(&a->touched, key);
 }
 
 static int read_entry(struct apply *a, struct bytes key, struct store_value *row,
@@ -551,7 +516,7 @@ int range_apply_as(struct range *range, const struct range_session *session,
     code = apply_all(&a, session, ops, count, results, &failure);
     store_batch_destroy(a.batch);
     buf_deinit(&a.undo);
-    free(a.touched);
+    key_set_deinit(&a.touched);
     free(a.kills);
     free(a.letters);
     arena_deinit(&a.arena);

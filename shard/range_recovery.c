@@ -11,6 +11,7 @@
  * Steps 3 to 5 may be interrupted and done again: the store keeps prefixes of what is written, and
  * step 5 is last.
  */
+#include "shard/key_set.h"
 #include "shard/range_internal.h"
 #include "shard/undo.h"
 
@@ -156,53 +157,21 @@ static int load_segments(struct range *range, const struct manifest *manifest, s
 
 /* ---- 3 and 4 ---- */
 
-/* Entries whose places are to be put right: a hash set of keys. */
-struct key_set {
-    struct arena arena;
-    struct bytes *slots;
-    size_t count, capacity;
+/* Entries whose places are to be put right. */
+struct touched {
+    struct key_set keys;
+    struct arena arena; /* of the keys */
 };
 
-static struct bytes *key_set_slot(const struct key_set *set, struct bytes key)
+static void touch(void *data, struct bytes key)
 {
-    size_t at = hash64(key.data, key.size) & (set->capacity - 1);
-    while (set->slots[at].data != NULL && !bytes_equal(set->slots[at], key))
-        at = (at + 1) & (set->capacity - 1);
-    return &set->slots[at];
-}
-
-static void key_set_grow(struct key_set *set)
-{
-    struct bytes *old = set->slots;
-    size_t capacity = set->capacity;
-    set->capacity = capacity == 0 ? 1024 : 2 * capacity;
-    set->slots = calloc(set->capacity, sizeof set->slots[0]);
-    if (set->slots == NULL)
-        abort();
-    for (size_t i = 0; i < capacity; i++)
-        if (old[i].data != NULL)
-            *key_set_slot(set, old[i]) = old[i];
-    free(old);
-}
-
-static void key_set_add(void *data, struct bytes key)
-{
-    struct key_set *set = data;
-    if (2 * set->count >= set->capacity)
-        key_set_grow(set);
-    struct bytes *slot = key_set_slot(set, key);
-    if (slot->data != NULL)
+    struct touched *touched = data;
+    if (key_set_has(&touched->keys, key))
         return;
-    uint8_t *copy = arena_copy(&set->arena, key.data, key.size);
+    uint8_t *copy = arena_copy(&touched->arena, key.data, key.size);
     if (copy == NULL)
         abort();
-    *slot = bytes_of(copy, key.size);
-    set->count++;
-}
-
-static bool key_set_has(const struct key_set *set, struct bytes key)
-{
-    return set->count > 0 && key_set_slot(set, key)->data != NULL;
+    key_set_add(&touched->keys, bytes_of(copy, key.size));
 }
 
 static int write_when_big(struct range *range, struct store_batch *batch, struct err *err)
@@ -247,12 +216,12 @@ static int put_places_right(struct range *range, const struct key_set *touched,
 static int take_back(struct range *range, struct err *err)
 {
     uint64_t seq = range->durable.seq;
-    struct key_set touched = {0};
+    struct touched touched = {0};
     struct store_batch *batch = store_batch_create();
     arena_init(&touched.arena, 0);
-    int code = undo_roll_back(range->store, seq, key_set_add, &touched, err);
+    int code = undo_roll_back(range->store, seq, touch, &touched, err);
     if (code == 0)
-        code = put_places_right(range, &touched, batch, err);
+        code = put_places_right(range, &touched.keys, batch, err);
     if (code == 0) {
         undo_forget_above(seq, range->store, batch);
         code = store_write(range->store, batch, err);
@@ -260,7 +229,7 @@ static int take_back(struct range *range, struct err *err)
     for (uint32_t i = 0; i < range->segment_count; i++)
         range->segments[i].places_pending = false;
     store_batch_destroy(batch);
-    free(touched.slots);
+    key_set_deinit(&touched.keys);
     arena_deinit(&touched.arena);
     return code;
 }

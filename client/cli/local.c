@@ -199,21 +199,31 @@ const char *local_url(const struct local *local, size_t i)
     return url;
 }
 
-bool local_alive(pid_t pid)
+/* /proc/PID/NAME, terminated; its size, 0 when there is none. */
+static size_t read_proc(pid_t pid, const char *name, char *out, size_t size)
 {
-    char path[64], text[512], *state;
-    ssize_t size;
+    char path[64];
+    ssize_t got;
     int file;
 
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
     file = open(path, O_RDONLY | O_CLOEXEC);
     if (file < 0)
-        return false;
-    size = read(file, text, sizeof text - 1);
+        return 0;
+    got = read(file, out, size - 1);
     close(file);
-    if (size <= 0)
+    if (got <= 0)
+        return 0;
+    out[got] = '\0';
+    return (size_t)got;
+}
+
+bool local_alive(pid_t pid)
+{
+    char text[512], *state;
+
+    if (read_proc(pid, "stat", text, sizeof text) == 0)
         return false;
-    text[size] = '\0';
     state = strrchr(text, ')'); /* the name in parentheses may hold anything */
     return state != NULL && state[1] == ' ' && state[2] != 'Z' && state[2] != 'X';
 }
@@ -221,19 +231,9 @@ bool local_alive(pid_t pid)
 /* Whether one of the words of a process's command line is `word`: process ids are used again. */
 static bool has_word(pid_t pid, const char *word)
 {
-    char path[64], text[16384];
-    ssize_t size;
-    int file;
+    char text[16384];
+    size_t size = read_proc(pid, "cmdline", text, sizeof text);
 
-    snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
-    file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return false;
-    size = read(file, text, sizeof text - 1);
-    close(file);
-    if (size <= 0)
-        return false;
-    text[size] = '\0';
     for (const char *at = text; at < text + size; at += strlen(at) + 1)
         if (strcmp(at, word) == 0)
             return true;
