@@ -22,7 +22,9 @@ void replicas_destroy(struct replicas *replicas);
 
 /* Carries out an assignment: opens and creates what is named, drops what is not (unless the
  * assignment is older than one already carried out: then ERR_STALE). Blocks until every named range
- * is open, or failed: then the first one's error. One at a time. */
+ * is open, or failed: then the first one's error. One at a time. What is dropped goes with its last
+ * user, which may be a moment later: a cluster never gives the id of a dropped range to another
+ * one. */
 int replicas_assign(struct replicas *replicas, const Quire__ShardAssign *assign, struct err *err);
 uint64_t
 replicas_map_epoch(struct replicas *replicas); /* of the last assignment carried out; 0: none */

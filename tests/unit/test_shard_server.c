@@ -467,6 +467,15 @@ static bool folder_exists(const char *id)
     return stat(path, &status) == 0;
 }
 
+/* Its last user takes the folder of a dropped range away: a background job may go on for a moment.
+ */
+static void await_dropped(const char *id)
+{
+    for (int i = 0; i < 1000 && folder_exists(id); i++)
+        usleep(10000);
+    assert_false(folder_exists(id));
+}
+
 static void assignments_open_and_drop(void **state)
 {
     arena_init(&arena, 0);
@@ -476,9 +485,8 @@ static void assignments_open_and_drop(void **state)
     write_one(2, "Pear", "A fruit.", NULL, 0);
     assert_true(folder_exists("1") && folder_exists("2"));
     assign(3, ONE, 1, 1);
-    for (int i = 0; i < 200 && folder_exists("2"); i++)
-        usleep(10000);
-    assert_true(folder_exists("1") && !folder_exists("2"));
+    await_dropped("2");
+    assert_true(folder_exists("1"));
     Quire__ShardAssign old = QUIRE__SHARD_ASSIGN__INIT; /* names nothing, but is older */
     old.map_epoch = 2;
     assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_ASSIGN, &old.base, text), ERR_STALE);
@@ -799,12 +807,16 @@ static void a_lost_log_is_not_an_empty_one(void **state)
     arena_deinit(&arena);
 }
 
+/* A cluster never gives an id to a second range; here it is done to see that nothing of the first
+ * is left. Its last user takes the folder away, which may be a background job that goes on for a
+ * moment. */
 static void a_dropped_range_leaves_no_log(void **state)
 {
     arena_init(&arena, 0);
     assign(1, ONE, 1, 1);
     write_one(1, "Apple", "A round fruit.", NULL, 0);
     assign(2, NULL, 0, 1);
+    await_dropped("1");
     assign(3, ONE, 1, 1);
     assert_int_equal(get(1, "apple")->n_entries, 0);
     arena_deinit(&arena);
