@@ -208,6 +208,16 @@ static uint64_t builder_add_name(struct builder *b, struct analyzer *analyzer, c
     return length;
 }
 
+/* A whole category as one token. */
+static void builder_add_category(struct builder *b, struct bytes key)
+{
+    uint8_t space[DOCUMENT_CATEGORY_TOKEN_BYTES];
+    uint32_t term = builder_term(b, TEXT_FIELD_CATEGORY_KEY, document_category_token(key, space));
+
+    if (term != UINT32_MAX)
+        b->terms[term].term.freq = 1;
+}
+
 struct order {       /* most comparisons end within the prefix */
     uint64_t prefix; /* field and the first seven bytes, big-endian */
     uint32_t index;
@@ -366,6 +376,22 @@ static bool document_names(const Quire__Entry *entry, struct arena *arena, struc
     return true;
 }
 
+#define CATEGORY_KEPT (DOCUMENT_CATEGORY_TOKEN_BYTES - 1 - 2 * (int)sizeof(uint64_t))
+
+struct bytes document_category_token(struct bytes key, uint8_t space[DOCUMENT_CATEGORY_TOKEN_BYTES])
+{
+    uint64_t hash[2];
+
+    if (key.size <= DOCUMENT_CATEGORY_TOKEN_BYTES)
+        return key;
+    hash[0] = hash64(key.data, key.size);
+    hash[1] = hash64(key.data + 1, key.size - 1);
+    memcpy(space, key.data, CATEGORY_KEPT);
+    space[CATEGORY_KEPT] = 0;
+    memcpy(space + CATEGORY_KEPT + 1, hash, sizeof(hash));
+    return bytes_of(space, DOCUMENT_CATEGORY_TOKEN_BYTES);
+}
+
 /* At most LIMIT_CATEGORIES: comparing all with all is cheaper than a table. */
 static bool document_categories(const Quire__Entry *entry, struct arena *arena, struct buf *scratch,
                                 struct document *out)
@@ -392,6 +418,7 @@ static bool document_categories(const Quire__Entry *entry, struct arena *arena, 
         out->category_count++;
     }
     out->categories = categories;
+    out->category_keys = keys;
     return true;
 }
 
@@ -428,6 +455,8 @@ static bool document_terms(struct analyzer *analyzer, const struct document_sett
     for (size_t i = 0; i < entry->n_categories; i++)
         length += builder_add_name(&b, analyzer, entry->categories[i], TEXT_FIELD_CATEGORY,
                                    settings->weight_categories);
+    for (uint32_t i = 0; i < out->category_count; i++)
+        builder_add_category(&b, out->category_keys[i]);
     out->norm = norm_encode(length > UINT32_MAX ? UINT32_MAX : (uint32_t)length);
     done = !b.failed && builder_finish(&b, out);
     arena_deinit(&b.scratch);

@@ -9,6 +9,9 @@
  *
  * Positions of ALL: the body first (from 0), then, each after a gap of 100, headword, each other
  * name, each category. A position below body_length lies in the body.
+ *
+ * Each category, told apart by term key, is also one token of TEXT_FIELD_CATEGORY_KEY: frequency 1,
+ * no positions. What filters by category is then a list as any other.
  */
 #ifndef QUIRE_SHARD_DOCUMENT_H
 #define QUIRE_SHARD_DOCUMENT_H
@@ -34,7 +37,8 @@ struct document {
     uint32_t term_count;
     struct document_term *terms; /* sorted by (field, token), distinct */
     uint32_t category_count;
-    struct bytes *categories; /* as written, distinct by term key, in the order given */
+    struct bytes *categories;    /* as written, distinct by term key, in the order given */
+    struct bytes *category_keys; /* their term keys */
     uint32_t name_count;
     struct bytes *names;  /* term keys of headword and other names, distinct, sorted */
     const char **written; /* the names as the entry has them, borrowed; the first of equal key */
@@ -48,6 +52,13 @@ struct document_settings { /* of the collection */
 int document_analyze(struct analyzer *analyzer, const struct document_settings *settings,
                      const Quire__Entry *entry, struct arena *arena, struct document *out,
                      struct err *err);
+
+/* The token of a category in TEXT_FIELD_CATEGORY_KEY: its term key; of one beyond the 255 bytes of
+ * a token the first 238, a NUL, which no term key has, and 128 bits of hash. Made in `space`, or
+ * borrowed from `key`. */
+#define DOCUMENT_CATEGORY_TOKEN_BYTES 255
+struct bytes document_category_token(struct bytes key,
+                                     uint8_t space[DOCUMENT_CATEGORY_TOKEN_BYTES]);
 
 /* Checks every limit of proto/limits.h and UTF-8; the text names field and limit. */
 int entry_validate(const Quire__Entry *entry, struct err *err);

@@ -24,8 +24,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define TEXT_ANALYSIS_VERSION 1
-#define TEXT_TOKEN_BYTES 64 /* longer words are cut at a code point boundary */
+#define TEXT_ANALYSIS_VERSION 2 /* 1: no TEXT_FIELD_CATEGORY_KEY */
+#define TEXT_TOKEN_BYTES 64     /* longer words are cut at a code point boundary */
 
 /* Token spaces of the index; the number stands in index keys. */
 enum text_field {
@@ -34,6 +34,9 @@ enum text_field {
     TEXT_FIELD_TERMS = 2,    /* unstemmed */
     TEXT_FIELD_CATEGORY = 3, /* unstemmed words of categories */
     TEXT_FIELD_BODY = 4,     /* not a token space: positions of ALL that lie in the body */
+    /* Not words but whole categories, one token each (document_category_token()): the documents of
+     * a category are a list. Nobody asks for it by number. */
+    TEXT_FIELD_CATEGORY_KEY = 5,
 };
 
 struct token {

@@ -100,6 +100,8 @@ static void test_fields(void **state)
     check_term(d, TEXT_FIELD_TERMS, "descent", 1, 0);
     check_term(d, TEXT_FIELD_CATEGORY, "optimization", 2, 0);
     assert_null(find(d, TEXT_FIELD_HEADWORD, "step"));
+    check_term(d, TEXT_FIELD_CATEGORY_KEY, "optimization", 1, 0); /* both spellings */
+    check_term(d, TEXT_FIELD_CATEGORY_KEY, "learning", 1, 0);
     /* 8 words of the body, 2 of the headword, 3 of other names, 3 of categories. */
     assert_int_equal(d->norm, norm_encode(8 * 1 + 2 * 5 + 3 * 3 + 3 * 2));
     {
@@ -117,6 +119,70 @@ static void test_fields(void **state)
     assert_true(bytes_equal(d->names[0], bytes_str("descent")));
     assert_true(bytes_equal(d->names[1], bytes_str("gradient descent")));
     assert_true(bytes_equal(d->names[2], bytes_str("gradient step")));
+    arena_deinit(&a.arena);
+}
+
+/* The tokens of whole categories; every one of frequency 1. */
+static uint32_t category_tokens(const struct document *d, const struct document_term *out[4])
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < d->term_count; i++) {
+        if (d->terms[i].token.field != TEXT_FIELD_CATEGORY_KEY)
+            continue;
+        assert_int_equal(d->terms[i].freq, 1);
+        assert_in_range(d->terms[i].token.text.size, 1, DOCUMENT_CATEGORY_TOKEN_BYTES);
+        assert_true(count < 4);
+        out[count++] = &d->terms[i];
+    }
+    return count;
+}
+
+/* Whole categories are tokens: words in their order, whatever the weight; and those that are longer
+ * than a token can be stay apart, also where they differ in the last byte only. */
+static void test_category_keys(void **state)
+{
+    const struct document_settings none = {1, 0, 0, 0};
+    char fits[256], longer[3][400], *categories[4] = {text("Computer  Vision!"), text("vision")};
+    const struct document_term *found[4];
+    uint8_t space[DOCUMENT_CATEGORY_TOKEN_BYTES];
+    Quire__Entry entry = QUIRE__ENTRY__INIT;
+    struct analyzed a;
+
+    memset(fits, 'a', sizeof(fits) - 1);
+    fits[sizeof(fits) - 1] = '\0';
+    for (int i = 0; i < 3; i++) {
+        memset(longer[i], 'a', sizeof(longer[i]) - 1);
+        longer[i][sizeof(longer[i]) - 2] = "xyx"[i];
+        longer[i][sizeof(longer[i]) - 1] = '\0';
+    }
+    entry.headword = text("word");
+    entry.categories = categories;
+    entry.n_categories = 2;
+    analyze(&a, &none, &entry);
+    check_order(&a.document);
+    assert_int_equal(category_tokens(&a.document, found), 2);
+    check_term(&a.document, TEXT_FIELD_CATEGORY_KEY, "computer vision", 1, 0);
+    check_term(&a.document, TEXT_FIELD_CATEGORY_KEY, "vision", 1, 0);
+    arena_deinit(&a.arena);
+
+    categories[0] = fits;
+    for (int i = 0; i < 3; i++)
+        categories[1 + i] = longer[i];
+    entry.n_categories = 4;
+    analyze(&a, &none, &entry);
+    check_order(&a.document);
+    assert_int_equal(a.document.category_count, 3);
+    assert_int_equal(category_tokens(&a.document, found), 3);
+    check_term(&a.document, TEXT_FIELD_CATEGORY_KEY, fits, 1, 0);
+    for (int i = 0; i < 2; i++) {
+        struct bytes token = document_category_token(bytes_str(longer[i]), space);
+        uint32_t same = 0;
+
+        for (int j = 0; j < 3; j++)
+            same += bytes_equal(found[j]->token.text, token);
+        assert_int_equal(same, 1);
+    }
     arena_deinit(&a.arena);
 }
 
@@ -285,9 +351,13 @@ static void test_equal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_fields),     cmocka_unit_test(test_weights_of_nothing),
-        cmocka_unit_test(test_many_words), cmocka_unit_test(test_memory_runs_out),
-        cmocka_unit_test(test_validate),   cmocka_unit_test(test_equal),
+        cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_category_keys),
+        cmocka_unit_test(test_weights_of_nothing),
+        cmocka_unit_test(test_many_words),
+        cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_validate),
+        cmocka_unit_test(test_equal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
