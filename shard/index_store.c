@@ -544,20 +544,37 @@ int store_flush(struct store *store, struct err *err)
 
 /* ---- figures and checks ---- */
 
+#define DISK_BYTES "rocksdb.total-sst-files-size"
+
+static uint64_t property_of(struct store *store, int family, const char *property)
+{
+    uint64_t value = 0;
+    if (rocksdb_property_int_cf(store->db, store->families[family], property, &value) != 0)
+        return 0;
+    return value;
+}
+
 static uint64_t property_sum(struct store *store, const char *property)
 {
     uint64_t sum = 0;
-    for (int i = 0; i < FAMILIES; i++) {
-        uint64_t value = 0;
-        if (rocksdb_property_int_cf(store->db, store->families[i], property, &value) == 0)
-            sum += value;
-    }
+    for (int i = 0; i < FAMILIES; i++)
+        sum += property_of(store, i, property);
     return sum;
 }
 
 uint64_t store_disk_bytes(struct store *store)
 {
-    return property_sum(store, "rocksdb.total-sst-files-size");
+    return property_sum(store, DISK_BYTES);
+}
+
+uint64_t store_family_bytes(struct store *store, enum store_family family)
+{
+    return property_of(store, family, DISK_BYTES);
+}
+
+const char *store_family_name(enum store_family family)
+{
+    return FAMILY[family].name;
 }
 
 uint64_t store_memory_bytes(struct store *store)

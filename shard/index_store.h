@@ -89,6 +89,8 @@ int store_iterator_status(const struct store_iterator *it, struct err *err);
 void store_iterator_close(struct store_iterator *it);
 
 uint64_t store_disk_bytes(struct store *store);
+uint64_t store_family_bytes(struct store *store, enum store_family family); /* on disk */
+const char *store_family_name(enum store_family family);
 uint64_t store_memory_bytes(struct store *store);
 /* Reads every file's checksums (rocksdb verifies on iteration); problems as ERR_CORRUPT. */
 int store_verify(struct store *store, struct err *err);
