@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define BATCH 1000
 
@@ -145,10 +144,22 @@ static int read_lines(struct fill *fill, FILE *file, struct err *err)
     return code == 0 ? apply(fill, err) : code;
 }
 
+/* Not getrusage(): that counts what the process was before it became this program, too. */
+static double peak_megabytes(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    char line[256];
+    double kilobytes = 0;
+    while (file != NULL && fgets(line, sizeof line, file) != NULL)
+        if (strncmp(line, "VmHWM:", 6) == 0)
+            kilobytes = strtod(line + 6, NULL);
+    if (file != NULL)
+        (void)fclose(file);
+    return kilobytes / 1024;
+}
+
 static void report(const struct fill *fill, double wall)
 {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
     double all = engine_process_seconds(), own = engine_thread_seconds();
     double known = fill->analysis + fill->apply + fill->flush + fill->merge;
     printf("read         %llu entries, %llu refused, %.1f MB\n", (unsigned long long)fill->put,
@@ -157,7 +168,7 @@ static void report(const struct fill *fill, double wall)
     printf("CPU          %.2f s: analysis %.2f, apply %.2f, flush %.2f, merge %.2f, reading %.2f, "
            "RocksDB's threads %.2f\n",
            all, fill->analysis, fill->apply, fill->flush, fill->merge, own - known, all - own);
-    printf("peak RSS     %.0f MB\n", (double)usage.ru_maxrss / 1024);
+    printf("peak RSS     %.0f MB\n", peak_megabytes());
 }
 
 /* The last flush, and the merges it brings. */
