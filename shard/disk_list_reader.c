@@ -1,24 +1,19 @@
-/* Reading the lists of a disk segment. Rows: disk_format.c; chunks: posting_codec.c.
+/* Cursors over the lists of a disk segment, and the iterator over its terms.
  *
- * A cursor keeps the chunk that it is in pinned in the block cache, with its directory decoded; a
- * move within the chunk decodes one block. The directory of chunks comes with the term, so chunks
- * in between are never read.
- *
- * Bounds of blocks are in the chunks. For a chunk that is not loaded, bounds() answers with those
- * of the whole chunk, from the directory: enough to pass over it without reading it, and once it is
- * loaded the answers are those of its blocks.
+ * A cursor reads an opened list (disk_list.h). The list's level of chunks comes with the term, so
+ * chunks that evaluation passes over are never read; the level of blocks comes with the chunk. Of a
+ * block, documents and frequencies are decoded when they are asked for, each apart; positions when
+ * the first ones of a block are asked for, in a state that most cursors never make.
  */
-#include "shard/disk_reader.h"
+#include "shard/disk_list.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct position_state {
-    bool loaded; /* positions of the chunk (inline: of the list) are at hand */
-    bool opened; /* those of the current block are opened */
-    struct store_value value;
-    struct codec_position_chunk chunk;
+    struct disk_position_chunk *chunk; /* that of the entered chunk; NULL: not read yet */
+    bool opened;                       /* those of the current block are opened */
     struct codec_positions block;
     uint32_t *buffer;
     uint32_t buffer_size;
@@ -27,22 +22,13 @@ struct position_state {
 struct disk_cursor {
     struct posting_cursor base;
     struct disk_segment *segment;
-    struct disk_term term;            /* rest: into `inline_bytes` */
+    struct disk_list *list;
+    struct disk_chunk *read;        /* from disk, for this cursor */
+    const struct disk_chunk *chunk; /* the entered one: `read`, or the list's inline one */
+    uint32_t doc_limit;
+    struct reader freqs;              /* of the decoded block, unless has_freqs */
     struct position_state *positions; /* made when first asked for */
-
-    /* Inline. */
-    uint8_t *inline_bytes;
-    struct bytes inline_positions;
-    bool inline_bounds_known;
-    struct posting_bounds inline_bounds;
-
-    /* Chunked. */
-    struct disk_chunk_entry *chunks;
-    uint32_t at;    /* the chunk that was reached */
-    bool loaded;    /* it is at hand */
-    uint32_t block; /* within it, the decoded one */
-    struct store_value value;
-    struct codec_chunk chunk;
+    void *memory;                     /* what free() wants: the cursor itself is aligned */
 };
 
 static struct disk_cursor *cursor_of(struct posting_cursor *cursor)
@@ -52,206 +38,134 @@ static struct disk_cursor *cursor_of(struct posting_cursor *cursor)
 
 static int corrupt(struct err *err, const struct disk_cursor *c, const char *what)
 {
-    return err_set(err, ERR_CORRUPT, "segment %llu, list %u, chunk %u: %s",
-                   (unsigned long long)c->segment->base.id, c->term.id, c->at, what);
+    return disk_list_corrupt(c->segment, c->list, c->base.chunk, what, err);
 }
 
-static void cursor_forget_positions(struct disk_cursor *c, bool chunk_too)
+static void cursor_forget_chunk(struct disk_cursor *c)
 {
-    if (c->positions == NULL)
-        return;
-    c->positions->opened = false;
-    if (chunk_too && c->positions->loaded) {
-        store_value_release(&c->positions->value);
-        c->positions->loaded = false;
+    c->base.chunk = POSTING_NONE;
+    c->base.block_number = POSTING_NONE;
+    c->base.block.count = 0;
+    c->base.blocks = (struct posting_level){0};
+    c->chunk = NULL;
+    free(c->read);
+    c->read = NULL;
+    if (c->positions != NULL) {
+        c->positions->opened = false;
+        free(c->positions->chunk);
+        c->positions->chunk = NULL;
     }
 }
 
-/* ---- inline lists ---- */
-
-static int inline_load(struct posting_cursor *cursor, uint32_t target, struct err *err)
-{
-    struct disk_cursor *c = cursor_of(cursor);
-    struct reader reader;
-
-    reader_init(&reader, c->term.rest);
-    if (!codec_get_block(&reader, c->term.df, 0, &cursor->block) ||
-        cursor->block.docs[c->term.df - 1] >= c->segment->header.documents) {
-        cursor->block.count = 0;
-        return corrupt(err, c, "malformed inline list");
-    }
-    c->inline_positions = bytes_of(reader.at, reader_left(&reader));
-    if (cursor->block.docs[cursor->block.count - 1] < target)
-        cursor->block.count = 0;
-    return 0;
-}
-
-static bool inline_bounds(struct posting_cursor *cursor, uint32_t target,
-                          struct posting_bounds *out)
+static int disk_enter(struct posting_cursor *cursor, uint32_t number, struct err *err)
 {
     struct disk_cursor *c = cursor_of(cursor);
 
-    if (!c->inline_bounds_known) {
-        struct posting_block block;
-        uint8_t norms[POSTING_BLOCK];
-        struct reader reader;
+    assert(number < cursor->chunks.count);
+    cursor_forget_chunk(c);
+    c->chunk = &c->list->inline_only;
+    if (c->list->flags & DISK_TERM_CHUNKED) {
+        int code = disk_chunk_read(c->segment, c->list, number, &c->read, err);
 
-        reader_init(&reader, c->term.rest);
-        if (!codec_get_block(&reader, c->term.df, 0, &block) ||
-            block.docs[block.count - 1] >= c->segment->header.documents) {
-            /* Nothing is ruled out: load() is then called, and tells. */
-            *out = (struct posting_bounds){.last_doc = POSTING_END - 1, .count = 1};
-            out->pair[0].freq = UINT32_MAX;
-            return true;
-        }
-        for (uint32_t i = 0; i < block.count; i++)
-            norms[i] = c->segment->norms[block.docs[i]];
-        posting_bounds_build(block.freqs, norms, block.count, &c->inline_bounds);
-        c->inline_bounds.last_doc = block.docs[block.count - 1];
-        c->inline_bounds_known = true;
-    }
-    *out = c->inline_bounds;
-    return out->last_doc >= target;
-}
-
-/* ---- chunked lists ---- */
-
-/* The first chunk from the current one on that ends at the target or behind it. */
-static uint32_t chunk_find(const struct disk_cursor *c, uint32_t target)
-{
-    uint32_t low = c->at, high = c->term.chunk_count;
-
-    if (low < high && c->chunks[low].bounds.last_doc >= target)
-        return low;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (c->chunks[middle].bounds.last_doc < target)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static void chunk_unload(struct disk_cursor *c)
-{
-    cursor_forget_positions(c, true);
-    if (c->loaded)
-        store_value_release(&c->value);
-    c->loaded = false;
-}
-
-static int chunk_load(struct disk_cursor *c, uint32_t number, struct err *err)
-{
-    const struct disk_chunk_entry *entry = &c->chunks[number];
-    struct disk_key key;
-    bool found;
-    int code;
-
-    chunk_unload(c);
-    c->at = number;
-    disk_key_chunk(&key, c->segment->base.id, c->term.id, entry->first_doc);
-    code = store_get(c->segment->store, STORE_POST, disk_key_bytes(&key), &c->value, &found, err);
-    if (code != 0)
-        return code;
-    if (!found)
-        return corrupt(err, c, "postings are missing");
-    c->loaded = true;
-    if (!codec_chunk_open(c->value.bytes, entry->first_doc, &c->chunk) ||
-        c->chunk.count != entry->count ||
-        c->chunk.bounds[c->chunk.block_count - 1].last_doc != entry->bounds.last_doc) {
-        chunk_unload(c);
-        return corrupt(err, c, "damaged postings");
-    }
-    return 0;
-}
-
-static int chunked_load(struct posting_cursor *cursor, uint32_t target, struct err *err)
-{
-    struct disk_cursor *c = cursor_of(cursor);
-    uint32_t number = chunk_find(c, target);
-    int code;
-
-    cursor->block.count = 0;
-    if (number == c->term.chunk_count) {
-        chunk_unload(c);
-        c->at = number;
-        return 0;
-    }
-    if (number != c->at || !c->loaded) {
-        code = chunk_load(c, number, err);
         if (code != 0)
             return code;
+        c->chunk = c->read;
     }
-    cursor_forget_positions(c, false);
-    c->block = codec_chunk_find(&c->chunk, target);
-    assert(c->block < c->chunk.block_count); /* its last document is the chunk's */
-    if (!codec_chunk_decode(&c->chunk, c->block, &cursor->block)) {
-        cursor->block.count = 0;
-        return corrupt(err, c, "damaged block");
-    }
+    cursor->chunk = number;
+    cursor->blocks = c->chunk->blocks;
     return 0;
 }
 
-static bool chunked_bounds(struct posting_cursor *cursor, uint32_t target,
-                           struct posting_bounds *out)
+/* Takes away documents that the cursor must not show. */
+static void block_cut(struct posting_block *block, uint32_t doc_limit)
 {
-    const struct disk_cursor *c = cursor_of(cursor);
-    uint32_t number = chunk_find(c, target);
+    while (block->count > 0 && block->docs[block->count - 1] >= doc_limit)
+        block->docs[--block->count] = POSTING_END;
+}
 
-    if (number == c->term.chunk_count)
-        return false;
-    *out = number == c->at && c->loaded ? c->chunk.bounds[codec_chunk_find(&c->chunk, target)]
-                                        : c->chunks[number].bounds;
-    return true;
+static int disk_decode(struct posting_cursor *cursor, uint32_t number, struct err *err)
+{
+    struct disk_cursor *c = cursor_of(cursor);
+    const struct disk_chunk *chunk = c->chunk;
+    uint32_t next_doc = number == 0 ? chunk->first_doc : chunk->blocks.last_doc[number - 1] + 1;
+    uint32_t count = codec_block_count(chunk->count, number);
+
+    assert(number < chunk->blocks.count);
+    cursor->index = 0;
+    cursor->block_number = number;
+    if (c->positions != NULL)
+        c->positions->opened = false;
+    reader_init(&c->freqs, bytes_of(chunk->bytes + chunk->offset[number],
+                                    chunk->offset[number + 1] - chunk->offset[number]));
+    if (!codec_get_docs(&c->freqs, count, next_doc, &cursor->block) ||
+        cursor->block.docs[count - 1] != chunk->blocks.last_doc[number] ||
+        (cursor->block.has_freqs && reader_left(&c->freqs) != 0)) {
+        cursor->block.count = 0;
+        cursor->block_number = POSTING_NONE;
+        return corrupt(err, c, "damaged block");
+    }
+    if (cursor->block.docs[count - 1] >= c->doc_limit)
+        block_cut(&cursor->block, c->doc_limit);
+    return 0;
+}
+
+static int disk_freqs(struct posting_cursor *cursor, struct err *err)
+{
+    struct disk_cursor *c = cursor_of(cursor);
+    uint32_t count = cursor->block.count;
+
+    if (cursor->block.has_freqs || count == 0)
+        return 0;
+    cursor->block.count = codec_block_count(c->chunk->count, cursor->block_number);
+    if (!codec_get_freqs(&c->freqs, &cursor->block) || reader_left(&c->freqs) != 0) {
+        cursor->block.count = 0;
+        cursor->block_number = POSTING_NONE;
+        return corrupt(err, c, "damaged frequencies");
+    }
+    cursor->block.count = count;
+    return 0;
 }
 
 /* ---- positions ---- */
 
-/* The chunk of positions that belongs to the current chunk, or to the inline list. */
-static int positions_load(struct disk_cursor *c, struct err *err)
-{
-    struct position_state *p = c->positions;
-    bool chunked = c->term.flags & DISK_TERM_CHUNKED;
-    uint32_t first = chunked ? c->chunks[c->at].first_doc : c->base.block.docs[0], blocks;
-    struct disk_key key;
-    bool found;
-    int code;
-
-    disk_key_chunk(&key, c->segment->base.id, c->term.id, first);
-    code = store_get(c->segment->store, STORE_POS, disk_key_bytes(&key), &p->value, &found, err);
-    if (code != 0)
-        return code;
-    if (!found)
-        return corrupt(err, c, "positions are missing");
-    blocks = chunked ? c->chunk.block_count : 1;
-    if (!codec_position_chunk_open(p->value.bytes, blocks, &p->chunk)) {
-        store_value_release(&p->value);
-        return corrupt(err, c, "damaged positions");
-    }
-    p->loaded = true;
-    return 0;
-}
-
+/* Opens those of the current block. */
 static int positions_open(struct disk_cursor *c, struct err *err)
 {
     struct position_state *p = c->positions;
-    struct bytes bytes = c->inline_positions;
-    int code;
+    struct bytes bytes = c->list->inline_positions;
+    uint32_t count = c->base.block.count;
+    bool good;
+    int code = posting_load_freqs(&c->base, err);
 
-    if (!(c->term.flags & DISK_TERM_POSITIONS_INLINE)) {
-        if (!p->loaded) {
-            code = positions_load(c, err);
-            if (code != 0)
-                return code;
-        }
-        bytes =
-            codec_position_chunk_block(&p->chunk, c->term.flags & DISK_TERM_CHUNKED ? c->block : 0);
+    if (code == 0 && !(c->list->flags & DISK_TERM_POSITIONS_INLINE)) {
+        uint32_t number = c->base.block_number;
+
+        if (p->chunk == NULL)
+            code = disk_positions_read(c->segment, c->list, c->base.chunk, &p->chunk, err);
+        if (code == 0)
+            bytes = bytes_of(p->chunk->bytes + p->chunk->offset[number],
+                             p->chunk->offset[number + 1] - p->chunk->offset[number]);
     }
-    if (!codec_positions_open(bytes, &c->base.block, &p->block))
-        return corrupt(err, c, "malformed positions");
-    p->opened = true;
+    if (code != 0)
+        return code;
+    c->base.block.count = codec_block_count(c->chunk->count, c->base.block_number);
+    good = codec_positions_open(bytes, &c->base.block, &p->block);
+    c->base.block.count = count;
+    p->opened = good;
+    return good ? 0 : corrupt(err, c, "malformed positions");
+}
+
+static int positions_room(struct position_state *p, uint32_t count, struct err *err)
+{
+    uint32_t *bigger;
+
+    if (count <= p->buffer_size)
+        return 0;
+    bigger = realloc(p->buffer, (size_t)count * sizeof(*bigger));
+    if (bigger == NULL)
+        return err_set(err, ERR_NOMEM, "positions: out of memory");
+    p->buffer = bigger;
+    p->buffer_size = count;
     return 0;
 }
 
@@ -261,30 +175,24 @@ static int disk_positions(struct posting_cursor *cursor, uint32_t index, const u
     struct disk_cursor *c = cursor_of(cursor);
     struct position_state *p;
     uint32_t n;
+    int code = 0;
 
     assert(index < cursor->block.count);
     *positions = NULL;
     *count = 0;
-    if (!(c->term.flags & DISK_TERM_POSITIONS))
+    if (!(c->list->flags & DISK_TERM_POSITIONS))
         return 0;
     if (c->positions == NULL && (c->positions = calloc(1, sizeof(*c->positions))) == NULL)
         return err_set(err, ERR_NOMEM, "positions: out of memory");
     p = c->positions;
-    if (!p->opened) {
-        int code = positions_open(c, err);
-
-        if (code != 0)
-            return code;
-    }
+    if (!p->opened)
+        code = positions_open(c, err);
+    if (code != 0)
+        return code;
     n = codec_positions_count(&p->block, index);
-    if (n > p->buffer_size) {
-        uint32_t *bigger = realloc(p->buffer, (size_t)n * sizeof(*bigger));
-
-        if (bigger == NULL)
-            return err_set(err, ERR_NOMEM, "positions: out of memory");
-        p->buffer = bigger;
-        p->buffer_size = n;
-    }
+    code = positions_room(p, n, err);
+    if (code != 0)
+        return code;
     if (!codec_positions_get(&p->block, index, p->buffer))
         return corrupt(err, c, "malformed positions");
     *positions = p->buffer;
@@ -296,115 +204,87 @@ static void disk_close(struct posting_cursor *cursor)
 {
     struct disk_cursor *c = cursor_of(cursor);
 
-    chunk_unload(c);
-    cursor_forget_positions(c, true); /* of an inline list */
+    cursor_forget_chunk(c);
     if (c->positions != NULL)
         free(c->positions->buffer);
     free(c->positions);
-    free(c->inline_bytes);
-    free(c->chunks);
-    free(c);
+    disk_list_unref(c->list);
+    free(c->memory);
 }
 
-static const struct posting_cursor_ops inline_ops = {
-    .load = inline_load,
-    .bounds = inline_bounds,
-    .positions = disk_positions,
-    .close = disk_close,
-};
-
-static const struct posting_cursor_ops chunked_ops = {
-    .load = chunked_load,
-    .bounds = chunked_bounds,
+static const struct posting_cursor_ops disk_cursor_ops = {
+    .enter = disk_enter,
+    .decode = disk_decode,
+    .freqs = disk_freqs,
     .positions = disk_positions,
     .close = disk_close,
 };
 
 /* ---- opening ---- */
 
-static int cursor_fill(struct disk_cursor *c, struct bytes value, struct err *err)
+/* Takes over the reference on the list, also when it fails. */
+static int cursor_create(struct disk_segment *s, struct disk_list *list, uint32_t doc_limit,
+                         struct posting_cursor **out, struct err *err)
 {
-    if (!disk_get_term(value, &c->term))
-        return corrupt(err, c, "damaged term");
-    c->base.df = c->term.df;
-    if (!(c->term.flags & DISK_TERM_CHUNKED)) {
-        c->base.ops = &inline_ops;
-        c->inline_bytes = malloc(c->term.rest.size + 1);
-        if (c->inline_bytes == NULL)
-            return err_set(err, ERR_NOMEM, "postings: out of memory");
-        memcpy(c->inline_bytes, c->term.rest.data, c->term.rest.size);
-        c->term.rest.data = c->inline_bytes;
-        return 0;
+    void *memory = malloc(sizeof(struct disk_cursor) + _Alignof(struct disk_cursor));
+    uintptr_t aligned = ((uintptr_t)memory + _Alignof(struct disk_cursor) - 1) &
+                        ~(uintptr_t)(_Alignof(struct disk_cursor) - 1);
+    struct disk_cursor *c = (struct disk_cursor *)aligned;
+
+    if (memory == NULL) {
+        disk_list_unref(list);
+        return err_set(err, ERR_NOMEM, "postings: out of memory");
     }
-    c->base.ops = &chunked_ops;
-    c->chunks = malloc(c->term.chunk_count * sizeof(*c->chunks));
-    if (c->chunks == NULL)
-        return err_set(err, ERR_NOMEM, "postings: out of memory");
-    if (!disk_get_directory(&c->term, (uint32_t)c->segment->header.documents, c->chunks))
-        return corrupt(err, c, "damaged directory of chunks");
-    c->term.rest = (struct bytes){0};
-    return 0;
-}
-
-static int cursor_create(struct disk_segment *s, struct bytes value, struct posting_cursor **out,
-                         struct err *err)
-{
-    struct disk_cursor *c = calloc(1, sizeof(*c));
-    int code;
-
-    *out = NULL;
-    if (c == NULL)
-        return err_set(err, ERR_NOMEM, "postings: out of memory");
+    c->memory = memory;
     c->segment = s;
-    code = cursor_fill(c, value, err);
-    if (code != 0) {
-        disk_close(&c->base);
-        return code;
-    }
+    c->list = list;
+    c->chunk = NULL;
+    c->read = NULL;
+    c->doc_limit = doc_limit;
+    c->positions = NULL;
+    posting_cursor_init(&c->base, &disk_cursor_ops, list->df, &list->chunks);
     *out = &c->base;
     return 0;
 }
 
-int disk_postings(struct segment *segment, struct segment_token token, uint32_t doc_limit,
-                  struct posting_cursor **out, struct err *err)
+static int list_find(struct disk_segment *s, struct segment_token token, struct disk_list **out,
+                     struct err *err)
 {
-    struct disk_segment *s = disk_segment_of(segment);
     struct store_value value;
     struct disk_key key;
     bool found;
     int code;
 
     *out = NULL;
-    disk_key_term(&key, segment->id, token);
+    disk_key_term(&key, s->base.id, token);
     code = store_get(s->store, STORE_TERM, disk_key_bytes(&key), &value, &found, err);
     if (code != 0 || !found)
         return code;
-    code = cursor_create(s, value.bytes, out, err);
+    code = disk_list_open(s, value.bytes, out, err);
     store_value_release(&value);
     return code;
+}
+
+int disk_postings(struct segment *segment, struct segment_token token, uint32_t doc_limit,
+                  struct posting_cursor **out, struct err *err)
+{
+    struct disk_segment *s = disk_segment_of(segment);
+    struct disk_list *list;
+    int code = list_find(s, token, &list, err);
+
+    *out = NULL;
+    return code != 0 || list == NULL ? code : cursor_create(s, list, doc_limit, out, err);
 }
 
 int disk_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit,
                    uint32_t *df, struct err *err)
 {
-    struct disk_segment *s = disk_segment_of(segment);
-    struct store_value value;
-    struct disk_term term;
-    struct disk_key key;
-    bool found, good;
-    int code;
+    struct disk_list *list;
+    int code = list_find(disk_segment_of(segment), token, &list, err);
 
-    *df = 0;
-    disk_key_term(&key, segment->id, token);
-    code = store_get(s->store, STORE_TERM, disk_key_bytes(&key), &value, &found, err);
-    if (code != 0 || !found)
-        return code;
-    good = disk_get_term(value.bytes, &term);
-    *df = term.df;
-    store_value_release(&value);
-    return good ? 0
-                : err_set(err, ERR_CORRUPT, "segment %llu: damaged term",
-                          (unsigned long long)segment->id);
+    *df = list == NULL ? 0 : list->df;
+    disk_list_unref(list);
+    return code;
 }
 
 /* ---- terms ---- */
@@ -453,8 +333,11 @@ static int terms_next(struct segment_terms *terms, struct err *err)
 static int terms_postings(struct segment_terms *terms, struct posting_cursor **out, struct err *err)
 {
     struct disk_terms *t = (struct disk_terms *)terms;
+    struct disk_list *list;
+    int code = disk_list_open(t->segment, store_iterator_value(t->it), &list, err);
 
-    return cursor_create(t->segment, store_iterator_value(t->it), out, err);
+    *out = NULL;
+    return code != 0 ? code : cursor_create(t->segment, list, POSTING_END, out, err);
 }
 
 static uint32_t terms_frequency(const struct segment_terms *terms)

@@ -150,27 +150,32 @@ static int list_add(struct disk_writer *w, struct posting_cursor *cursor, uint32
     return 0;
 }
 
+static int drain_block(struct disk_writer *w, uint32_t source, struct posting_cursor *cursor)
+{
+    const struct posting_block *block = &cursor->block;
+    const uint32_t *remap = w->remap[source];
+    uint32_t limit = w->sources[source].doc_limit;
+    int code = posting_load_freqs(cursor, w->err);
+
+    for (uint32_t i = 0; code == 0 && i < block->count && block->docs[i] < limit; i++)
+        if (remap[block->docs[i]] != POSTING_END)
+            code = list_add(w, cursor, i, remap[block->docs[i]]);
+    return code;
+}
+
 int disk_list_drain(struct disk_writer *w, uint32_t source, struct posting_cursor *cursor)
 {
-    const uint32_t *remap = w->remap[source];
-    uint32_t limit = w->sources[source].doc_limit, target = 0;
+    int code = 0;
 
-    while (target < limit) {
-        const struct posting_block *block = &cursor->block;
-        int code = cursor->ops->load(cursor, target, w->err);
-
-        if (code != 0 || block->count == 0)
-            return code;
-        for (uint32_t i = 0; i < block->count && block->docs[i] < limit; i++) {
-            if (remap[block->docs[i]] == POSTING_END)
-                continue;
-            code = list_add(w, cursor, i, remap[block->docs[i]]);
-            if (code != 0)
-                return code;
+    for (uint32_t chunk = 0; code == 0 && chunk < cursor->chunks.count; chunk++) {
+        code = cursor->ops->enter(cursor, chunk, w->err);
+        for (uint32_t i = 0; code == 0 && i < cursor->blocks.count; i++) {
+            code = cursor->ops->decode(cursor, i, w->err);
+            if (code == 0)
+                code = drain_block(w, source, cursor);
         }
-        target = block->docs[block->count - 1] + 1;
     }
-    return 0;
+    return code;
 }
 
 /* A list of one block: into the term's value; its positions too when they are few, else to their

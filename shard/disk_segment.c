@@ -172,6 +172,7 @@ static int columns_load(struct disk_segment *s, struct err *err)
     if (s->norms == NULL || s->lengths == NULL || s->category_start == NULL ||
         s->category_names == NULL || s->key_pages == NULL)
         return err_set(err, ERR_NOMEM, "segment: out of memory");
+    s->base.norms = s->norms;
     code = column_load(s, DISK_NORMS, documents, read_norms, err);
     if (code == 0)
         code = column_load(s, DISK_LENGTHS, documents, read_lengths, err);

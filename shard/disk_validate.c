@@ -19,13 +19,15 @@ static int problem(const struct validation *v, struct err *err, const char *what
                    (const char *)v->token.text.data, v->block, what);
 }
 
-static bool bounded(const struct posting_bounds *bounds, uint32_t doc, uint32_t freq, uint8_t norm)
+/* Whether element `at` of the level bounds the posting. */
+static bool bounded(const struct posting_level *level, uint32_t at, uint32_t doc, uint32_t freq,
+                    uint8_t norm)
 {
-    if (doc > bounds->last_doc)
-        return false;
-    for (uint32_t i = 0; i < bounds->count; i++)
-        if (bounds->pair[i].freq >= freq && bounds->pair[i].norm <= norm)
-            return true;
+    uint32_t from = at == 0 ? 0 : level->pair_end[at - 1];
+
+    for (uint32_t i = from; i < level->pair_end[at]; i++)
+        if (level->pair_freq[i] >= freq && level->pair_norm[i] <= norm)
+            return doc <= level->last_doc[at];
     return false;
 }
 
@@ -52,20 +54,22 @@ static int check_block(struct validation *v, struct posting_cursor *cursor, uint
                        struct err *err)
 {
     const struct posting_block *block = &cursor->block;
-    struct posting_bounds bounds;
+    uint32_t number = cursor->block_number;
+    int code = posting_load_freqs(cursor, err);
 
-    if (!cursor->ops->bounds(cursor, *next_doc, &bounds))
-        return problem(v, err, "has no bounds");
+    if (code != 0)
+        return code;
     for (uint32_t i = 0; i < block->count; i++) {
-        uint32_t doc = block->docs[i];
+        uint32_t doc = block->docs[i], freq = block->freqs[i];
 
         if (doc < *next_doc || doc >= v->segment->header.documents)
             return problem(v, err, "documents do not rise");
-        if (!bounded(&bounds, doc, block->freqs[i], v->segment->norms[doc]))
+        if (!bounded(&cursor->blocks, number, doc, freq, v->segment->norms[doc]) ||
+            !bounded(&cursor->chunks, cursor->chunk, doc, freq, v->segment->norms[doc]))
             return problem(v, err, "bounds do not hold");
         *next_doc = doc + 1;
     }
-    if (bounds.last_doc != block->docs[block->count - 1])
+    if (cursor->blocks.last_doc[number] != block->docs[block->count - 1])
         return problem(v, err, "last document differs from that of the bounds");
     return check_positions(v, cursor, err);
 }
@@ -73,19 +77,20 @@ static int check_block(struct validation *v, struct posting_cursor *cursor, uint
 static int check_list(struct validation *v, struct posting_cursor *cursor, struct err *err)
 {
     uint32_t next_doc = 0, count = 0;
+    int code = 0;
 
-    for (v->block = 0;; v->block++) {
-        int code = cursor->ops->load(cursor, next_doc, err);
-
-        if (code != 0)
-            return code;
-        if (cursor->block.count == 0)
-            break;
-        count += cursor->block.count;
-        code = check_block(v, cursor, &next_doc, err);
-        if (code != 0)
-            return code;
+    v->block = 0;
+    for (uint32_t chunk = 0; code == 0 && chunk < cursor->chunks.count; chunk++) {
+        code = cursor->ops->enter(cursor, chunk, err);
+        for (uint32_t i = 0; code == 0 && i < cursor->blocks.count; i++, v->block++) {
+            code = cursor->ops->decode(cursor, i, err);
+            if (code == 0)
+                code = check_block(v, cursor, &next_doc, err);
+            count += cursor->block.count;
+        }
     }
+    if (code != 0)
+        return code;
     if (count != cursor->df)
         return problem(v, err, "frequency and list differ");
     v->postings += count;

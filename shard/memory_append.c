@@ -163,12 +163,12 @@ static void list_skip(struct memory_segment *s, struct memory_list *list, uint32
         place = list->last_skip->behind;
     memory_block_decode(list, &place, POSTING_BLOCK, &s->scratch);
     for (uint32_t i = 0; i < POSTING_BLOCK; i++)
-        norms[i] = memory_doc(s, s->scratch.block.docs[i])->norm;
+        norms[i] = memory_doc(s, s->scratch.docs[i])->norm;
     skip = memory_take(s, sizeof(*skip));
     skip->next = NULL;
     skip->behind = place;
-    posting_bounds_build(s->scratch.block.freqs, norms, POSTING_BLOCK, &skip->bounds);
-    skip->bounds.last_doc = s->scratch.block.docs[POSTING_BLOCK - 1];
+    posting_bounds_build(s->scratch.freqs, norms, POSTING_BLOCK, &skip->bounds);
+    skip->bounds.last_doc = s->scratch.docs[POSTING_BLOCK - 1];
     if (list->last_skip == NULL)
         list->skips = skip;
     else

@@ -2,9 +2,13 @@
  *
  * A cursor fixes at its opening how many postings it will see: those below its doc_limit. Block k
  * of a list is always postings 128 k and following, so what a cursor sees as blocks does not depend
- * on when it looks, but for the last one.
+ * on when it looks, but for the last one. The list is one chunk; the level of its blocks is made
+ * when the cursor is opened: from the list's skips, and for a last block that is not full by
+ * decoding it.
  */
 #include "shard/memory_list.h"
+
+#include "shard/posting_codec.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -55,14 +59,14 @@ void memory_block_decode(const struct memory_list *list, struct memory_place *pl
             end = at + atomic_load_explicit(&slice->used, memory_order_relaxed);
         }
         code = get_varint64(&at);
-        out->block.docs[i] = next_doc + (uint32_t)(code >> 1) - 1;
-        next_doc = out->block.docs[i] + 1;
-        out->block.freqs[i] = code & 1 ? 1 : get_varint(&at);
+        out->docs[i] = next_doc + (uint32_t)(code >> 1) - 1;
+        next_doc = out->docs[i] + 1;
+        out->freqs[i] = code & 1 ? 1 : get_varint(&at);
         out->position_bytes[i] = positional ? get_varint(&at) : 0;
         out->positions[i] = at;
         at += out->position_bytes[i];
     }
-    out->block.count = count;
+    out->count = count;
     place->slice = slice;
     place->offset = (uint32_t)(at - slice->data);
     place->next_doc = next_doc;
@@ -74,104 +78,52 @@ struct memory_cursor {
     struct posting_cursor base;
     struct memory_segment *segment;
     const struct memory_list *list;
-    uint32_t count; /* postings that this cursor sees */
-
-    /* The block that the cursor has reached. */
-    uint32_t number;
-    struct memory_place start;
-    const struct memory_skip *skip; /* of this block; valid while the block is full */
-
-    bool tail_known; /* bounds of the last block, when it is not full */
-    struct posting_bounds tail;
-
+    struct memory_place *starts; /* of each block */
+    struct codec_level blocks, chunk;
     const uint8_t *positions[POSTING_BLOCK];
     uint32_t position_bytes[POSTING_BLOCK];
     uint32_t *buffer; /* of positions */
     uint32_t buffer_size;
+    void *memory; /* what free() wants: the cursor itself is aligned */
 };
 
-/* Where in the list a block starts, while looking ahead. */
-struct ahead {
-    uint32_t number;
-    struct memory_place start;
-    const struct memory_skip *skip;
-};
-
-static bool block_full(const struct memory_cursor *c, uint32_t number)
+static int memory_enter(struct posting_cursor *cursor, uint32_t chunk, struct err *err)
 {
-    return (number + 1) * (uint64_t)POSTING_BLOCK <= c->count;
-}
+    const struct memory_cursor *c = (const struct memory_cursor *)cursor;
 
-static uint32_t block_count(const struct memory_cursor *c, uint32_t number)
-{
-    uint64_t before = number * (uint64_t)POSTING_BLOCK;
-
-    return c->count - before > POSTING_BLOCK ? POSTING_BLOCK : (uint32_t)(c->count - before);
-}
-
-/* From the current block on: the first one that may hold a document >= target. False when all are
- * passed. */
-static bool cursor_look(const struct memory_cursor *c, uint32_t target, struct ahead *ahead)
-{
-    *ahead = (struct ahead){c->number, c->start, c->skip};
-    while (block_full(c, ahead->number) && ahead->skip->bounds.last_doc < target) {
-        ahead->number++;
-        ahead->start = ahead->skip->behind;
-        if (block_full(c, ahead->number))
-            ahead->skip = ahead->skip->next;
-    }
-    return ahead->number * (uint64_t)POSTING_BLOCK < c->count;
-}
-
-static int memory_load(struct posting_cursor *cursor, uint32_t target, struct err *err)
-{
-    struct memory_cursor *c = (struct memory_cursor *)cursor;
-    struct memory_decoded decoded;
-    struct memory_place place;
-    struct ahead ahead;
-
+    assert(chunk == 0);
+    cursor->chunk = 0;
+    cursor->block_number = POSTING_NONE;
     cursor->block.count = 0;
-    if (!cursor_look(c, target, &ahead))
-        return 0;
-    c->number = ahead.number;
-    c->start = place = ahead.start;
-    c->skip = ahead.skip;
-    memory_block_decode(c->list, &place, block_count(c, c->number), &decoded);
-    if (decoded.block.docs[decoded.block.count - 1] < target)
-        return 0; /* the last block, and it ends before the target */
-    cursor->block.count = decoded.block.count;
-    memcpy(cursor->block.docs, decoded.block.docs, decoded.block.count * sizeof(uint32_t));
-    memcpy(cursor->block.freqs, decoded.block.freqs, decoded.block.count * sizeof(uint32_t));
-    memcpy(c->positions, decoded.positions, decoded.block.count * sizeof(c->positions[0]));
-    memcpy(c->position_bytes, decoded.position_bytes, decoded.block.count * sizeof(uint32_t));
+    cursor->blocks = codec_level(&c->blocks);
     return 0;
 }
 
-static bool memory_bounds(struct posting_cursor *cursor, uint32_t target,
-                          struct posting_bounds *out)
+static int memory_decode(struct posting_cursor *cursor, uint32_t block, struct err *err)
 {
     struct memory_cursor *c = (struct memory_cursor *)cursor;
-    struct ahead ahead;
+    struct memory_place place = c->starts[block];
+    struct memory_decoded decoded;
+    uint32_t count = codec_block_count(cursor->df, block);
 
-    if (!cursor_look(c, target, &ahead))
-        return false;
-    if (block_full(c, ahead.number)) {
-        *out = ahead.skip->bounds;
-        return true;
-    }
-    if (!c->tail_known) {
-        struct memory_decoded decoded;
-        uint8_t norms[POSTING_BLOCK];
+    assert(block < c->blocks.count);
+    memory_block_decode(c->list, &place, count, &decoded);
+    memcpy(cursor->block.docs, decoded.docs, count * sizeof(uint32_t));
+    memcpy(cursor->block.freqs, decoded.freqs, count * sizeof(uint32_t));
+    memcpy(c->positions, decoded.positions, count * sizeof(c->positions[0]));
+    memcpy(c->position_bytes, decoded.position_bytes, count * sizeof(uint32_t));
+    for (uint32_t i = count; i < POSTING_BLOCK; i++)
+        cursor->block.docs[i] = POSTING_END;
+    cursor->block.count = count;
+    cursor->block.has_freqs = true;
+    cursor->block_number = block;
+    cursor->index = 0;
+    return 0;
+}
 
-        memory_block_decode(c->list, &ahead.start, block_count(c, ahead.number), &decoded);
-        for (uint32_t i = 0; i < decoded.block.count; i++)
-            norms[i] = memory_doc(c->segment, decoded.block.docs[i])->norm;
-        posting_bounds_build(decoded.block.freqs, norms, decoded.block.count, &c->tail);
-        c->tail.last_doc = decoded.block.docs[decoded.block.count - 1];
-        c->tail_known = true;
-    }
-    *out = c->tail;
-    return c->tail.last_doc >= target;
+static int memory_freqs(struct posting_cursor *cursor, struct err *err)
+{
+    return 0; /* they come with the documents */
 }
 
 static int memory_positions(struct posting_cursor *cursor, uint32_t index,
@@ -206,15 +158,63 @@ static void memory_close(struct posting_cursor *cursor)
     struct memory_cursor *c = (struct memory_cursor *)cursor;
 
     free(c->buffer);
-    free(c);
+    free(c->memory);
 }
 
 static const struct posting_cursor_ops memory_cursor_ops = {
-    .load = memory_load,
-    .bounds = memory_bounds,
+    .enter = memory_enter,
+    .decode = memory_decode,
+    .freqs = memory_freqs,
     .positions = memory_positions,
     .close = memory_close,
 };
+
+/* ---- the levels ---- */
+
+/* Bounds of the postings from `place` on, which are fewer than a block. */
+static void tail_bounds(struct memory_cursor *c, struct memory_place place, uint32_t count,
+                        struct posting_bounds *out)
+{
+    struct memory_decoded decoded;
+    uint8_t norms[POSTING_BLOCK];
+
+    memory_block_decode(c->list, &place, count, &decoded);
+    for (uint32_t i = 0; i < count; i++)
+        norms[i] = memory_doc(c->segment, decoded.docs[i])->norm;
+    posting_bounds_build(decoded.freqs, norms, count, out);
+    out->last_doc = decoded.docs[count - 1];
+}
+
+/* A full block is bounded by its skip; an unbounded tail may end anywhere, and so may the list. */
+static void levels_fill(struct memory_cursor *c, bool bounded)
+{
+    static const struct posting_bounds anything = {
+        .last_doc = POSTING_END - 1, .count = 1, .joined = true, .pair = {{UINT32_MAX, 0}}};
+    const struct memory_skip *skip = c->list->skips;
+    struct memory_place place = {c->list->first, 0, 0};
+    uint32_t full = c->base.df / POSTING_BLOCK, rest = c->base.df % POSTING_BLOCK;
+    struct posting_bounds all = bounded ? (struct posting_bounds){0} : anything, tail = anything;
+
+    for (uint32_t i = 0; i < full; i++) {
+        c->starts[i] = place;
+        place = skip->behind;
+        codec_level_add(&c->blocks, &skip->bounds);
+        if (bounded)
+            posting_bounds_merge(&all, &skip->bounds);
+        if (i + 1 < full)
+            skip = skip->next;
+    }
+    if (rest > 0) {
+        c->starts[full] = place;
+        if (bounded) {
+            tail_bounds(c, place, rest, &tail);
+            posting_bounds_merge(&all, &tail);
+        }
+        codec_level_add(&c->blocks, &tail);
+    }
+    all.last_doc = c->blocks.last_doc[c->blocks.count - 1];
+    codec_level_add(&c->chunk, &all);
+}
 
 /* How many of the list's postings are of documents below the limit. The count is read first:
  * last_doc is then at least that of the count-th posting, so that a last_doc below the limit
@@ -241,31 +241,50 @@ static uint32_t list_frequency(const struct memory_list *list, uint32_t doc_limi
     if (rest == 0)
         return below;
     memory_block_decode(list, &place, rest > POSTING_BLOCK ? POSTING_BLOCK : rest, &decoded);
-    for (uint32_t i = 0; i < decoded.block.count && decoded.block.docs[i] < doc_limit; i++)
+    for (uint32_t i = 0; i < decoded.count && decoded.docs[i] < doc_limit; i++)
         below++;
     return below;
 }
 
-int memory_cursor_create(struct memory_segment *s, const struct memory_list *list, uint32_t count,
-                         struct posting_cursor **out, struct err *err)
+/* One allocation: the cursor, aligned, and behind it the places and levels of its blocks. */
+static struct memory_cursor *cursor_allocate(uint32_t blocks)
 {
-    struct memory_cursor *c = malloc(sizeof(*c));
+    const size_t align = _Alignof(struct memory_cursor);
+    size_t size = sizeof(struct memory_cursor) + align + blocks * sizeof(struct memory_place) +
+                  codec_level_size(blocks, blocks * POSTING_BOUNDS_MAX) +
+                  codec_level_size(1, POSTING_BOUNDS_MAX);
+    void *memory = malloc(size);
+    struct memory_cursor *c;
+    uint8_t *at;
+
+    if (memory == NULL)
+        return NULL;
+    c = (struct memory_cursor *)(((uintptr_t)memory + align - 1) & ~(uintptr_t)(align - 1));
+    at = (uint8_t *)(c + 1);
+    c->memory = memory;
+    c->starts = (struct memory_place *)at;
+    at += blocks * sizeof(*c->starts);
+    codec_level_carve(&at, blocks, blocks * POSTING_BOUNDS_MAX, &c->blocks);
+    codec_level_carve(&at, 1, POSTING_BOUNDS_MAX, &c->chunk);
+    return c;
+}
+
+int memory_cursor_create(struct memory_segment *s, const struct memory_list *list, uint32_t count,
+                         bool bounded, struct posting_cursor **out, struct err *err)
+{
+    struct memory_cursor *c = cursor_allocate(codec_blocks(count));
+    struct posting_level chunks;
 
     if (c == NULL)
         return err_set(err, ERR_NOMEM, "postings: out of memory");
-    c->base.ops = &memory_cursor_ops;
-    c->base.index = 0;
-    c->base.df = count;
-    c->base.block.count = 0;
     c->segment = s;
     c->list = list;
-    c->count = count;
-    c->number = 0;
-    c->start = (struct memory_place){list->first, 0, 0};
-    c->skip = count >= POSTING_BLOCK ? list->skips : NULL;
-    c->tail_known = false;
     c->buffer = NULL;
     c->buffer_size = 0;
+    c->base.df = count;
+    levels_fill(c, bounded);
+    chunks = codec_level(&c->chunk);
+    posting_cursor_init(&c->base, &memory_cursor_ops, count, &chunks);
     *out = &c->base;
     return 0;
 }
@@ -278,7 +297,7 @@ int memory_postings(struct segment *segment, struct segment_token token, uint32_
     uint32_t count = list == NULL ? 0 : list_frequency(list, doc_limit);
 
     *out = NULL;
-    return count == 0 ? 0 : memory_cursor_create(s, list, count, out, err);
+    return count == 0 ? 0 : memory_cursor_create(s, list, count, true, out, err);
 }
 
 int memory_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit,

@@ -74,7 +74,8 @@ struct memory_block { /* of the arena */
 
 /* A decoded block, and where the positions of its postings are. */
 struct memory_decoded {
-    struct posting_block block;
+    uint32_t count;
+    uint32_t docs[POSTING_BLOCK], freqs[POSTING_BLOCK];
     const uint8_t *positions[POSTING_BLOCK];
     uint32_t position_bytes[POSTING_BLOCK];
 };
@@ -137,9 +138,10 @@ struct memory_list *memory_list_find(struct memory_segment *s,
 /* Decodes `count` postings (at most POSTING_BLOCK) from `place` on, which moves behind them. */
 void memory_block_decode(const struct memory_list *list, struct memory_place *place, uint32_t count,
                          struct memory_decoded *out);
-/* A cursor over the first `count` postings (at least 1) of a list. */
+/* A cursor over the first `count` postings (at least 1) of a list. `bounded`: its levels are as
+ * tight as they can be; else they only hold, and opening it is cheaper. */
 int memory_cursor_create(struct memory_segment *s, const struct memory_list *list, uint32_t count,
-                         struct posting_cursor **out, struct err *err);
+                         bool bounded, struct posting_cursor **out, struct err *err);
 void memory_sorted_unref(struct memory_sorted *sorted); /* NULL is allowed */
 
 /* The segment_ops that read lists. */

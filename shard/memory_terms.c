@@ -203,7 +203,7 @@ static int terms_postings(struct segment_terms *terms, struct posting_cursor **o
     struct memory_terms *t = (struct memory_terms *)terms;
 
     *out = NULL;
-    return memory_cursor_create(t->segment, t->list, t->count, out, err);
+    return memory_cursor_create(t->segment, t->list, t->count, false, out, err);
 }
 
 static uint32_t terms_frequency(const struct segment_terms *terms)

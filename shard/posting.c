@@ -2,16 +2,42 @@
 
 #include <string.h>
 
-/* Past the last posting. Different from a cursor that was never moved (count 0, index 0). */
-static void posting_finish(struct posting_cursor *cursor)
+void posting_cursor_init(struct posting_cursor *cursor, const struct posting_cursor_ops *ops,
+                         uint32_t df, const struct posting_level *chunks)
 {
+    cursor->ops = ops;
+    cursor->df = df;
+    cursor->chunk = POSTING_NONE;
+    cursor->block_number = POSTING_NONE;
+    cursor->index = 0;
+    cursor->chunks = *chunks;
+    cursor->blocks = (struct posting_level){0};
     cursor->block.count = 0;
-    cursor->index = 1;
+    cursor->block.has_freqs = false;
 }
 
-static bool posting_finished(const struct posting_cursor *cursor)
+uint32_t posting_level_find(const struct posting_level *level, uint32_t from, uint32_t target)
 {
-    return cursor->block.count == 0 && cursor->index != 0;
+    uint32_t low = from, high = level->count;
+
+    if (low < high && level->last_doc[low] >= target)
+        return low;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+
+        if (level->last_doc[middle] < target)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static void posting_finish(struct posting_cursor *cursor)
+{
+    cursor->chunk = cursor->chunks.count;
+    cursor->block_number = POSTING_NONE;
+    cursor->block.count = 0;
 }
 
 /* The first index >= from with docs[index] >= target; the caller knows that there is one. Gallops,
@@ -40,15 +66,40 @@ static uint32_t posting_find(const struct posting_block *block, uint32_t from, u
     return low;
 }
 
+/* Into the chunk that holds the first posting >= target; chunk is chunks.count when there is none.
+ */
+static int posting_enter(struct posting_cursor *cursor, uint32_t target, struct err *err)
+{
+    uint32_t from = cursor->chunk == POSTING_NONE ? 0 : cursor->chunk;
+    uint32_t chunk = posting_level_find(&cursor->chunks, from, target);
+
+    if (chunk == cursor->chunk)
+        return 0;
+    if (chunk == cursor->chunks.count) {
+        posting_finish(cursor);
+        return 0;
+    }
+    return cursor->ops->enter(cursor, chunk, err);
+}
+
+/* Decodes the block that holds the first posting >= target. */
 static int posting_load(struct posting_cursor *cursor, uint32_t target, struct err *err)
 {
-    int code = cursor->ops->load(cursor, target, err);
+    int code = posting_enter(cursor, target, err);
 
-    if (code != 0 || cursor->block.count == 0) {
+    if (code == 0 && cursor->chunk != cursor->chunks.count) {
+        uint32_t block = posting_level_find(&cursor->blocks, 0, target);
+
+        /* The last document of the last block is that of the chunk. */
+        if (block != cursor->block_number)
+            code = cursor->ops->decode(cursor, block, err);
+    }
+    if (code != 0 || cursor->block.count == 0 ||
+        cursor->block.docs[cursor->block.count - 1] < target) { /* cut off by the doc_limit */
         posting_finish(cursor);
         return code;
     }
-    cursor->index = posting_find(&cursor->block, 0, target);
+    cursor->index = posting_find(&cursor->block, cursor->index, target);
     return 0;
 }
 
@@ -56,7 +107,7 @@ int posting_advance(struct posting_cursor *cursor, uint32_t target, struct err *
 {
     const struct posting_block *block = &cursor->block;
 
-    if (posting_finished(cursor))
+    if (cursor->chunk == cursor->chunks.count)
         return 0;
     if (block->count == 0 || block->docs[block->count - 1] < target)
         return posting_load(cursor, target, err);
@@ -68,7 +119,7 @@ int posting_next(struct posting_cursor *cursor, struct err *err)
 {
     const struct posting_block *block = &cursor->block;
 
-    if (posting_finished(cursor))
+    if (cursor->chunk == cursor->chunks.count)
         return 0;
     if (block->count == 0)
         return posting_load(cursor, 0, err);
@@ -93,6 +144,7 @@ void posting_close(struct posting_cursor *cursor)
 
 struct frontier {
     uint32_t count;
+    bool joined;
     uint32_t freq[POSTING_BOUNDS_MAX + 1];
     uint8_t norm[POSTING_BOUNDS_MAX + 1];
 };
@@ -120,6 +172,7 @@ static void frontier_join(struct frontier *f)
         }
     }
     f->norm[best] = f->norm[best + 1];
+    f->joined = true;
     frontier_remove(f, best + 1);
 }
 
@@ -147,6 +200,7 @@ static void frontier_add(struct frontier *f, uint32_t freq, uint8_t norm)
 static void frontier_store(const struct frontier *f, struct posting_bounds *out)
 {
     out->count = f->count;
+    out->joined = f->joined;
     for (uint32_t i = 0; i < f->count; i++) {
         out->pair[i].freq = f->freq[i];
         out->pair[i].norm = f->norm[i];
@@ -165,7 +219,7 @@ void posting_bounds_build(const uint32_t *freqs, const uint8_t *norms, uint32_t 
 
 void posting_bounds_merge(struct posting_bounds *to, const struct posting_bounds *from)
 {
-    struct frontier f = {0};
+    struct frontier f = {.joined = to->joined || from->joined};
 
     for (uint32_t i = 0; i < to->count; i++)
         frontier_add(&f, to->pair[i].freq, to->pair[i].norm);

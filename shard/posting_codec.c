@@ -27,10 +27,10 @@
  *     varints   bytes of each block's positions
  *     positions of the blocks
  *
- * Bounds: u8 number of pairs 1..4; the first: varint frequency, u8 norm; others: varint frequency
- * of the one before less this one's, u8 norm. Frequencies fall, and so do norms. They are
- * (frequency, norm) pairs and no scores, so that they hold under any statistics and any weights of
- * the formula (as Lucene's impacts do).
+ * Bounds: u8 number of pairs 1..4, plus 0x80 when pairs were joined; the first: varint frequency,
+ * u8 norm; others: varint frequency of the one before less this one's, u8 norm. Frequencies fall,
+ * and so do norms. They are (frequency, norm) pairs and no scores, so that they hold under any
+ * statistics and any weights of the formula (as Lucene's impacts do).
  */
 #include "shard/posting_codec.h"
 
@@ -40,6 +40,7 @@
 #include <string.h>
 
 #define CHUNK_VERSION 1
+#define BOUNDS_JOINED 0x80
 #define BLOCK_VARINT 8 /* blocks below this many postings are varints */
 
 /* Up to this width, 128 gaps cannot sum up to 2^32: a sum that wraps around ends below its start.
@@ -55,7 +56,7 @@ void codec_put_bounds(struct buf *out, const struct posting_bounds *bounds)
     uint32_t last = 0;
 
     assert(bounds->count >= 1 && bounds->count <= POSTING_BOUNDS_MAX);
-    buf_append_u8(out, (uint8_t)bounds->count);
+    buf_append_u8(out, (uint8_t)(bounds->count | (bounds->joined ? BOUNDS_JOINED : 0)));
     for (uint32_t i = 0; i < bounds->count; i++) {
         buf_append_varint(out, i == 0 ? bounds->pair[i].freq : last - bounds->pair[i].freq);
         buf_append_u8(out, bounds->pair[i].norm);
@@ -69,7 +70,11 @@ bool codec_get_bounds(struct reader *reader, struct posting_bounds *bounds)
     uint32_t last = 0;
     uint8_t count;
 
-    if (!reader_u8(reader, &count) || count < 1 || count > POSTING_BOUNDS_MAX)
+    if (!reader_u8(reader, &count))
+        return false;
+    bounds->joined = count & BOUNDS_JOINED;
+    count &= (uint8_t)~BOUNDS_JOINED;
+    if (count < 1 || count > POSTING_BOUNDS_MAX)
         return false;
     bounds->count = count;
     for (uint32_t i = 0; i < count; i++) {
@@ -80,6 +85,49 @@ bool codec_get_bounds(struct reader *reader, struct posting_bounds *bounds)
         bounds->pair[i].freq = last;
     }
     return true;
+}
+
+static size_t level_rounded(size_t size)
+{
+    return (size + 7) & ~(size_t)7;
+}
+
+size_t codec_level_size(uint32_t count, uint32_t pairs)
+{
+    return 2 * level_rounded(count * sizeof(uint32_t)) + level_rounded(pairs * sizeof(uint32_t)) +
+           level_rounded(pairs) + level_rounded(count);
+}
+
+static void *level_carve(uint8_t **at, size_t size)
+{
+    void *start = *at;
+
+    *at += level_rounded(size);
+    return start;
+}
+
+void codec_level_carve(uint8_t **at, uint32_t count, uint32_t pairs, struct codec_level *level)
+{
+    level->count = 0;
+    level->last_doc = level_carve(at, count * sizeof(uint32_t));
+    level->pair_end = level_carve(at, count * sizeof(uint32_t));
+    level->pair_freq = level_carve(at, pairs * sizeof(uint32_t));
+    level->pair_norm = level_carve(at, pairs);
+    level->reached = level_carve(at, count);
+}
+
+void codec_level_add(struct codec_level *level, const struct posting_bounds *bounds)
+{
+    uint32_t at = level->count == 0 ? 0 : level->pair_end[level->count - 1];
+
+    for (uint32_t i = 0; i < bounds->count; i++, at++) {
+        level->pair_freq[at] = bounds->pair[i].freq;
+        level->pair_norm[at] = bounds->pair[i].norm;
+    }
+    level->last_doc[level->count] = bounds->last_doc;
+    level->pair_end[level->count] = at;
+    level->reached[level->count] = !bounds->joined;
+    level->count++;
 }
 
 /* ---- blocks ---- */
@@ -143,23 +191,43 @@ static bool block_sum(uint32_t *docs, uint32_t count, uint32_t next_doc, uint32_
     return doc <= POSTING_END;
 }
 
-bool codec_get_block(struct reader *reader, uint32_t count, uint32_t next_doc,
+static bool get_docs(struct reader *reader, uint32_t count, uint32_t next_doc,
                      struct posting_block *block)
 {
-    uint32_t width, overflow = 0;
+    uint32_t width;
 
-    assert(count >= 1 && count <= POSTING_BLOCK);
-    block->count = count;
     if (count < BLOCK_VARINT)
         return get_block_varint(reader, count, next_doc, block);
-    if (!bitpack_get(reader, block->docs, count, &width) ||
-        !block_sum(block->docs, count, next_doc, width) ||
-        !bitpack_get(reader, block->freqs, count, NULL))
+    return bitpack_get(reader, block->docs, count, &width) &&
+           block_sum(block->docs, count, next_doc, width);
+}
+
+bool codec_get_docs(struct reader *reader, uint32_t count, uint32_t next_doc,
+                    struct posting_block *block)
+{
+    bool good;
+
+    assert(count >= 1 && count <= POSTING_BLOCK);
+    good = get_docs(reader, count, next_doc, block);
+    block->count = good ? count : 0;
+    block->has_freqs = good && count < BLOCK_VARINT;
+    for (uint32_t i = count; i < POSTING_BLOCK; i++)
+        block->docs[i] = POSTING_END;
+    return good;
+}
+
+bool codec_get_freqs(struct reader *reader, struct posting_block *block)
+{
+    uint32_t overflow = 0;
+
+    assert(!block->has_freqs && block->count >= BLOCK_VARINT);
+    if (!bitpack_get(reader, block->freqs, block->count, NULL))
         return false;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < block->count; i++) {
         block->freqs[i]++;
         overflow |= block->freqs[i] == 0;
     }
+    block->has_freqs = overflow == 0;
     return overflow == 0;
 }
 
@@ -283,18 +351,6 @@ static bool get_checked(struct bytes bytes, struct reader *reader)
            checksum == checksum32(reader->at, reader_left(reader));
 }
 
-static uint32_t blocks_of(uint32_t count)
-{
-    return (count + POSTING_BLOCK - 1) / POSTING_BLOCK;
-}
-
-static uint32_t block_size_of(uint32_t count, uint32_t number)
-{
-    uint32_t left = count - number * POSTING_BLOCK;
-
-    return left > POSTING_BLOCK ? POSTING_BLOCK : left;
-}
-
 static void put_posting_chunk(struct buf *post, const struct codec_postings *p,
                               struct posting_bounds *bounds)
 {
@@ -302,8 +358,8 @@ static void put_posting_chunk(struct buf *post, const struct codec_postings *p,
     uint32_t next_doc = p->docs[0];
 
     buf_append_varint(&head, p->count);
-    for (uint32_t i = 0; i < blocks_of(p->count); i++) {
-        uint32_t from = i * POSTING_BLOCK, count = block_size_of(p->count, i);
+    for (uint32_t i = 0; i < codec_blocks(p->count); i++) {
+        uint32_t from = i * POSTING_BLOCK, count = codec_block_count(p->count, i);
         size_t before = blocks.size;
         struct posting_bounds own = {0};
 
@@ -327,8 +383,8 @@ static void put_position_chunk(struct buf *pos, const struct codec_postings *p)
     struct buf head = {0}, blocks = {0};
     const uint32_t *positions = p->positions;
 
-    for (uint32_t i = 0; i < blocks_of(p->count); i++) {
-        uint32_t from = i * POSTING_BLOCK, count = block_size_of(p->count, i);
+    for (uint32_t i = 0; i < codec_blocks(p->count); i++) {
+        uint32_t from = i * POSTING_BLOCK, count = codec_block_count(p->count, i);
         size_t before = blocks.size;
 
         codec_put_positions(&blocks, p->freqs + from, p->position_counts + from, positions, count);
@@ -355,20 +411,27 @@ void codec_put_chunk(struct buf *post, struct buf *pos, const struct codec_posti
 bool codec_chunk_open(struct bytes bytes, uint32_t first_doc, struct codec_chunk *chunk)
 {
     uint64_t count, next = first_doc, gap, size, offset = 0;
+    struct codec_level level = {.last_doc = chunk->last_doc,
+                                .pair_end = chunk->pair_end,
+                                .pair_freq = chunk->pair_freq,
+                                .pair_norm = chunk->pair_norm,
+                                .reached = chunk->reached};
+    struct posting_bounds bounds;
     struct reader reader;
 
     if (!get_checked(bytes, &reader) || !reader_varint(&reader, &count) || count == 0 ||
         count > CODEC_CHUNK_MAX)
         return false;
     chunk->count = (uint32_t)count;
-    chunk->block_count = blocks_of(chunk->count);
+    chunk->block_count = codec_blocks(chunk->count);
     chunk->first_doc = first_doc;
     for (uint32_t i = 0; i < chunk->block_count; i++) {
         if (!reader_varint(&reader, &gap) || !reader_varint(&reader, &size) ||
-            !codec_get_bounds(&reader, &chunk->bounds[i]) || gap >= POSTING_END ||
+            !codec_get_bounds(&reader, &bounds) || gap >= POSTING_END ||
             next + gap >= POSTING_END || size > bytes.size)
             return false;
-        chunk->bounds[i].last_doc = (uint32_t)(next + gap);
+        bounds.last_doc = (uint32_t)(next + gap);
+        codec_level_add(&level, &bounds);
         chunk->offset[i] = (uint32_t)offset;
         next += gap + 1;
         offset += size;
@@ -376,40 +439,6 @@ bool codec_chunk_open(struct bytes bytes, uint32_t first_doc, struct codec_chunk
     chunk->offset[chunk->block_count] = (uint32_t)offset;
     chunk->blocks = bytes_of(reader.at, reader_left(&reader));
     return offset == chunk->blocks.size;
-}
-
-uint32_t codec_chunk_block_count(const struct codec_chunk *chunk, uint32_t number)
-{
-    return block_size_of(chunk->count, number);
-}
-
-uint32_t codec_chunk_find(const struct codec_chunk *chunk, uint32_t target)
-{
-    uint32_t low = 0, high = chunk->block_count;
-
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (chunk->bounds[middle].last_doc < target)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-bool codec_chunk_decode(const struct codec_chunk *chunk, uint32_t number,
-                        struct posting_block *block)
-{
-    uint32_t next_doc = number == 0 ? chunk->first_doc : chunk->bounds[number - 1].last_doc + 1;
-    uint32_t count = block_size_of(chunk->count, number);
-    struct reader reader;
-
-    assert(number < chunk->block_count);
-    reader_init(&reader, bytes_of(chunk->blocks.data + chunk->offset[number],
-                                  chunk->offset[number + 1] - chunk->offset[number]));
-    return codec_get_block(&reader, count, next_doc, block) && reader_left(&reader) == 0 &&
-           block->docs[count - 1] == chunk->bounds[number].last_doc;
 }
 
 bool codec_position_chunk_open(struct bytes bytes, uint32_t block_count,

@@ -20,14 +20,41 @@
 void codec_put_bounds(struct buf *out, const struct posting_bounds *bounds); /* without last_doc */
 bool codec_get_bounds(struct reader *reader, struct posting_bounds *bounds); /* leaves last_doc */
 
+/* A level (posting.h) under construction. The caller gives the arrays, with room for as many
+ * elements as it adds, and POSTING_BOUNDS_MAX times as many pairs. */
+struct codec_level {
+    uint32_t count;
+    uint32_t *last_doc, *pair_end, *pair_freq;
+    uint8_t *pair_norm, *reached;
+};
+
+/* Bytes of the arrays, and their places in memory that starts at *at (aligned to 8), which moves
+ * behind them. */
+size_t codec_level_size(uint32_t count, uint32_t pairs);
+void codec_level_carve(uint8_t **at, uint32_t count, uint32_t pairs, struct codec_level *level);
+static inline struct posting_level codec_level(const struct codec_level *level)
+{
+    return (struct posting_level){.count = level->count,
+                                  .last_doc = level->last_doc,
+                                  .pair_end = level->pair_end,
+                                  .pair_freq = level->pair_freq,
+                                  .pair_norm = level->pair_norm,
+                                  .reached = level->reached};
+}
+void codec_level_add(struct codec_level *level, const struct posting_bounds *bounds);
+
 /* ---- one block of postings ---- */
 
 /* `docs` rise strictly and are >= next_doc (one above the document before; 0 at the start of a
  * list); freqs are at least 1; count is 1..POSTING_BLOCK. */
 void codec_put_block(struct buf *out, const uint32_t *docs, const uint32_t *freqs, uint32_t count,
                      uint32_t next_doc);
-bool codec_get_block(struct reader *reader, uint32_t count, uint32_t next_doc,
-                     struct posting_block *block);
+/* Documents: sets block->count and docs, and has_freqs: whether the frequencies came with them. If
+ * not, they are what the reader stands on. */
+bool codec_get_docs(struct reader *reader, uint32_t count, uint32_t next_doc,
+                    struct posting_block *block);
+/* The frequencies of a block whose documents were decoded without them. */
+bool codec_get_freqs(struct reader *reader, struct posting_block *block);
 
 /* ---- positions of one block ---- */
 
@@ -57,6 +84,19 @@ bool codec_positions_get(struct codec_positions *positions, uint32_t index, uint
 
 /* ---- chunks ---- */
 
+/* Of `count` postings: how many blocks, and how many postings in one of them. */
+static inline uint32_t codec_blocks(uint32_t count)
+{
+    return (count + POSTING_BLOCK - 1) / POSTING_BLOCK;
+}
+
+static inline uint32_t codec_block_count(uint32_t count, uint32_t number)
+{
+    uint32_t left = count - number * POSTING_BLOCK;
+
+    return left > POSTING_BLOCK ? POSTING_BLOCK : left;
+}
+
 struct codec_postings { /* what goes into a chunk */
     const uint32_t *docs, *freqs;
     const uint8_t *norms;
@@ -70,21 +110,22 @@ struct codec_postings { /* what goes into a chunk */
 void codec_put_chunk(struct buf *post, struct buf *pos, const struct codec_postings *postings,
                      struct posting_bounds *bounds);
 
+#define CODEC_CHUNK_PAIRS (CODEC_CHUNK_BLOCKS * POSTING_BOUNDS_MAX)
+
 struct codec_chunk { /* an opened chunk; borrows its bytes */
     uint32_t count, block_count, first_doc;
     struct bytes blocks;
-    uint32_t offset[CODEC_CHUNK_BLOCKS + 1];
-    struct posting_bounds bounds[CODEC_CHUNK_BLOCKS]; /* with last_doc */
+    uint32_t offset[CODEC_CHUNK_BLOCKS + 1]; /* of each block in `blocks`, and the end */
+    /* The level of the blocks. */
+    uint32_t last_doc[CODEC_CHUNK_BLOCKS];
+    uint32_t pair_end[CODEC_CHUNK_BLOCKS];
+    uint32_t pair_freq[CODEC_CHUNK_PAIRS];
+    uint8_t pair_norm[CODEC_CHUNK_PAIRS];
+    uint8_t reached[CODEC_CHUNK_BLOCKS];
 };
 
 /* `first_doc`: of the chunk, as its key says. */
 bool codec_chunk_open(struct bytes bytes, uint32_t first_doc, struct codec_chunk *chunk);
-uint32_t codec_chunk_block_count(const struct codec_chunk *chunk,
-                                 uint32_t number); /* postings in a block */
-/* The first block whose last document is >= target; block_count when there is none. */
-uint32_t codec_chunk_find(const struct codec_chunk *chunk, uint32_t target);
-bool codec_chunk_decode(const struct codec_chunk *chunk, uint32_t number,
-                        struct posting_block *block);
 
 struct codec_position_chunk { /* an opened chunk of positions; borrows its bytes */
     uint32_t block_count;

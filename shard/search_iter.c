@@ -67,33 +67,23 @@ struct posting_cursor *search_open(struct search_context *context, uint32_t fiel
     return cursor;
 }
 
-static bool load_block(struct search_context *context, struct posting_cursor *cursor,
-                       uint32_t target)
-{
-    cursor->index = 0;
-    if (search_tick(context))
-        context->status = cursor->ops->load(cursor, target, context->err);
-    if (context->status)
-        cursor->block.count = 0;
-    return cursor->block.count > 0;
-}
-
 uint32_t search_cursor_seek(struct search_context *context, struct posting_cursor *cursor,
                             uint32_t target)
 {
     const struct posting_block *block = &cursor->block;
-    if (block->count == 0 || block->docs[block->count - 1] < target) {
-        if (!load_block(context, cursor, target))
-            return POSTING_END;
-    }
-    uint32_t index = cursor->index;
-    while (index + 16 < block->count && block->docs[index + 16] < target)
-        index += 16;
-    while (index < block->count && block->docs[index] < target)
-        index++;
-    cursor->index = index;
-    uint32_t doc = posting_doc(cursor);
-    return doc < context->doc_limit ? doc : POSTING_END;
+    bool inside = block->count > 0 && block->docs[block->count - 1] >= target;
+    if (!inside && !search_tick(context))
+        cursor->block.count = 0;
+    if (!context->status)
+        context->status = posting_advance(cursor, target, context->err);
+    return context->status ? POSTING_END : posting_doc(cursor);
+}
+
+uint32_t search_cursor_freq(struct search_context *context, struct posting_cursor *cursor)
+{
+    if (!context->status)
+        context->status = posting_load_freqs(cursor, context->err);
+    return context->status ? 1 : posting_freq(cursor);
 }
 
 static struct iter *compile_node(struct search_context *context, const struct plan_node *node)

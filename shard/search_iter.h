@@ -118,5 +118,7 @@ static inline uint8_t search_norm(struct search_context *context, uint32_t doc)
 /* Moves a cursor within and between blocks; the document it comes to stand on. */
 uint32_t search_cursor_seek(struct search_context *context, struct posting_cursor *cursor,
                             uint32_t target);
+/* Of the posting that the cursor stands on. */
+uint32_t search_cursor_freq(struct search_context *context, struct posting_cursor *cursor);
 
 #endif

@@ -92,7 +92,7 @@ static void term_advance(struct iter *it, uint32_t target)
 static uint64_t term_score(struct iter *it)
 {
     struct leaf *leaf = (struct leaf *)it;
-    return score_part(&leaf->node->score, posting_freq(leaf->cursors[0]),
+    return score_part(&leaf->node->score, search_cursor_freq(it->context, leaf->cursors[0]),
                       search_norm(it->context, it->doc));
 }
 
@@ -251,5 +251,5 @@ uint32_t iter_leaf_frequency(const struct iter *it)
     const struct leaf *leaf = (const struct leaf *)it;
     if (leaf->count == 0)
         return 0;
-    return it->two_phase ? leaf->freq : posting_freq(leaf->cursors[0]);
+    return it->two_phase ? leaf->freq : search_cursor_freq(it->context, leaf->cursors[0]);
 }

@@ -26,11 +26,15 @@ struct or_list {
 };
 
 /* The postings of the current block below `end`. */
-static void add_block(struct window *window, struct or_list *list, struct segment *segment,
+static void add_block(struct search_context *context, struct window *window, struct or_list *list,
                       uint32_t end)
 {
+    struct segment *segment = context->segment;
     struct posting_cursor *cursor = list->cursor;
     uint32_t index = cursor->index;
+    context->status = posting_load_freqs(cursor, context->err);
+    if (context->status)
+        return;
     for (; index < cursor->block.count && cursor->block.docs[index] < end; index++) {
         uint32_t doc = cursor->block.docs[index];
         uint32_t at = doc - window->base;
@@ -49,7 +53,11 @@ static void add_list(struct search_context *context, struct window *window, stru
                      uint32_t end)
 {
     while (list->doc < end) {
-        add_block(window, list, context->segment, end);
+        add_block(context, window, list, end);
+        if (context->status) {
+            list->doc = POSTING_END;
+            return;
+        }
         list->doc = posting_doc(list->cursor);
         if (list->doc == POSTING_END) {
             uint32_t last = list->cursor->block.docs[list->cursor->block.count - 1];

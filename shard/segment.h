@@ -51,7 +51,8 @@ struct segment_ops {
 
 struct segment {
     const struct segment_ops *ops;
-    uint64_t id; /* unique within the range, rising */
+    uint64_t id;          /* unique within the range, rising */
+    const uint8_t *norms; /* by document; NULL: ask ops->norm (a segment in memory) */
     _Atomic int refs;
 };
 
@@ -59,6 +60,8 @@ struct segment_terms_ops {
     bool (*valid)(const struct segment_terms *terms);
     struct segment_token (*token)(const struct segment_terms *terms); /* valid until next() */
     int (*next)(struct segment_terms *terms, struct err *err);
+    /* A cursor for reading the list through, at the price of one list: nothing is kept for later
+     * queries, and in memory the levels may say no more than that anything is possible. */
     int (*postings)(struct segment_terms *terms, struct posting_cursor **out, struct err *err);
     uint32_t (*frequency)(const struct segment_terms *terms);
     void (*close)(struct segment_terms *terms);

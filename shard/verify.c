@@ -336,7 +336,9 @@ static int sum_list(struct check *check, struct segment_check *at, struct postin
             break; /* added after our moment */
         }
         count->postings++;
-        code = cursor->ops->positions(cursor, cursor->index, &positions, &position_count, err);
+        code = posting_load_freqs(cursor, err);
+        if (code == 0)
+            code = cursor->ops->positions(cursor, cursor->index, &positions, &position_count, err);
         if (code != 0)
             return code;
         at->found[doc] += posting_hash(token, posting_freq(cursor), positions, position_count);

@@ -191,6 +191,7 @@ static void read_lists(struct segment *segment)
         check(posting_next(cursor, &err), &err);
         for (; posting_doc(cursor) != POSTING_END; check(posting_next(cursor, &err), &err)) {
             postings++;
+            check(posting_load_freqs(cursor, &err), &err);
             sum += posting_freq(cursor);
         }
         posting_close(cursor);

@@ -166,6 +166,7 @@ static inline void model_check_posting(struct posting_cursor *cursor, uint32_t d
     uint32_t count;
 
     assert_int_equal(posting_doc(cursor), doc);
+    assert_int_equal(posting_load_freqs(cursor, NULL), 0);
     assert_int_equal(posting_freq(cursor), term->freq);
     assert_int_equal(cursor->ops->positions(cursor, cursor->index, &positions, &count, NULL), 0);
     assert_int_equal(count, term->position_count);
@@ -173,20 +174,75 @@ static inline void model_check_posting(struct posting_cursor *cursor, uint32_t d
         assert_memory_equal(positions, term->positions, count * sizeof(*positions));
 }
 
-static inline void model_check_bounds(const struct posting_bounds *bounds,
-                                      const struct model_list *list, struct segment_token token,
-                                      uint32_t from)
+static inline bool model_is_posting(const struct model_list *list, struct segment_token token,
+                                    uint32_t from, uint32_t to, uint32_t freq, uint8_t norm)
 {
-    assert_in_range(bounds->count, 1, POSTING_BOUNDS_MAX);
-    for (uint32_t doc = from; doc < list->count && doc <= bounds->last_doc; doc++) {
+    for (uint32_t doc = from; doc <= to; doc++) {
+        const struct document_term *term = model_find(list->docs[doc], token);
+
+        if (term != NULL && term->freq == freq && list->docs[doc]->norm == norm)
+            return true;
+    }
+    return false;
+}
+
+/* Element `at` of a level: it ends with a document that has the token, its pairs bound all from
+ * `from` on, and where they are said to be reached, each is some posting's. */
+static inline void model_check_element(const struct posting_level *level, uint32_t at,
+                                       const struct model_list *list, struct segment_token token,
+                                       uint32_t from)
+{
+    uint32_t first = at == 0 ? 0 : level->pair_end[at - 1], last_doc = level->last_doc[at];
+
+    assert_true(level->pair_end[at] > first);
+    assert_in_range(last_doc, from, list->count - 1);
+    assert_non_null(model_find(list->docs[last_doc], token));
+    for (uint32_t doc = from; doc <= last_doc; doc++) {
         const struct document_term *term = model_find(list->docs[doc], token);
         bool held = term == NULL;
 
-        for (uint32_t i = 0; i < bounds->count && !held; i++)
+        for (uint32_t i = first; i < level->pair_end[at] && !held; i++)
             held =
-                bounds->pair[i].freq >= term->freq && bounds->pair[i].norm <= list->docs[doc]->norm;
+                level->pair_freq[i] >= term->freq && level->pair_norm[i] <= list->docs[doc]->norm;
         assert_true(held);
     }
+    for (uint32_t i = first; i < level->pair_end[at] && level->reached[at]; i++)
+        assert_true(model_is_posting(list, token, from, last_doc, level->pair_freq[i],
+                                     level->pair_norm[i]));
+}
+
+/* The levels of a list, and its blocks decoded by themselves, documents and frequencies apart. */
+static inline void model_check_levels(struct model *m, struct posting_cursor *cursor,
+                                      const struct model_list *list, struct segment_token token)
+{
+    uint32_t chunk_from = 0, block_from = 0, postings = 0;
+
+    for (uint32_t chunk = 0; chunk < cursor->chunks.count; chunk++) {
+        model_check_element(&cursor->chunks, chunk, list, token, chunk_from);
+        chunk_from = cursor->chunks.last_doc[chunk] + 1;
+        assert_int_equal(cursor->ops->enter(cursor, chunk, NULL), 0);
+        assert_int_equal(cursor->chunk, chunk);
+        assert_int_equal(cursor->block.count, 0);
+        for (uint32_t i = 0; i < cursor->blocks.count; i++) {
+            const struct posting_block *block = &cursor->block;
+
+            model_check_element(&cursor->blocks, i, list, token, block_from);
+            block_from = cursor->blocks.last_doc[i] + 1;
+            assert_int_equal(cursor->ops->decode(cursor, i, NULL), 0);
+            assert_int_equal(cursor->block_number, i);
+            assert_int_equal((uintptr_t)block->docs % 64, 0);
+            assert_int_equal((uintptr_t)block->freqs % 64, 0);
+            assert_int_equal(block->docs[block->count - 1], cursor->blocks.last_doc[i]);
+            for (uint32_t k = block->count; k < POSTING_BLOCK; k++)
+                assert_true(block->docs[k] == POSTING_END);
+            cursor->index = model_random(m, block->count);
+            model_check_posting(cursor, posting_doc(cursor),
+                                model_find(list->docs[posting_doc(cursor)], token));
+            postings += block->count;
+        }
+        assert_int_equal(block_from, chunk_from);
+    }
+    assert_int_equal(postings, cursor->df);
 }
 
 /* One list: read through, by leaps, and its bounds. */
@@ -221,13 +277,14 @@ static inline void model_check_list(struct model *m, struct segment *segment,
     posting_close(cursor);
 
     assert_int_equal(segment->ops->postings(segment, token, list->count, &cursor, NULL), 0);
+    model_check_levels(m, cursor, list, token);
+    posting_close(cursor);
+
+    assert_int_equal(segment->ops->postings(segment, token, list->count, &cursor, NULL), 0);
     for (doc = 0;; doc++) {
         const struct document_term *term = NULL;
-        struct posting_bounds bounds;
 
         doc += model_random(m, model_random(m, 4) == 0 ? list->count / 3 + 1 : 9);
-        if (model_random(m, 8) == 0 && cursor->ops->bounds(cursor, doc, &bounds))
-            model_check_bounds(&bounds, list, token, doc);
         assert_int_equal(posting_advance(cursor, doc, NULL), 0);
         while (doc < list->count && (term = model_find(list->docs[doc], token)) == NULL)
             doc++;
@@ -267,6 +324,26 @@ static inline void model_check_columns(struct segment *segment, const struct mod
     }
 }
 
+/* The list that an iterator over terms stands on, read through. */
+static inline void model_check_term_list(struct segment_terms *terms, const struct model_list *list,
+                                         struct segment_token token)
+{
+    struct posting_cursor *cursor;
+
+    assert_int_equal(terms->ops->postings(terms, &cursor, NULL), 0);
+    for (uint32_t doc = 0; doc < list->count; doc++) {
+        const struct document_term *term = model_find(list->docs[doc], token);
+
+        if (term == NULL)
+            continue;
+        assert_int_equal(posting_next(cursor, NULL), 0);
+        model_check_posting(cursor, doc, term);
+    }
+    assert_int_equal(posting_next(cursor, NULL), 0);
+    assert_int_equal(posting_doc(cursor), POSTING_END);
+    posting_close(cursor);
+}
+
 /* All tokens from `first` on, in order, and nothing else. */
 static inline void model_check_terms(struct model *m, struct segment *segment,
                                      const struct model_list *list, uint32_t first)
@@ -288,6 +365,7 @@ static inline void model_check_terms(struct model *m, struct segment *segment,
             assert_int_equal(model_token_order(&token, &m->vocabulary[i]), 0);
         }
         assert_int_equal(terms->ops->frequency(terms), df);
+        model_check_term_list(terms, list, m->vocabulary[i]);
         assert_int_equal(terms->ops->next(terms, NULL), 0);
     }
     assert_false(terms->ops->valid(terms));

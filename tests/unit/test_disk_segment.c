@@ -469,6 +469,7 @@ static void test_long_bodies(void **state)
     assert_int_equal(disk->ops->postings(disk, terms[0].token, documents, &cursor, NULL), 0);
     for (uint32_t i = 0; i < documents; i++) {
         assert_int_equal(posting_next(cursor, NULL), 0);
+        assert_int_equal(posting_load_freqs(cursor, NULL), 0);
         assert_int_equal(posting_doc(cursor), i);
         assert_int_equal(posting_freq(cursor), i % 2 ? UINT32_MAX : i % 60 == 7 ? each : 3);
         assert_int_equal(cursor->ops->positions(cursor, cursor->index, &got, &count, NULL), 0);

@@ -145,10 +145,24 @@ static void sample_destroy(struct sample *s)
     free(s);
 }
 
-static void check_block(const struct sample *s, uint32_t from, const struct posting_block *block,
-                        const struct posting_bounds *bounds, struct bytes bytes,
+/* Decodes block `number` of the chunk, documents first. */
+static bool decode_block(const struct codec_chunk *chunk, uint32_t number,
+                         struct posting_block *block)
+{
+    uint32_t next_doc = number == 0 ? chunk->first_doc : chunk->last_doc[number - 1] + 1;
+    struct reader reader;
+
+    reader_init(&reader, bytes_of(chunk->blocks.data + chunk->offset[number],
+                                  chunk->offset[number + 1] - chunk->offset[number]));
+    return codec_get_docs(&reader, codec_block_count(chunk->count, number), next_doc, block) &&
+           (block->has_freqs || codec_get_freqs(&reader, block)) && reader_left(&reader) == 0;
+}
+
+static void check_block(const struct sample *s, const struct codec_chunk *chunk, uint32_t number,
+                        const struct posting_block *block, struct bytes bytes,
                         const uint32_t *expected)
 {
+    uint32_t from = number * POSTING_BLOCK;
     struct codec_positions positions;
     uint32_t got[400];
 
@@ -157,9 +171,10 @@ static void check_block(const struct sample *s, uint32_t from, const struct post
     for (uint32_t i = 0; i < block->count; i++) {
         bool held = false;
 
-        for (uint32_t j = 0; j < bounds->count; j++)
-            held |= bounds->pair[j].freq >= block->freqs[i] &&
-                    bounds->pair[j].norm <= s->norms[from + i];
+        for (uint32_t j = number == 0 ? 0 : chunk->pair_end[number - 1];
+             j < chunk->pair_end[number]; j++)
+            held |=
+                chunk->pair_freq[j] >= block->freqs[i] && chunk->pair_norm[j] <= s->norms[from + i];
         assert_true(held);
     }
     assert_true(codec_positions_open(bytes, block, &positions));
@@ -195,15 +210,12 @@ static void check_chunk(uint32_t count, uint32_t gap)
     for (uint32_t i = 0; i < chunk.block_count; i++) {
         struct posting_block block;
 
-        assert_true(codec_chunk_decode(&chunk, i, &block));
-        assert_int_equal(block.count, codec_chunk_block_count(&chunk, i));
-        check_block(s, i * POSTING_BLOCK, &block, &chunk.bounds[i],
-                    codec_position_chunk_block(&positions, i), expected);
+        assert_true(decode_block(&chunk, i, &block));
+        assert_int_equal(block.count, codec_block_count(count, i));
+        assert_int_equal(block.docs[block.count - 1], chunk.last_doc[i]);
+        check_block(s, &chunk, i, &block, codec_position_chunk_block(&positions, i), expected);
         for (uint32_t j = 0; j < block.count; j++)
             expected += s->counts[i * POSTING_BLOCK + j];
-        assert_int_equal(codec_chunk_find(&chunk, block.docs[0]), i);
-        assert_int_equal(codec_chunk_find(&chunk, block.docs[block.count - 1]), i);
-        assert_int_equal(codec_chunk_find(&chunk, block.docs[block.count - 1] + 1), i + 1);
     }
     for (size_t size = 0; size < post.size; size += 1 + size / 3)
         assert_false(codec_chunk_open(bytes_of(post.data, size), s->docs[0], &chunk));
@@ -249,12 +261,13 @@ static void test_block_extremes(void **state)
         }
         codec_put_block(&out, docs, freqs, count, 0);
         reader_init(&reader, buf_bytes(&out));
-        assert_true(codec_get_block(&reader, count, 0, &block));
+        assert_true(codec_get_docs(&reader, count, 0, &block));
+        assert_true(block.has_freqs || codec_get_freqs(&reader, &block));
         assert_memory_equal(block.docs, docs, count * sizeof(*docs));
         assert_memory_equal(block.freqs, freqs, count * sizeof(*freqs));
         /* The same bytes counted from 1 would end at POSTING_END: refused. */
         reader_init(&reader, buf_bytes(&out));
-        assert_false(codec_get_block(&reader, count, 1, &block));
+        assert_false(codec_get_docs(&reader, count, 1, &block));
         buf_deinit(&out);
     }
 }
