@@ -296,14 +296,17 @@ uint64_t disk_segment_postings(const struct segment *segment)
     return ((const struct disk_segment *)segment)->header.postings;
 }
 
-void disk_segment_remove(struct store *store, struct store_batch *batch, uint64_t id)
+int disk_segment_remove(struct store *store, struct store_batch *batch, uint64_t id,
+                        struct err *err)
 {
     static const enum store_family families[] = {STORE_TERM, STORE_POST, STORE_POS, STORE_DOC};
     struct disk_key from, to;
+    int code = 0;
 
     disk_key_segment(&from, id);
     disk_key_segment(&to, id + 1);
-    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
-        store_batch_delete_range(batch, store, families[i], disk_key_bytes(&from),
-                                 disk_key_bytes(&to));
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]) && code == 0; i++)
+        code =
+            store_drop(store, families[i], disk_key_bytes(&from), disk_key_bytes(&to), batch, err);
+    return code;
 }

@@ -24,13 +24,16 @@ disk_segment_postings(const struct segment *segment); /* over all lists, for sta
 /* Writes segment `id` from the live documents of `sources` (in their order: documents of sources[0]
  * first; the doc ids of one source keep their order). `remap[i][doc]` (may be NULL; freed by the
  * caller with free()) tells where document `doc` of source i went, POSTING_END for a dropped one.
- * Pieces are written through bounded batches; `pause` (may be NULL) is called between them for rate
- * limiting and returns false to give up (ERR_CANCELED; rows written so far are removed). */
+ * Lists go into tables (index_store.h), columns through bounded batches; `pause` (may be NULL) is
+ * called between them for rate limiting and returns false to give up (ERR_CANCELED; rows written so
+ * far are removed). */
 int disk_segment_write(struct store *store, uint64_t id, const struct view_segment *sources,
                        uint32_t count, uint32_t **remap, bool (*pause)(void *data, size_t bytes),
                        void *data, struct err *err);
-/* Adds to `batch` the range deletions of all rows of segment `id`. */
-void disk_segment_remove(struct store *store, struct store_batch *batch, uint64_t id);
+/* Removes the rows of segment `id`: those in files of their own at once, the others with `batch`.
+ * No durable manifest names it any more. */
+int disk_segment_remove(struct store *store, struct store_batch *batch, uint64_t id,
+                        struct err *err);
 
 /* Reads everything, checks every checksum and invariant, and counts; the first problem is
  * ERR_CORRUPT and its text names family, token and block. */

@@ -5,8 +5,9 @@
  * are written page by page. Then the lists, in (field, token) order: a heap holds the sources by
  * their next token; all that have the smallest one are drained in the order of the sources, which
  * is that of the new numbers, so a merged list is one list after another. Postings gather in
- * buffers of at most two chunks; rows gather in a batch of a few megabytes. So memory is bounded
- * but for the map of document numbers (four bytes a document).
+ * buffers of at most two chunks. Rows of lists come in key order and go to tables, one a family;
+ * rows of columns gather in a batch of a few megabytes. So memory is bounded but for the map of
+ * document numbers (four bytes a document).
  *
  * The header is written last.
  */
@@ -19,6 +20,7 @@
 #include <string.h>
 
 #define BATCH_BYTES ((size_t)4 << 20)
+#define PAUSE_BYTES ((size_t)1 << 20)
 
 int disk_writer_nomem(struct disk_writer *w)
 {
@@ -27,22 +29,40 @@ int disk_writer_nomem(struct disk_writer *w)
 
 /* ---- rows ---- */
 
-static int writer_send(struct disk_writer *w)
+static int writer_put_table(struct disk_writer *w, enum store_family family,
+                            const struct disk_key *key, const struct buf *value)
 {
-    size_t bytes = store_batch_bytes(w->batch);
-    int code = store_write(w->store, w->batch, w->err);
+    struct store_table **table = &w->tables[family];
+    int code = *table != NULL ? 0 : store_table_create(w->store, family, table, w->err);
 
-    if (code == 0 && w->pause != NULL && !w->pause(w->pause_data, bytes))
-        code = err_set(w->err, ERR_CANCELED, "write segment: canceled");
-    return code;
+    return code != 0 ? code
+                     : store_table_put(*table, disk_key_bytes(key), buf_bytes(value), w->err);
+}
+
+static int writer_pause(struct disk_writer *w)
+{
+    size_t bytes = w->unpaused;
+
+    w->unpaused = 0;
+    if (w->pause == NULL || w->pause(w->pause_data, bytes))
+        return 0;
+    return err_set(w->err, ERR_CANCELED, "write segment: canceled");
 }
 
 int disk_writer_put(struct disk_writer *w, enum store_family family, const struct disk_key *key,
                     const struct buf *value)
 {
-    store_batch_put(w->batch, w->store, family, disk_key_bytes(key), buf_bytes(value));
+    int code = 0;
+
+    if (family == STORE_DOC)
+        store_batch_put(w->batch, w->store, family, disk_key_bytes(key), buf_bytes(value));
+    else
+        code = writer_put_table(w, family, key, value);
     w->header.bytes += key->size + value->size;
-    return store_batch_bytes(w->batch) >= BATCH_BYTES ? writer_send(w) : 0;
+    w->unpaused += key->size + value->size;
+    if (code == 0 && store_batch_bytes(w->batch) >= BATCH_BYTES)
+        code = store_write(w->store, w->batch, w->err);
+    return code == 0 && w->unpaused >= PAUSE_BYTES ? writer_pause(w) : code;
 }
 
 int disk_writer_page(struct disk_writer *w, enum disk_column column, uint32_t page,
@@ -202,6 +222,7 @@ static int write_lists(struct disk_writer *w)
 
 /* ---- all of it ---- */
 
+/* Last: what is not complete has no header. */
 static int write_header(struct disk_writer *w)
 {
     struct disk_header header = w->header;
@@ -211,7 +232,17 @@ static int write_header(struct disk_writer *w)
     disk_put_header(&payload, &header);
     code = disk_writer_page(w, DISK_HEADER, 0, &payload);
     buf_deinit(&payload);
-    return code == 0 ? writer_send(w) : code;
+    return code == 0 ? store_write(w->store, w->batch, w->err) : code;
+}
+
+static int show_tables(struct disk_writer *w)
+{
+    int code = 0;
+
+    for (int i = 0; i < STORE_FAMILIES && code == 0; i++)
+        if (w->tables[i] != NULL)
+            code = store_table_show(w->tables[i], w->err);
+    return code == 0 ? writer_pause(w) : code;
 }
 
 static void writer_deinit(struct disk_writer *w)
@@ -222,6 +253,8 @@ static void writer_deinit(struct disk_writer *w)
     buf_deinit(&w->post);
     buf_deinit(&w->pos);
     store_batch_destroy(w->batch);
+    for (int i = 0; i < STORE_FAMILIES; i++)
+        store_table_destroy(w->tables[i]);
 }
 
 /* Whatever was written goes; what else goes wrong here is less interesting than the first error. */
@@ -229,8 +262,8 @@ static void writer_take_back(struct disk_writer *w)
 {
     struct store_batch *batch = store_batch_create();
 
-    disk_segment_remove(w->store, batch, w->id);
-    (void)store_write(w->store, batch, NULL);
+    if (disk_segment_remove(w->store, batch, w->id, NULL) == 0)
+        (void)store_write(w->store, batch, NULL);
     store_batch_destroy(batch);
 }
 
@@ -258,6 +291,8 @@ int disk_segment_write(struct store *store, uint64_t id, const struct view_segme
         code = disk_writer_columns(&w);
     if (code == 0)
         code = write_lists(&w);
+    if (code == 0)
+        code = show_tables(&w);
     if (code == 0)
         code = write_header(&w);
     if (code != 0)

@@ -14,7 +14,9 @@ struct disk_writer {
     const struct view_segment *sources;
     uint32_t source_count;
     uint32_t **remap; /* by source and document: the new number, POSTING_END for a dropped one */
-    struct store_batch *batch;
+    struct store_batch *batch;                  /* of columns */
+    struct store_table *tables[STORE_FAMILIES]; /* of lists; NULL: no row yet */
+    size_t unpaused;                            /* bytes written since `pause` was asked */
     bool (*pause)(void *data, size_t bytes);
     void *pause_data;
     struct disk_header header;
@@ -26,7 +28,8 @@ struct disk_writer {
 };
 
 int disk_writer_nomem(struct disk_writer *w); /* ERR_NOMEM */
-/* Adds a row; sends the batch when it is full. */
+/* Adds a row: of a list to its family's table, of a column to the batch, which is sent when it is
+ * full. Asks `pause` now and then. */
 int disk_writer_put(struct disk_writer *w, enum store_family family, const struct disk_key *key,
                     const struct buf *value);
 /* Adds a page of a column, and empties `payload`. */

@@ -24,15 +24,12 @@
  * with a dictionary by file, since they are short texts that look alike. Every block has RocksDB's
  * own xxh3 checksum, checked on each read from disk.
  */
-#include "shard/index_store.h"
+#include "shard/index_store_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
-#include <pthread.h>
-#include <rocksdb/c.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,8 +45,6 @@
 #define DICTIONARY_BUFFER ((size_t)8 << 20)       /* blocks held back until there is a dictionary */
 #define PERSISTED_TIER 2                          /* ReadTier::kPersistedTier */
 #define CHECKSUM_XXH3 4
-
-enum { FAMILY_DEFAULT = STORE_FAMILIES, FAMILIES };
 
 struct family_settings {
     const char *name;
@@ -77,18 +72,6 @@ static const struct bytes FLUSH_KEY = {(const uint8_t *)"flush", 5};
 
 struct store_cache {
     rocksdb_cache_t *cache;
-};
-
-struct store {
-    rocksdb_t *db;
-    rocksdb_column_family_handle_t *families[FAMILIES];
-    rocksdb_options_t *options;
-    rocksdb_options_t *family_options[FAMILIES];
-    rocksdb_readoptions_t *read;
-    rocksdb_readoptions_t *read_persisted;
-    rocksdb_writeoptions_t *write;
-    pthread_mutex_t flush_lock;
-    uint64_t flushes;
 };
 
 struct store_batch {
@@ -259,6 +242,10 @@ int store_open(const char *path, struct store_cache *cache, struct store **out, 
     if (store == NULL)
         return err_set(err, ERR_NOMEM, "open the index store: out of memory");
     pthread_mutex_init(&store->flush_lock, NULL);
+    store->path = strdup(path);
+    if (store->path == NULL)
+        abort();
+    store_tables_sweep(path);
     for (int i = 0; i < FAMILIES; i++)
         store->family_options[i] = family_options(&FAMILY[i], cache);
     store->read = rocksdb_readoptions_create();
@@ -295,6 +282,7 @@ void store_close(struct store *store)
     rocksdb_readoptions_destroy(store->read_persisted);
     rocksdb_writeoptions_destroy(store->write);
     pthread_mutex_destroy(&store->flush_lock);
+    free(store->path);
     free(store);
 }
 
@@ -302,6 +290,7 @@ int store_destroy_files(const char *path, struct err *err)
 {
     rocksdb_options_t *options = rocksdb_options_create();
     char *message = NULL;
+    store_tables_sweep(path);
     rocksdb_destroy_db(options, path, &message);
     rocksdb_options_destroy(options);
     return store_translate(&message, err, "remove the index store");

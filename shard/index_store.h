@@ -1,6 +1,6 @@
 /* Index store: the RocksDB of one range (no WAL; what it holds is exact as of a flush, see
- * range.h), and the only place besides log_store.c that knows RocksDB. Keys and values: DESIGN, and
- * the essay at the head of index_store.c and of each format's own file.
+ * range.h), with store_table.c and log_store.c the only place that knows RocksDB. Keys and values:
+ * DESIGN, and the essay at the head of index_store.c and of each format's own file.
  *
  * store_flush() makes all column families durable at one moment (atomic flush). What the disk holds
  * is always a prefix of the history of batches; as a rule the one of the last store_flush(), since
@@ -74,6 +74,21 @@ int store_write(struct store *store, struct store_batch *batch, struct err *err)
 /* Makes everything that was written before the call durable, atomically over the families; blocks
  * (seconds). */
 int store_flush(struct store *store, struct err *err);
+
+/* A table: rows of one family, put in rising key order; store_table_show() makes all of them
+ * visible at once, and durable ahead of everything that went through batches. Keys must be new to
+ * the store. See store_table.c. Belongs to one thread. */
+struct store_table;
+int store_table_create(struct store *store, enum store_family family, struct store_table **out,
+                       struct err *err);
+int store_table_put(struct store_table *table, struct bytes key, struct bytes value,
+                    struct err *err);
+int store_table_show(struct store_table *table, struct err *err); /* nothing is put afterwards */
+void store_table_destroy(struct store_table *table); /* NULL is allowed; unseen rows are gone */
+/* Takes away the rows of [from, to): whole files at once and durably; what else there is by a range
+ * deletion in `batch`. Nobody may need them any more, not even after a crash. */
+int store_drop(struct store *store, enum store_family family, struct bytes from, struct bytes to,
+               struct store_batch *batch, struct err *err);
 
 /* Keys in [from, to); to empty = end of the family. A consistent snapshot as of creation. */
 struct store_iterator *store_iterate(struct store *store, enum store_family family,

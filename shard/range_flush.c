@@ -267,17 +267,17 @@ int range_reap(struct range *range, struct err *err)
 {
     struct store_batch *batch = store_batch_create();
     uint32_t kept = 0;
+    int code = 0;
     for (uint32_t i = 0; i < range->retired_count; i++) {
         struct segment *segment = range->retired[i];
-        if (atomic_load(&segment->refs) > 1) { /* a view still reads it */
+        if (code != 0 || atomic_load(&segment->refs) > 1) { /* a view still reads it */
             range->retired[kept++] = segment;
             continue;
         }
-        disk_segment_remove(range->store, batch, segment->id);
+        code = disk_segment_remove(range->store, batch, segment->id, err);
         segment_unref(segment);
     }
-    int code = 0;
-    if (kept < range->retired_count)
+    if (code == 0 && kept < range->retired_count)
         code = store_write(range->store, batch, err);
     range->retired_count = kept;
     store_batch_destroy(batch);

@@ -30,15 +30,17 @@ static bool named(const struct manifest *manifest, uint64_t id)
     return false;
 }
 
-static void remove_segment(struct range *range, uint64_t id, struct store_batch *batch)
+static int remove_segment(struct range *range, uint64_t id, struct store_batch *batch,
+                          struct err *err)
 {
     struct buf from = {0}, to = {0};
-    disk_segment_remove(range->store, batch, id);
+    int code = disk_segment_remove(range->store, batch, id, err);
     buf_append_be64(&from, id);
     buf_append_be64(&to, id + 1);
     store_batch_delete_range(batch, range->store, STORE_DEAD, buf_bytes(&from), buf_bytes(&to));
     buf_deinit(&from);
     buf_deinit(&to);
+    return code;
 }
 
 static int remove_unnamed(struct range *range, const struct manifest *manifest, struct err *err)
@@ -60,7 +62,7 @@ static int remove_unnamed(struct range *range, const struct manifest *manifest, 
                 break;
             }
             if (!named(manifest, id))
-                remove_segment(range, id, batch);
+                code = remove_segment(range, id, batch, err);
             buf_clear(&next);
             buf_append_be64(&next, id + 1);
             store_iterator_seek(it, buf_bytes(&next));

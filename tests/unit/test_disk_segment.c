@@ -72,7 +72,7 @@ static void remove_segment(struct world *w, uint64_t id)
 {
     struct store_batch *batch = store_batch_create();
 
-    disk_segment_remove(w->store, batch, id);
+    assert_int_equal(disk_segment_remove(w->store, batch, id, NULL), 0);
     assert_int_equal(store_write(w->store, batch, NULL), 0);
     store_batch_destroy(batch);
     assert_int_equal(rows(w, STORE_TERM, id) + rows(w, STORE_POST, id) + rows(w, STORE_POS, id) +

@@ -178,6 +178,123 @@ static void a_flush_leaves_later_batches_alone(void **state)
     assert_int_equal(store_destroy_files(folder, &err), 0);
 }
 
+static struct store_table *begin_table(struct store *store, const char *first, const char *second)
+{
+    struct err err = {0};
+    struct store_table *table;
+    assert_int_equal(store_table_create(store, STORE_POST, &table, &err), 0);
+    assert_int_equal(store_table_put(table, bytes_str(first), bytes_str("1"), &err), 0);
+    assert_int_equal(store_table_put(table, bytes_str(second), bytes_str("2"), &err), 0);
+    return table;
+}
+
+/* Files of the store's folder whose names contain `part`. */
+static int files(const char *part)
+{
+    char command[160], line[16] = "";
+    snprintf(command, sizeof command, "ls '%s' | grep -c -- '%s'", folder, part);
+    FILE *out = popen(command, "r");
+    assert_non_null(out);
+    assert_non_null(fgets(line, sizeof line, out));
+    pclose(out);
+    return atoi(line);
+}
+
+static void drop(struct store *store, const char *from, const char *to)
+{
+    struct err err = {0};
+    struct store_batch *batch = store_batch_create();
+    assert_int_equal(store_drop(store, STORE_POST, bytes_str(from), bytes_str(to), batch, &err), 0);
+    assert_int_equal(store_write(store, batch, &err), 0);
+    store_batch_destroy(batch);
+}
+
+static void a_table_is_seen_when_it_is_shown_and_then_durable(void **state)
+{
+    struct err err = {0};
+    struct store *store = open_store();
+    struct store_table *shown = begin_table(store, "a1", "a2");
+    struct store_table *never = begin_table(store, "b1", "b2");
+    put(store, STORE_POST, "a3", "lost");
+    assert_true(absent(store, STORE_POST, "a1"));
+    assert_int_equal(store_table_show(shown, &err), 0);
+    assert_true(holds(store, STORE_POST, "a1", "1"));
+    assert_true(holds(store, STORE_POST, "a2", "2"));
+    store_table_destroy(shown);
+    store_table_destroy(never);
+    assert_int_equal(files("^new-"), 0);
+    store_close(store);
+    store = open_store();
+    assert_true(holds(store, STORE_POST, "a2", "2"));
+    assert_true(absent(store, STORE_POST, "a3"));
+    assert_true(absent(store, STORE_POST, "b1"));
+    assert_int_equal(store_verify(store, &err), 0);
+    store_close(store);
+}
+
+static void a_table_takes_rising_keys_only(void **state)
+{
+    struct err err = {0};
+    struct store *store = open_store();
+    struct store_table *table = begin_table(store, "a", "b");
+    assert_int_not_equal(store_table_put(table, bytes_str("ab"), bytes_str("3"), &err), 0);
+    assert_non_null(strstr(err.text, "post"));
+    store_table_destroy(table);
+    assert_true(absent(store, STORE_POST, "a"));
+    store_close(store);
+}
+
+/* What is dropped goes with its file, and what shares no file goes by deletion; neighbours stay. A
+ * key may come again afterwards. */
+static void what_is_dropped_is_gone(void **state)
+{
+    struct err err = {0};
+    struct store *store = open_store();
+    const char *keys[] = {"a1", "a2", "b1", "b2", "c1", "c2"};
+    for (int i = 0; i < 6; i += 2) {
+        struct store_table *table = begin_table(store, keys[i], keys[i + 1]);
+        assert_int_equal(store_table_show(table, &err), 0);
+        store_table_destroy(table);
+    }
+    put(store, STORE_POST, "b3", "of a batch");
+    assert_int_equal(files("[.]sst$"), 3);
+    drop(store, "b", "c");
+    assert_int_equal(files("[.]sst$"), 2);
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(absent(store, STORE_POST, keys[i]), keys[i][0] == 'b');
+    assert_true(absent(store, STORE_POST, "b3"));
+    struct store_table *again = begin_table(store, "b1", "b2");
+    assert_int_equal(store_table_show(again, &err), 0);
+    store_table_destroy(again);
+    assert_true(holds(store, STORE_POST, "b1", "1"));
+    assert_true(absent(store, STORE_POST, "b3"));
+    drop(store, "a2", "c"); /* cuts through a file: that one stays, without its row */
+    assert_true(holds(store, STORE_POST, "a1", "1"));
+    assert_true(absent(store, STORE_POST, "a2"));
+    assert_true(absent(store, STORE_POST, "b1"));
+    assert_true(holds(store, STORE_POST, "c1", "1"));
+    store_close(store);
+}
+
+/* A process that dies while it makes a table leaves a file, which the next one removes. */
+static void what_a_killed_process_began_is_swept(void **state)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        begin_table(open_store(), "a", "b");
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(files("^new-"), 1);
+    struct store *store = open_store();
+    assert_int_equal(files("^new-"), 0);
+    assert_true(absent(store, STORE_POST, "a"));
+    store_close(store);
+}
+
 static void a_damaged_file_is_an_error(void **state)
 {
     struct err err = {0};
@@ -209,6 +326,11 @@ int main(void)
         /* First, since it forks: RocksDB's threads would be missing in the children. */
         cmocka_unit_test_setup_teardown(only_a_flush_is_durable_and_it_takes_all_families, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_a_killed_process_began_is_swept, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_table_is_seen_when_it_is_shown_and_then_durable, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_table_takes_rising_keys_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_dropped_is_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_are_kept_apart_by_family, setup, teardown),
         cmocka_unit_test_setup_teardown(ranges_are_scanned_and_deleted, setup, teardown),
         cmocka_unit_test_setup_teardown(a_flush_leaves_later_batches_alone, setup, teardown),
