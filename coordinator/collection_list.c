@@ -23,6 +23,14 @@ static void build_count(struct scatter *scatter, Quire__RangeRef **ranges, size_
     message_pack(&message.base, out);
 }
 
+static uint64_t documents_of(const Quire__ShardStatsReply *answer)
+{
+    uint64_t documents = 0;
+    for (size_t i = 0; i < answer->n_ranges; i++)
+        documents += answer->ranges[i]->documents;
+    return documents;
+}
+
 /* A count that misses a range is no count: the list shows none then. */
 static void on_count(struct scatter *scatter)
 {
@@ -31,7 +39,8 @@ static void on_count(struct scatter *scatter)
     if (scatter->status == 0 && gather_missing(&scatter->gather) == 0) {
         collection->has_entries = true;
         for (size_t i = 0; i < scatter->gather.piece_count; i++)
-            collection->entries += ((const Quire__ShardStatsReply *)scatter->replies[i])->documents;
+            collection->entries +=
+                documents_of((const Quire__ShardStatsReply *)scatter->replies[i]);
     }
     if (--listing->open == 0)
         request_reply(listing->request, &listing->reply.base);

@@ -14,6 +14,7 @@
 #include "coordinator/consensus_raft.h"
 #include "coordinator/messages.h"
 #include "coordinator/server.h"
+#include "coordinator/stats_cache.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/text/analysis.h"
@@ -220,6 +221,7 @@ static void free_all(struct coordinator *coordinator)
     for (size_t i = 0; i < coordinator->analyzer_count; i++)
         analyzer_destroy(coordinator->analyzers[i].analyzer);
     map_unref(coordinator->map);
+    stats_cache_destroy(coordinator->statistics);
     free(coordinator->listen);
     free(coordinator->advertise);
     free(coordinator->dir);
@@ -265,6 +267,7 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
         return err_set(err, ERR_NOMEM, "out of memory");
     coordinator->loop = loop;
     coordinator->map = map_create_empty();
+    coordinator->statistics = stats_cache_create(options->stats_cache_bytes);
     coordinator->listen = strdup(options->listen);
     coordinator->advertise = strdup(options->advertise);
     coordinator->dir = strdup(options->dir);

@@ -22,15 +22,18 @@
 #define COORDINATOR_VERIFY_MS 600000
 
 struct analyzer;
+struct stats_cache;
 
 #define COORDINATOR_LANGUAGES_MAX 64
+#define COORDINATOR_STATS_CACHE_BYTES (32u << 20) /* unless it is told otherwise */
 
 struct coordinator_options {
-    const char *dir;         /* exists; locked by the caller */
-    const char *node_id;     /* UUID */
-    const char *listen;      /* url */
-    const char *advertise;   /* url that others dial */
-    const char *raft_listen; /* HOST:PORT */
+    const char *dir;          /* exists; locked by the caller */
+    const char *node_id;      /* UUID */
+    const char *listen;       /* url */
+    const char *advertise;    /* url that others dial */
+    const char *raft_listen;  /* HOST:PORT */
+    size_t stats_cache_bytes; /* of the statistics cache; 0: none */
     /* Called once: 0 when it serves, or why it never will. */
     void (*ready)(void *data, int status, const struct err *err);
     void *data;
@@ -61,6 +64,10 @@ struct coordinator {
         struct analyzer *analyzer;
     } analyzers[COORDINATOR_LANGUAGES_MAX];
     size_t analyzer_count;
+    struct stats_cache *statistics;
+    struct {
+        uint64_t all, one_round, outdated; /* as in SearchFigures */
+    } searches;
     struct list admin; /* changes of collections, one after another (admin.h); the first one runs */
     bool reopening;    /* a sealed range (reopen.h) */
     char node_id[UUID_TEXT_SIZE];

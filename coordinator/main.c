@@ -2,6 +2,7 @@
 #include "coordinator/coordinator.h"
 #include "proto/base/data_dir.h"
 #include "proto/base/log.h"
+#include "proto/base/size_parse.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@ struct options {
     const char *listen;
     const char *advertise;
     const char *raft_listen;
+    size_t stats_cache_bytes;
     enum log_level level;
     bool json;
 };
@@ -46,6 +48,8 @@ static void usage(FILE *to)
           "  --advertise URL        how others reach it, when that is another address\n"
           "  --raft-listen H:P      where other coordinators connect (default: the host of\n"
           "                         --listen, its port + 10000); H is an IPv4 address\n"
+          "  --stats-cache-bytes SIZE  of the cache of statistics that saves most searches a\n"
+          "                         round; a suffix K, M or G; 0: none (default 32M)\n"
           "  --log-level LEVEL      debug, info, warn or error (default info)\n"
           "  --log-json             log lines as JSON\n"
           "  --help, --version\n"
@@ -59,19 +63,22 @@ static void usage(FILE *to)
 
 static int parse_options(int argc, char **argv, struct options *out)
 {
-    enum { DIR_ = 256, LISTEN, ADVERTISE, RAFT_LISTEN, LEVEL, JSON, HELP, VERSION };
+    enum { DIR_ = 256, LISTEN, ADVERTISE, RAFT_LISTEN, STATS_CACHE, LEVEL, JSON, HELP, VERSION };
     static const struct option known[] = {
         {"dir", required_argument, NULL, DIR_},
         {"listen", required_argument, NULL, LISTEN},
         {"advertise", required_argument, NULL, ADVERTISE},
         {"raft-listen", required_argument, NULL, RAFT_LISTEN},
+        {"stats-cache-bytes", required_argument, NULL, STATS_CACHE},
         {"log-level", required_argument, NULL, LEVEL},
         {"log-json", no_argument, NULL, JSON},
         {"help", no_argument, NULL, HELP},
         {"version", no_argument, NULL, VERSION},
         {NULL, 0, NULL, 0},
     };
-    *out = (struct options){.listen = DEFAULT_LISTEN, .level = LOG_INFO};
+    *out = (struct options){.listen = DEFAULT_LISTEN,
+                            .stats_cache_bytes = COORDINATOR_STATS_CACHE_BYTES,
+                            .level = LOG_INFO};
     int which;
     while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
         switch (which) {
@@ -86,6 +93,13 @@ static int parse_options(int argc, char **argv, struct options *out)
             break;
         case RAFT_LISTEN:
             out->raft_listen = optarg;
+            break;
+        case STATS_CACHE:
+            if (!size_parse(optarg, &out->stats_cache_bytes)) {
+                fprintf(stderr,
+                        "quire-coordinator: --stats-cache-bytes is a size like 64M, or 0\n");
+                return EXIT_USAGE;
+            }
             break;
         case LEVEL:
             if (!log_level_parse(optarg, &out->level)) {
@@ -186,6 +200,7 @@ static int run(const struct options *options, const char *node_id, const char *r
         .listen = options->listen,
         .advertise = options->advertise,
         .raft_listen = raft_listen,
+        .stats_cache_bytes = options->stats_cache_bytes,
         .ready = on_ready,
         .data = &process,
     };

@@ -96,18 +96,15 @@ bool query_plan_is_none(const Quire__Query *query)
 
 /* ---- merging ---- */
 
-static int check_reply(const Quire__ShardStatsReply *reply, const Quire__ShardStats *request,
+static int check_range(const Quire__RangeStats *stats, const Quire__ShardStats *request,
                        struct err *err)
 {
-    if (reply->n_tokens != request->n_tokens || reply->n_expansions != request->n_expand)
-        return err_set(err, ERR_CORRUPT,
-                       "statistics of %zu tokens and %zu expansions instead of %zu and %zu",
-                       reply->n_tokens, reply->n_expansions, request->n_tokens, request->n_expand);
-    for (size_t i = 0; i < reply->n_tokens; i++)
-        if (compare_stats(&reply->tokens[i], &request->tokens[i]))
-            return err_set(err, ERR_CORRUPT, "statistics of another token than number %zu", i);
-    for (size_t i = 0; i < reply->n_expansions; i++) {
-        const Quire__Expansion *expansion = reply->expansions[i];
+    if (stats->n_frequencies != request->n_tokens || stats->n_expansions != request->n_expand)
+        return err_set(
+            err, ERR_CORRUPT, "statistics of %zu tokens and %zu expansions instead of %zu and %zu",
+            stats->n_frequencies, stats->n_expansions, request->n_tokens, request->n_expand);
+    for (size_t i = 0; i < stats->n_expansions; i++) {
+        const Quire__Expansion *expansion = stats->expansions[i];
         if (expansion->node != i || expansion->n_tokens != expansion->n_distances ||
             expansion->n_tokens > LIMIT_EXPANSION + 1)
             return err_set(err, ERR_CORRUPT, "expansion %zu does not answer the question", i);
@@ -132,10 +129,9 @@ static int compare_expanded(const Quire__Expansion *a, size_t i, const Quire__Ex
     return bytes_compare(token_of(a->tokens[i]), token_of(b->tokens[k]));
 }
 
-static int merge_expansion(Quire__Expansion *to, const Quire__Expansion *from, struct arena *arena,
-                           struct err *err)
+static int merge_expansion(Quire__Expansion *to, const Quire__Expansion *from, size_t limit,
+                           struct arena *arena, struct err *err)
 {
-    size_t limit = LIMIT_EXPANSION + 1;
     size_t most = to->n_tokens + from->n_tokens;
     Quire__TokenStat **tokens = arena_alloc(arena, (most + 1) * sizeof *tokens);
     uint32_t *distances = arena_alloc(arena, (most + 1) * sizeof *distances);
@@ -163,19 +159,13 @@ static int merge_expansion(Quire__Expansion *to, const Quire__Expansion *from, s
 }
 
 /* Makes `to` an answer of zeros to the request. */
-static int start_merge(Quire__ShardStatsReply *to, const Quire__ShardStats *request,
-                       struct arena *arena, struct err *err)
+static int start_merge(Quire__RangeStats *to, const Quire__ShardStats *request, struct arena *arena,
+                       struct err *err)
 {
-    to->tokens = arena_alloc(arena, (request->n_tokens + 1) * sizeof *to->tokens);
+    to->frequencies = arena_calloc(arena, request->n_tokens + 1, sizeof *to->frequencies);
     to->expansions = arena_alloc(arena, (request->n_expand + 1) * sizeof *to->expansions);
-    if (!to->tokens || !to->expansions)
+    if (!to->frequencies || !to->expansions)
         return no_memory(err);
-    for (size_t i = 0; i < request->n_tokens; i++) {
-        const Quire__TokenStat *asked = request->tokens[i];
-        to->tokens[i] = make_stat(arena, asked->field, asked->token, 0);
-        if (!to->tokens[i])
-            return no_memory(err);
-    }
     for (size_t i = 0; i < request->n_expand; i++) {
         Quire__Expansion *expansion = arena_alloc(arena, sizeof *expansion);
         if (!expansion)
@@ -184,33 +174,26 @@ static int start_merge(Quire__ShardStatsReply *to, const Quire__ShardStats *requ
         expansion->node = (uint32_t)i;
         to->expansions[i] = expansion;
     }
-    to->n_tokens = request->n_tokens;
+    to->n_frequencies = request->n_tokens;
     to->n_expansions = request->n_expand;
     return 0;
 }
 
-/* A shard of which no range could answer says nothing at all. */
-static bool is_empty(const Quire__ShardStatsReply *reply)
-{
-    return reply->n_tokens == 0 && reply->n_expansions == 0 && reply->documents == 0;
-}
-
-int query_plan_merge(Quire__ShardStatsReply *to, const Quire__ShardStatsReply *from,
+int query_plan_merge(Quire__RangeStats *to, const Quire__RangeStats *from,
                      const Quire__ShardStats *request, struct arena *arena, struct err *err)
 {
-    if (is_empty(from))
-        return 0;
-    int status = check_reply(from, request, err);
-    if (!status && to->n_tokens == 0 && to->n_expansions == 0)
+    int status = check_range(from, request, err);
+    if (!status && !to->frequencies)
         status = start_merge(to, request, arena, err);
     if (status)
         return status;
+    size_t limit = (size_t)request->expand_limit + 1;
     to->documents += from->documents;
     to->total_length += from->total_length;
-    for (size_t i = 0; i < to->n_tokens; i++)
-        to->tokens[i]->document_frequency += from->tokens[i]->document_frequency;
+    for (size_t i = 0; i < to->n_frequencies; i++)
+        to->frequencies[i] += from->frequencies[i];
     for (size_t i = 0; i < to->n_expansions && !status; i++)
-        status = merge_expansion(to->expansions[i], from->expansions[i], arena, err);
+        status = merge_expansion(to->expansions[i], from->expansions[i], limit, arena, err);
     return status;
 }
 
@@ -295,39 +278,34 @@ static size_t share(const Quire__Query *query, size_t expandable)
     return each > 1 ? each : 1;
 }
 
-static int gather_tokens(const Quire__Query *query, const Quire__ShardStatsReply *stats,
+/* Without any answer (stats is empty) the tokens are in no entry. */
+static int gather_tokens(const Quire__ShardStats *asked, const Quire__RangeStats *stats,
                          struct arena *arena, Quire__ShardSearch *request, struct err *err)
 {
-    size_t most = stats->n_tokens;
+    size_t most = asked->n_tokens;
     for (size_t i = 0; i < stats->n_expansions; i++)
         most += stats->expansions[i]->n_tokens;
-    for (size_t i = 0; i < query->n_nodes; i++)
-        most += query->nodes[i]->n_tokens;
     Quire__TokenStat **tokens = arena_alloc(arena, (most + 1) * sizeof *tokens);
     if (!tokens)
         return no_memory(err);
     size_t count = 0;
-    for (size_t i = 0; i < stats->n_tokens; i++)
-        tokens[count++] = stats->tokens[i];
+    for (size_t i = 0; i < asked->n_tokens; i++) {
+        const Quire__TokenStat *token = asked->tokens[i];
+        tokens[count] = make_stat(arena, token->field, token->token,
+                                  i < stats->n_frequencies ? stats->frequencies[i] : 0);
+        if (!tokens[count++])
+            return no_memory(err);
+    }
     for (size_t i = 0; i < stats->n_expansions; i++)
         for (size_t k = 0; k < stats->expansions[i]->n_tokens; k++)
             tokens[count++] = stats->expansions[i]->tokens[k];
-    /* Without any reply the tokens are in no entry. */
-    for (size_t i = 0; stats->n_tokens == 0 && i < query->n_nodes; i++) {
-        const Quire__QueryNode *node = query->nodes[i];
-        for (size_t k = 0; !is_expandable(node) && k < node->n_tokens; k++) {
-            tokens[count] = make_stat(arena, space_of(node->field), node->tokens[k], 0);
-            if (!tokens[count++])
-                return no_memory(err);
-        }
-    }
     request->tokens = tokens;
     request->n_tokens = make_distinct(tokens, count);
     return 0;
 }
 
 int query_plan_search(const Quire__Query *query, const Quire__ShardStats *asked,
-                      const Quire__ShardStatsReply *stats, struct arena *arena,
+                      const Quire__RangeStats *stats, struct arena *arena,
                       Quire__ShardSearch *request, bool *limited, struct err *err)
 {
     *limited = false;
@@ -357,5 +335,5 @@ int query_plan_search(const Quire__Query *query, const Quire__ShardStats *asked,
     request->documents = stats->documents;
     request->total_length = stats->total_length;
     *limited = to.limited;
-    return gather_tokens(query, stats, arena, request, err);
+    return gather_tokens(asked, stats, arena, request, err);
 }

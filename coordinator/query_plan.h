@@ -2,7 +2,7 @@
  *
  *   query_parse() -> query
  *   round 1:  query_plan_ask()    query -> ShardStats.tokens and .expand
- *             query_plan_merge()  the shards' replies -> one
+ *             query_plan_merge()  the ranges' answers -> one
  *   round 2:  query_plan_search() query + statistics -> ShardSearch, with all that scores need
  *
  * Everything made here lives in the arena that is passed, and points into the query and the
@@ -24,21 +24,20 @@
 int query_plan_ask(const Quire__Query *query, struct arena *arena, Quire__ShardStats *request,
                    struct err *err);
 
-/* Adds one shard's reply to `to`, which starts as a copy of an initialised message
- * (quire__shard_stats_reply__init): documents, total length and document frequencies add up; the
- * expansions of each node are merged by (distance, token) and cut at LIMIT_EXPANSION + 1. The
- * result does not depend on the order of the replies. `covered` and `failed` are left to the
- * caller. An empty reply (none of the shard's ranges could answer) adds nothing; one that answers
- * something else than `request` is ERR_CORRUPT. */
-int query_plan_merge(Quire__ShardStatsReply *to, const Quire__ShardStatsReply *from,
+/* Adds one range's statistics to `to`, which starts as an initialised message
+ * (quire__range_stats__init; its range and seq stay 0): documents, total length and document
+ * frequencies add up; the expansions of each node are merged by (distance, token) and cut at one
+ * more than request->expand_limit. The result does not depend on the order of the ranges.
+ * Statistics that answer something else than `request` are ERR_CORRUPT. */
+int query_plan_merge(Quire__RangeStats *to, const Quire__RangeStats *from,
                      const Quire__ShardStats *request, struct arena *arena, struct err *err);
 
 /* Fills request->query (each PREFIX and FUZZY node replaced by its expansion: NONE, a TERM, or a
  * BOOL of SHOULD TERMs with its occur and boost), ->documents, ->total_length and ->tokens. `stats`
- * may be as initialised, when no shard answered. *limited: an expansion was cut, at LIMIT_EXPANSION
+ * may be as initialised, when no range answered. *limited: an expansion was cut, at LIMIT_EXPANSION
  * tokens, or at fewer so that the whole query keeps within LIMIT_QUERY_NODES. ERR_NOMEM. */
 int query_plan_search(const Quire__Query *query, const Quire__ShardStats *asked,
-                      const Quire__ShardStatsReply *stats, struct arena *arena,
+                      const Quire__RangeStats *stats, struct arena *arena,
                       Quire__ShardSearch *request, bool *limited, struct err *err);
 
 /* True when no entry can match: the query is a single NONE node. No shard needs to be asked. */

@@ -39,10 +39,10 @@ static uint64_t stamp_of(const Quire__ShardSearch *search)
 }
 
 /* What is missing, in memory that outlives the map. */
-static void keep_missing(struct round *round)
+static void keep_missing(struct round *round, const struct gather *gather)
 {
     struct arena *arena = &round->request->arena;
-    round->missing_count = gather_missing_ranges(&round->scatter.gather, &round->missing);
+    round->missing_count = gather_missing_ranges(gather, &round->missing);
     for (size_t i = 0; i < round->missing_count; i++) {
         Quire__MissingRange *missing = round->missing[i];
         missing->lo.data = arena_copy(arena, missing->lo.data, missing->lo.len);
@@ -50,40 +50,92 @@ static void keep_missing(struct round *round)
     }
 }
 
-static void on_stats(struct scatter *scatter)
+/* Makes the message of round two from what is known of the ranges. */
+static int plan_search(struct round *round, struct err *err)
 {
-    struct round *round = scatter->data;
-    struct rpc_request *request = round->request;
-    struct arena *arena = &request->arena;
-    struct err err = {0};
-    if (round->complete ? !scatter_require_all(scatter) : !scatter_accepted(scatter))
-        return;
-    Quire__ShardStatsReply stats = QUIRE__SHARD_STATS_REPLY__INIT;
-    for (size_t i = 0; i < scatter->gather.piece_count; i++) {
-        const Quire__ShardStatsReply *answer = (const Quire__ShardStatsReply *)scatter->replies[i];
-        if (answer != NULL && query_plan_merge(&stats, answer, &round->ask, arena, &err) != 0) {
-            request_error(request, ERR_INTERNAL, "statistics of a shard: %s", err.text);
-            return;
-        }
-    }
+    struct arena *arena = &round->request->arena;
+    Quire__RangeStats sum = QUIRE__RANGE_STATS__INIT;
+    for (size_t i = 0; i < round->known_count; i++)
+        if (query_plan_merge(&sum, round->known[i], &round->ask, arena, err) != 0)
+            return err->code;
     quire__shard_search__init(&round->search);
-    if (query_plan_search(round->query, &round->ask, &stats, arena, &round->search, &round->limited,
-                          &err) != 0) {
-        request_error(request, err.code, "%s", err.text);
-        return;
-    }
+    int rc = query_plan_search(round->query, &round->ask, &sum, arena, &round->search,
+                               &round->limited, err);
     round->search.k1 = round->k1;
     round->search.b = round->b;
     round->stamp = stamp_of(&round->search);
-    keep_missing(round);
+    return rc;
+}
+
+/* ---- what the ranges say ---- */
+
+/* Looks from *at on, and round: who asks in key order finds each within a step or two. */
+static const Quire__RangeStats *find_known(const Quire__RangeStats *const *known, size_t count,
+                                           uint64_t range, size_t *at)
+{
+    for (size_t i = 0; i < count; i++, ++*at) {
+        if (*at >= count)
+            *at = 0;
+        if (known[*at]->range == range)
+            return known[*at];
+    }
+    return NULL;
+}
+
+/* The part of one shard, which has to be about what it says it covers. */
+static int take_stats(struct round *round, Quire__RangeStats *const *stats, size_t count,
+                      const uint64_t *covered, size_t covered_count, struct err *err)
+{
+    if (count != covered_count)
+        return err_set(err, ERR_INTERNAL, "statistics of %zu ranges instead of %zu", count,
+                       covered_count);
+    for (size_t i = 0; i < count; i++) {
+        if (stats[i]->range != covered[i])
+            return err_set(err, ERR_INTERNAL, "statistics of range %llu instead of %llu",
+                           (unsigned long long)stats[i]->range, (unsigned long long)covered[i]);
+        round->known[round->known_count++] = stats[i];
+    }
+    return 0;
+}
+
+/* Ends round one: `known` holds what was asked for. */
+static void statistics_taken(struct round *round, const struct gather *gather, int rc,
+                             struct err *err)
+{
+    if (rc == 0)
+        rc = plan_search(round, err);
+    if (rc != 0) {
+        request_error(round->request, ERR_INTERNAL, "statistics of a shard: %s", err->text);
+        return;
+    }
+    for (size_t i = 0; round->cacheable && i < round->known_count; i++)
+        stats_cache_put(round->coordinator->statistics, &round->questions, round->known[i]);
+    keep_missing(round, gather);
+    round->presumed = false;
     round->done(round);
 }
 
-static void done_at_once(struct later_item *item)
+static void make_room_for(struct round *round, size_t ranges)
 {
-    struct scatter *scatter = list_entry(item, struct scatter, later);
+    round->known = arena_calloc(&round->request->arena, ranges + 1, sizeof *round->known);
+    round->known_count = 0;
+}
+
+static void on_stats(struct scatter *scatter)
+{
     struct round *round = scatter->data;
-    round->done(round);
+    struct err err = {0};
+    int rc = 0;
+    if (round->complete ? !scatter_require_all(scatter) : !scatter_accepted(scatter))
+        return;
+    make_room_for(round, scatter->gather.range_count);
+    for (size_t i = 0; i < scatter->gather.piece_count && rc == 0; i++) {
+        const Quire__ShardStatsReply *answer = (const Quire__ShardStatsReply *)scatter->replies[i];
+        if (answer != NULL)
+            rc = take_stats(round, answer->ranges, answer->n_ranges, answer->covered,
+                            answer->n_covered, &err);
+    }
+    statistics_taken(round, &scatter->gather, rc, &err);
 }
 
 /* A shard that does not answer must not eat the time of round two as well: the answer would miss
@@ -92,6 +144,141 @@ static uint64_t first_deadline(const struct round *round)
 {
     uint64_t now = clock_ms();
     return round->deadline_ms > now ? now + (round->deadline_ms - now) * 2 / 5 : now;
+}
+
+static void prepare_scatter(struct round *round)
+{
+    round->scatter = (struct scatter){
+        .coordinator = round->coordinator,
+        .request = round->request,
+        .collection = round->collection,
+        .kind = QUIRE__KIND__KIND_SHARD_STATS,
+        .reply_type = &quire__shard_stats_reply__descriptor,
+        .deadline_ms = round->complete ? round->deadline_ms : first_deadline(round),
+        .data = round,
+        .build = build_stats,
+        .done = on_stats,
+    };
+}
+
+/* ---- what the cache says ---- */
+
+/* Whether all ranges are known, by nodes that are there. */
+static bool presume(struct round *round)
+{
+    struct coordinator *coordinator = round->coordinator;
+    struct map_ranges ranges = map_ranges(coordinator->map, round->collection);
+    make_room_for(round, ranges.count);
+    for (size_t i = 0; i < ranges.count; i++) {
+        const Quire__Range *range = ranges.items[i];
+        const struct node *node = nodes_find(&coordinator->nodes, range->primary);
+        const Quire__RangeStats *stats = NULL;
+        if (node != NULL && node->up)
+            stats = stats_cache_find(coordinator->statistics, range->id, &round->questions,
+                                     &round->request->arena);
+        if (stats == NULL)
+            return false;
+        round->known[round->known_count++] = stats;
+    }
+    struct err err = {0};
+    return ranges.count > 0 && plan_search(round, &err) == 0;
+}
+
+void round_presume(struct round *round, Quire__ShardSearch *message)
+{
+    message->ask = &round->ask;
+    message->n_seqs = message->n_ranges;
+    message->seqs =
+        arena_calloc(&round->request->arena, message->n_ranges + 1, sizeof *message->seqs);
+    size_t at = 0;
+    for (size_t i = 0; i < message->n_ranges; i++) {
+        const Quire__RangeStats *stats =
+            find_known(round->known, round->known_count, message->ranges[i]->id, &at);
+        /* A range that the map got in this moment is at no seq that anybody knows. */
+        message->seqs[i] = stats != NULL ? stats->seq : UINT64_MAX;
+    }
+}
+
+/* What a shard says now, or what it has just confirmed. */
+static int take_answer(struct round *round, const Quire__ShardSearchReply *answer,
+                       const Quire__RangeStats **before, size_t before_count, struct err *err)
+{
+    if (answer->n_moved_on > 0)
+        return take_stats(round, answer->moved_on, answer->n_moved_on, answer->covered,
+                          answer->n_covered, err);
+    size_t at = 0;
+    for (size_t i = 0; i < answer->n_covered; i++) {
+        const Quire__RangeStats *stats = find_known(before, before_count, answer->covered[i], &at);
+        if (stats == NULL)
+            return err_set(err, ERR_INTERNAL, "range %llu confirms what was not asked",
+                           (unsigned long long)answer->covered[i]);
+        round->known[round->known_count++] = stats;
+    }
+    return 0;
+}
+
+static bool any_moved_on(const struct scatter *searched)
+{
+    for (size_t i = 0; i < searched->gather.piece_count; i++) {
+        const Quire__ShardSearchReply *answer =
+            (const Quire__ShardSearchReply *)searched->replies[i];
+        if (answer != NULL && answer->n_moved_on > 0)
+            return true;
+    }
+    return false;
+}
+
+static void forget_missing(struct round *round, const struct gather *gather)
+{
+    for (size_t i = 0; i < gather->range_count; i++)
+        if (gather->ranges[i].state == GATHER_MISSING)
+            stats_cache_forget(round->coordinator->statistics, gather->ranges[i].range->id);
+}
+
+/* A range has moved on: with what the shards just said, and what the others confirmed, this was
+ * round one. */
+static void take_moved_on(struct round *round, struct scatter *searched)
+{
+    struct err err = {0};
+    int rc = 0;
+    const Quire__RangeStats **before = round->known;
+    size_t before_count = round->known_count;
+    round->coordinator->searches.outdated++;
+    make_room_for(round, searched->gather.range_count);
+    for (size_t i = 0; i < searched->gather.piece_count && rc == 0; i++) {
+        const Quire__ShardSearchReply *answer =
+            (const Quire__ShardSearchReply *)searched->replies[i];
+        if (answer != NULL)
+            rc = take_answer(round, answer, before, before_count, &err);
+    }
+    statistics_taken(round, &searched->gather, rc, &err);
+}
+
+bool round_confirmed(struct round *round, struct scatter *searched)
+{
+    if (searched->status != 0)
+        return true;
+    forget_missing(round, &searched->gather);
+    if (searched->unsettled) {
+        round->presumed = false;
+        prepare_scatter(round);
+        scatter_start(&round->scatter);
+        return false;
+    }
+    if (!any_moved_on(searched))
+        return true;
+    if (round->complete ? scatter_require_all(searched) : scatter_accepted(searched))
+        take_moved_on(round, searched);
+    return false;
+}
+
+/* ---- start ---- */
+
+static void done_at_once(struct later_item *item)
+{
+    struct scatter *scatter = list_entry(item, struct scatter, later);
+    struct round *round = scatter->data;
+    round->done(round);
 }
 
 bool round_start(struct round *round, const Quire__Collection *collection, const char *text,
@@ -124,19 +311,15 @@ bool round_start(struct round *round, const Quire__Collection *collection, const
         request_error(request, err.code, "%s", err.text);
         return false;
     }
-    struct scatter *scatter = &round->scatter;
-    scatter->coordinator = round->coordinator;
-    scatter->request = request;
-    scatter->collection = collection->id;
-    scatter->kind = QUIRE__KIND__KIND_SHARD_STATS;
-    scatter->reply_type = &quire__shard_stats_reply__descriptor;
-    scatter->deadline_ms = round->complete ? round->deadline_ms : first_deadline(round);
-    scatter->data = round;
-    scatter->build = build_stats;
-    scatter->done = on_stats;
-    if (round->none)
-        later_post(&round->coordinator->later, &scatter->later, 0, done_at_once);
+    round->cacheable = map_ranges(round->coordinator->map, collection->id).count <=
+                       ROUND_CACHED_MAX / (round->ask.n_tokens + round->ask.n_expand + 1);
+    if (round->cacheable)
+        stats_questions_init(&round->questions, &round->ask, arena);
+    prepare_scatter(round);
+    round->presumed = !round->none && round->may_presume && round->cacheable && presume(round);
+    if (round->none || round->presumed)
+        later_post(&round->coordinator->later, &round->scatter.later, 0, done_at_once);
     else
-        scatter_start(scatter);
+        scatter_start(&round->scatter);
     return true;
 }

@@ -1,20 +1,45 @@
 /* Round one of a full-text search, which explain goes through as well: parse the query, ask every
  * range for the document frequencies of its tokens and for what its prefixes and near spellings
  * stand for, and make of the answers the message of round two, which carries everything that a
- * score depends on. */
+ * score depends on.
+ *
+ * A caller that may presume is spared the round when the statistics cache (stats_cache.h) knows all
+ * of the answer for all ranges: `done` comes at once, with `presumed` set.
+ *
+ *                  known, and every shard up
+ *   round_start() ---------------------------> done, presumed: the search carries round_presume()'s
+ *        |                                        |            seqs; then round_confirmed()
+ *        | ask the ranges                         |
+ *        v                  a map or shard        |-- all as presumed --> true: it is the answer
+ *   ShardStats <-----------------------------------|
+ *        |                     has changed        '-- a range has moved on: its shard said the
+ *        v                                            statistics of now
+ *      done <---------------------------------------------'
+ *
+ * So a search has the scores that two rounds give, whatever is in the cache: either every range
+ * that answers has confirmed its part, or the search is made again with what the ranges just said.
+ * A range that fails in a presumed search is missing from the answer, as one that fails between two
+ * rounds is, and is forgotten: the next search asks first, and leaves it out of the statistics.
+ */
 #ifndef QUIRE_COORDINATOR_ROUND_H
 #define QUIRE_COORDINATOR_ROUND_H
 
 #include "coordinator/scatter.h"
+#include "coordinator/stats_cache.h"
+
+/* Ranges times questions of one search; beyond, the loop would stand still over the look-ups, and
+ * the ranges are asked. */
+#define ROUND_CACHED_MAX 16384
 
 struct round {
     /* Set by the caller: */
     struct coordinator *coordinator;
     struct rpc_request *request;
     uint64_t deadline_ms;
-    bool complete; /* a range that is missing is an error */
+    bool complete;    /* a range that is missing is an error */
+    bool may_presume; /* the caller looks at `presumed` */
     void *data;
-    /* Called unless an error was replied. */
+    /* Called unless an error was replied; twice when what was presumed did not hold. */
     void (*done)(struct round *round);
 
     /* For `done`, in the request's arena: */
@@ -29,8 +54,14 @@ struct round {
     Quire__MissingRange **missing; /* ranges that are not in the statistics */
     size_t missing_count;
 
+    bool presumed; /* the statistics are the cache's */
+
     struct scatter scatter;
     Quire__ShardStats ask;
+    struct stats_questions questions;
+    bool cacheable;
+    const Quire__RangeStats **known; /* of each range that is in the statistics */
+    size_t known_count;
     double k1, b;
 };
 
@@ -38,5 +69,14 @@ struct round {
  * from inside. */
 bool round_start(struct round *round, const Quire__Collection *collection, const char *text,
                  bool all, bool strict);
+
+/* With presumed statistics: makes `message`, whose ranges are set, ask whether they hold. Memory of
+ * the request. */
+void round_presume(struct round *round, Quire__ShardSearch *message);
+
+/* With presumed statistics, when the search is through. True: they held, wherever there is an
+ * answer, or `searched` has no answer at all. False: the search is void; an error was replied, or
+ * `done` is called with statistics that were asked for, at once or later. */
+bool round_confirmed(struct round *round, struct scatter *searched);
 
 #endif

@@ -57,7 +57,8 @@ static void finished(struct scatter *scatter)
         end(scatter, ERR_CANCELED);
         return;
     }
-    if (!scatter->once && worth_another_try(scatter) &&
+    scatter->unsettled = worth_another_try(scatter);
+    if (!scatter->once && scatter->unsettled &&
         clock_ms() + SCATTER_STALE_DELAY_MS < scatter->deadline_ms &&
         !rpc_request_abandoned(scatter->request)) {
         map_unref(scatter->map);

@@ -29,7 +29,7 @@ struct scatter {
     struct bytes lo, hi; /* as map_ranges_between(); both empty: all */
     bool piece_per_range;
     bool whole_replies; /* the reply has no list of ranges: it speaks for the whole piece */
-    bool once;          /* do not ask again when stale */
+    bool once;          /* do not ask again */
     uint16_t kind;
     const ProtobufCMessageDescriptor *reply_type;
     uint64_t deadline_ms;
@@ -41,6 +41,7 @@ struct scatter {
     /* For `done`: */
     int status; /* 0, or ERR_NOT_FOUND when the collection is gone, ERR_CANCELED; then nothing else
                  */
+    bool unsettled; /* with `once`: what is missing would have been asked for again */
     struct gather gather;
     ProtobufCMessage **replies; /* by piece; NULL for one that failed */
 

@@ -222,8 +222,13 @@ static void finish(struct search *search, Quire__SearchReply *reply)
 static void on_hits(struct scatter *scatter)
 {
     struct search *search = scatter->data;
-    if (search->round.complete ? !scatter_require_all(scatter) : !scatter_accepted(scatter))
+    struct round *round = &search->round;
+    if (round->presumed && !round_confirmed(round, scatter))
         return;
+    if (round->complete ? !scatter_require_all(scatter) : !scatter_accepted(scatter))
+        return;
+    round->coordinator->searches.all++;
+    round->coordinator->searches.one_round += round->presumed;
     Quire__SearchReply reply = QUIRE__SEARCH_REPLY__INIT;
     merge_hits(search, &reply);
     if (search->facet_limit > 0)
@@ -250,6 +255,8 @@ static void build_search(struct scatter *scatter, Quire__RangeRef **ranges, size
                                               (uint8_t *)search->categories[i].data};
     message.n_categories = search->category_count;
     message.categories = categories;
+    if (search->round.presumed)
+        round_presume(&search->round, &message);
     message_pack(&message.base, out);
 }
 
@@ -261,17 +268,19 @@ static void on_statistics(struct round *round)
         finish(search, &reply);
         return;
     }
-    struct scatter *scatter = &search->scatter;
-    scatter->coordinator = round->coordinator;
-    scatter->request = search->request;
-    scatter->collection = round->collection;
-    scatter->kind = QUIRE__KIND__KIND_SHARD_SEARCH;
-    scatter->reply_type = &quire__shard_search_reply__descriptor;
-    scatter->deadline_ms = round->deadline_ms;
-    scatter->data = search;
-    scatter->build = build_search;
-    scatter->done = on_hits;
-    scatter_start(scatter);
+    search->scatter = (struct scatter){
+        .coordinator = round->coordinator,
+        .request = search->request,
+        .collection = round->collection,
+        .once = round->presumed,
+        .kind = QUIRE__KIND__KIND_SHARD_SEARCH,
+        .reply_type = &quire__shard_search_reply__descriptor,
+        .deadline_ms = round->deadline_ms,
+        .data = search,
+        .build = build_search,
+        .done = on_hits,
+    };
+    scatter_start(&search->scatter);
 }
 
 /* ---- what is asked for ---- */
@@ -376,6 +385,7 @@ void op_search(struct coordinator *coordinator, struct rpc_request *request)
     round->deadline_ms = coordinator_deadline(request, COORDINATOR_READ_MS);
     round->complete =
         message->has_completeness && message->completeness == QUIRE__COMPLETENESS__COMPLETE;
+    round->may_presume = true;
     round->data = search;
     round->done = on_statistics;
     if (!set_limits(search) || !set_categories(search))

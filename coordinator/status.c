@@ -4,6 +4,7 @@
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
 #include "coordinator/scatter.h"
+#include "coordinator/stats_cache.h"
 #include "proto/base/clock.h"
 
 #include <string.h>
@@ -55,8 +56,8 @@ static void on_count(struct scatter *scatter)
     for (size_t i = 0; scatter->status == 0 && i < scatter->gather.piece_count; i++) {
         const Quire__ShardStatsReply *answer = (const Quire__ShardStatsReply *)scatter->replies[i];
         const struct gather_range *range = &scatter->gather.ranges[i];
-        if (answer != NULL && range->state == GATHER_COVERED)
-            set_entries(status, range->range->id, answer->documents);
+        if (answer != NULL && range->state == GATHER_COVERED && answer->n_ranges == 1)
+            set_entries(status, range->range->id, answer->ranges[0]->documents);
     }
     if (--status->open == 0)
         reply_and_release(status);
@@ -155,6 +156,19 @@ static void describe_coordinator(struct status *status)
         reply->leader = coordinator->node_id;
 }
 
+static void describe_searches(struct status *status)
+{
+    struct coordinator *coordinator = status->coordinator;
+    Quire__SearchFigures *out = arena_alloc(&status->request->arena, sizeof *out);
+    quire__search_figures__init(out);
+    out->searches = coordinator->searches.all;
+    out->one_round = coordinator->searches.one_round;
+    out->outdated = coordinator->searches.outdated;
+    out->cache_bytes = stats_cache_bytes(coordinator->statistics);
+    out->cache_limit = stats_cache_limit(coordinator->statistics);
+    status->reply.searches = out;
+}
+
 void op_status(struct coordinator *coordinator, struct rpc_request *request)
 {
     struct arena *arena = &request->arena;
@@ -169,6 +183,7 @@ void op_status(struct coordinator *coordinator, struct rpc_request *request)
     reply->map_epoch = map->epoch;
     reply->software = (char *)"quire " QUIRE_VERSION;
     describe_coordinator(status);
+    describe_searches(status);
     reply->nodes = arena_calloc(arena, map->n_nodes + 1, sizeof *reply->nodes);
     for (size_t i = 0; i < map->n_nodes; i++) {
         struct node *node = nodes_find(&coordinator->nodes, map->nodes[i]->id);

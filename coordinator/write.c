@@ -13,6 +13,7 @@
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
 #include "coordinator/scatter.h"
+#include "coordinator/stats_cache.h"
 #include "proto/base/clock.h"
 #include "proto/limits.h"
 #include "proto/text/key.h"
@@ -25,6 +26,7 @@ struct write;
 struct part {
     struct write *write;
     struct node_call call;
+    uint64_t range;
     size_t *ops; /* indexes */
     size_t count;
 };
@@ -156,6 +158,8 @@ static void take_results(struct part *part, uint16_t kind, struct bytes payload)
     }
     for (size_t i = 0; i < part->count; i++)
         write->results[part->ops[i]] = answer->results[i];
+    if (answer->has_seq)
+        stats_cache_written(write->coordinator->statistics, part->range, answer->seq);
 }
 
 static void on_reply(struct node_call *call, int status, const struct err *err, uint16_t kind,
@@ -190,6 +194,7 @@ static void send_part(struct write *write, struct part *part, const Quire__Range
     buf_init(&packed);
     message_pack(&message.base, &packed);
     part->write = write;
+    part->range = range->id;
     part->call.data = part;
     part->call.done = on_reply;
     write->open++;

@@ -27,6 +27,8 @@
 #define LIMIT_PER_PAGE 1000
 #define LIMIT_MATCHES 1000
 #define LIMIT_FACETS 1000
+#define LIMIT_TOTAL                                                                                \
+    1000 /* hits that a search counts when it is not told how many; beyond: "at least" */
 #define LIMIT_FACET_VALUES_SHARD 65536 /* distinct categories that a range counts */
 #define LIMIT_VERIFY_PROBLEMS 1000
 #define LIMIT_RANGES_PER_COLLECTION 4096

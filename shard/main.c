@@ -2,9 +2,9 @@
 #include "proto/base/data_dir.h"
 #include "proto/base/log.h"
 #include "proto/base/memory_limit.h"
+#include "proto/base/size_parse.h"
 #include "shard/server.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <malloc.h>
@@ -65,34 +65,6 @@ static void usage(FILE *to)
 }
 
 /* ---- options ---- */
-
-static bool parse_size(const char *text, size_t *out)
-{
-    char *end;
-    errno = 0;
-    unsigned long long value = strtoull(text, &end, 10);
-    if (errno != 0 || end == text || !isdigit((unsigned char)text[0]))
-        return false;
-    int shift = 0;
-    switch (*end) {
-    case 'K':
-        shift = 10;
-        break;
-    case 'M':
-        shift = 20;
-        break;
-    case 'G':
-        shift = 30;
-        break;
-    default:
-        break;
-    }
-    end += shift > 0;
-    if (*end != 0 || value == 0 || value > (SIZE_MAX >> 1) >> shift)
-        return false;
-    *out = (size_t)value << shift;
-    return true;
-}
 
 static int complain(const char *text)
 {
@@ -167,11 +139,11 @@ static int parse_options(int argc, char **argv, struct options *out)
                 return complain("--threads is a number from 1 to 256");
             break;
         case CACHE:
-            if (!parse_size(optarg, &out->cache_bytes))
+            if (!size_parse(optarg, &out->cache_bytes) || out->cache_bytes == 0)
                 return complain("--cache-bytes is a size like 512M");
             break;
         case MEMORY:
-            if (!parse_size(optarg, &out->memory_bytes))
+            if (!size_parse(optarg, &out->memory_bytes) || out->memory_bytes == 0)
                 return complain("--memory-bytes is a size like 512M");
             break;
         case LEVEL:

@@ -48,14 +48,10 @@ int search_run(struct view *view, const Quire__ShardSearch *request,
                const struct search_budget *budget, struct arena *arena, struct search_result *out,
                struct err *err);
 
-/* The reply to the statistics round, for one view; the caller adds up the ranges of a process
- * with search_statistics_add(). */
+/* What the statistics round asks of one view; out->range is the caller's to set. ERR_INVALID,
+ * ERR_TOO_LARGE, ERR_CORRUPT, ERR_NOMEM. The coordinator adds up the ranges (query_plan_merge). */
 int search_statistics(struct view *view, const Quire__ShardStats *request, struct arena *arena,
-                      Quire__ShardStatsReply *out, struct err *err);
-/* Adds `from` to `to`: sums, and expansions merged by (distance, token) and cut at limit + 1. Used
- * by the shard over ranges and, being exact, by tests; the coordinator does so over shards. */
-int search_statistics_add(Quire__ShardStatsReply *to, const Quire__ShardStatsReply *from,
-                          uint32_t expand_limit, struct arena *arena, struct err *err);
+                      Quire__RangeStats *out, struct err *err);
 
 /* Why an entry has its score; *out fields live in `arena`. ERR_NOT_FOUND when there is no such
  * entry. */

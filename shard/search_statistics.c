@@ -238,7 +238,7 @@ static Quire__Expansion *make_expansion(uint32_t index, struct expander *expande
 }
 
 static int expand_all(struct view *view, const Quire__ShardStats *request, struct arena *arena,
-                      Quire__ShardStatsReply *out, struct err *err)
+                      Quire__RangeStats *out, struct err *err)
 {
     if (request->n_expand > LIMIT_QUERY_EXPANSIONS)
         return err_set(err, ERR_TOO_LARGE, "%zu prefixes and near spellings in a query (limit %d)",
@@ -270,13 +270,14 @@ static int expand_all(struct view *view, const Quire__ShardStats *request, struc
 }
 
 int search_statistics(struct view *view, const Quire__ShardStats *request, struct arena *arena,
-                      Quire__ShardStatsReply *out, struct err *err)
+                      Quire__RangeStats *out, struct err *err)
 {
-    quire__shard_stats_reply__init(out);
+    quire__range_stats__init(out);
+    out->seq = view->seq;
     out->documents = view->documents;
     out->total_length = view->total_length;
-    out->tokens = arena_alloc(arena, (request->n_tokens + 1) * sizeof *out->tokens);
-    if (!out->tokens)
+    out->frequencies = arena_calloc(arena, request->n_tokens + 1, sizeof *out->frequencies);
+    if (!out->frequencies)
         return err_set(err, ERR_NOMEM, "out of memory for statistics");
     for (size_t i = 0; i < request->n_tokens; i++) {
         const Quire__TokenStat *asked = request->tokens[i];
@@ -285,14 +286,10 @@ int search_statistics(struct view *view, const Quire__ShardStats *request, struc
         if (asked->field > TEXT_FIELD_BODY || token.text.size == 0 ||
             token.text.size > TEXT_TOKEN_BYTES)
             return err_set(err, ERR_INVALID, "token %zu is no token", i);
-        uint64_t df = 0;
-        int status = view_frequency(view, token, &df, err);
+        int status = view_frequency(view, token, &out->frequencies[i], err);
         if (status)
             return status;
-        out->tokens[i] = make_stat(asked->field, token.text, df, arena);
-        if (!out->tokens[i])
-            return err_set(err, ERR_NOMEM, "out of memory for statistics");
-        out->n_tokens = i + 1;
+        out->n_frequencies = i + 1;
     }
     return expand_all(view, request, arena, out, err);
 }

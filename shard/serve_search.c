@@ -14,29 +14,42 @@
 
 struct stats_work {
     const Quire__ShardStats *request;
-    Quire__ShardStatsReply reply;
-    bool any;
+    Quire__RangeStats **ranges; /* room for all that were asked */
+    size_t count;
 };
 
 static int stats_of_range(struct work *work, struct replica *replica, void *data, struct err *err)
 {
     struct stats_work *it = data;
-    struct arena *arena = &work->request->arena;
-    Quire__ShardStatsReply own = QUIRE__SHARD_STATS_REPLY__INIT;
+    Quire__RangeStats *own = serve_alloc(work, 1, sizeof *own);
     struct view *view = range_view(replica->range);
-    int code = search_statistics(view, it->request, arena, &own, err);
+    int code = search_statistics(view, it->request, &work->request->arena, own, err);
     view_release(view);
+    own->range = range_id(replica->range);
+    if (code == 0)
+        it->ranges[it->count++] = own;
+    return code;
+}
+
+static int check_stats(const Quire__ShardStats *request, struct err *err)
+{
+    if (request->n_tokens > 16 * LIMIT_QUERY_NODES || request->n_expand > LIMIT_QUERY_NODES ||
+        request->expand_limit > LIMIT_EXPANSION)
+        return err_set(err, ERR_TOO_LARGE, "too many words to count");
+    return 0;
+}
+
+/* Counts in each of the ranges. */
+static int count_ranges(struct work *work, const Quire__ShardStats *request,
+                        Quire__RangeRef *const *refs, size_t count, struct coverage *coverage,
+                        struct stats_work *it, struct err *err)
+{
+    int code = check_stats(request, err);
     if (code != 0)
         return code;
-    if (!it->any)
-        it->reply = own;
-    else
-        code = search_statistics_add(&it->reply, &own,
-                                     it->request->has_expand_limit ? it->request->expand_limit
-                                                                   : LIMIT_EXPANSION,
-                                     arena, err);
-    it->any = true;
-    return code;
+    *it = (struct stats_work){.request = request};
+    it->ranges = serve_alloc(work, count, sizeof it->ranges[0]);
+    return serve_ranges(work, refs, count, coverage, stats_of_range, it, err);
 }
 
 void serve_stats(struct work *work)
@@ -44,24 +57,22 @@ void serve_stats(struct work *work)
     Quire__ShardStats *request = serve_unpack(work, &quire__shard_stats__descriptor);
     if (request == NULL)
         return;
-    struct stats_work it = {.request = request, .reply = QUIRE__SHARD_STATS_REPLY__INIT};
+    Quire__ShardStatsReply reply = QUIRE__SHARD_STATS_REPLY__INIT;
+    struct stats_work it;
     struct coverage coverage = {0};
     struct err err = {0};
-    if (request->n_tokens > 16 * LIMIT_QUERY_NODES || request->n_expand > LIMIT_QUERY_NODES ||
-        request->expand_limit > LIMIT_EXPANSION) {
-        serve_fail(work->server, work->request, ERR_TOO_LARGE, "too many words to count");
-        return;
-    }
-    if (serve_ranges(work, request->ranges, request->n_ranges, &coverage, stats_of_range, &it,
-                     &err) != 0) {
+    if (count_ranges(work, request, request->ranges, request->n_ranges, &coverage, &it, &err) !=
+        0) {
         serve_error(work->server, work->request, &err);
         return;
     }
-    it.reply.n_covered = coverage.covered_count;
-    it.reply.covered = coverage.covered;
-    it.reply.n_failed = coverage.failed_count;
-    it.reply.failed = coverage.failed;
-    serve_reply(work->server, work->request, &it.reply.base);
+    reply.n_ranges = it.count;
+    reply.ranges = it.ranges;
+    reply.n_covered = coverage.covered_count;
+    reply.covered = coverage.covered;
+    reply.n_failed = coverage.failed_count;
+    reply.failed = coverage.failed;
+    serve_reply(work->server, work->request, &reply.base);
 }
 
 /* ---- hits ---- */
@@ -252,8 +263,61 @@ static int check_search(const Quire__ShardSearch *request, struct err *err)
 {
     if (request->limit > LIMIT_HITS + 1)
         return err_set(err, ERR_TOO_LARGE, "at most %d hits are given", LIMIT_HITS);
+    if (request->n_seqs > 0 && (request->n_seqs != request->n_ranges || request->ask == NULL))
+        return err_set(err, ERR_INVALID, "%zu seqs for %zu ranges", request->n_seqs,
+                       request->n_ranges);
     return search_check(request->query, err);
 }
+
+/* ---- statistics from a cache ---- */
+
+struct seq_check {
+    const Quire__ShardSearch *request;
+    size_t at; /* ranges are visited in the order of the request */
+    bool moved_on;
+};
+
+static int check_seq(struct work *work, struct replica *replica, void *data, struct err *err)
+{
+    (void)work;
+    (void)err;
+    struct seq_check *it = data;
+    while (it->request->ranges[it->at]->id != range_id(replica->range))
+        it->at++;
+    it->moved_on |= it->request->seqs[it->at++] != range_applied_seq(replica->range);
+    return 0;
+}
+
+/* Whether a write has overtaken the statistics of the request. One that comes right after this look
+ * does no harm: it might as well have come between two rounds. Ranges that cannot be had are told
+ * by what follows. */
+static int overtaken(struct work *work, const Quire__ShardSearch *request, bool *out,
+                     struct err *err)
+{
+    struct seq_check check = {.request = request};
+    struct coverage coverage = {0};
+    int code = 0;
+    if (request->n_seqs > 0)
+        code = serve_ranges(work, request->ranges, request->n_ranges, &coverage, check_seq, &check,
+                            err);
+    *out = check.moved_on;
+    return code;
+}
+
+static int count_anew(struct work *work, const Quire__ShardSearch *request,
+                      struct coverage *coverage, Quire__ShardSearchReply *reply, struct err *err)
+{
+    struct stats_work it;
+    int code =
+        count_ranges(work, request->ask, request->ranges, request->n_ranges, coverage, &it, err);
+    if (code == 0) {
+        reply->n_moved_on = it.count;
+        reply->moved_on = it.ranges;
+    }
+    return code;
+}
+
+/* ---- the request ---- */
 
 void serve_search(struct work *work)
 {
@@ -264,8 +328,13 @@ void serve_search(struct work *work)
     struct search_work it = {.request = request};
     struct coverage coverage = {0};
     struct err err = {0};
+    bool moved_on = false;
     int code = check_search(request, &err);
     if (code == 0)
+        code = overtaken(work, request, &moved_on, &err);
+    if (code == 0 && moved_on)
+        code = count_anew(work, request, &coverage, &reply, &err);
+    else if (code == 0)
         code = serve_ranges(work, request->ranges, request->n_ranges, &coverage, search_range, &it,
                             &err);
     if (code == 0)

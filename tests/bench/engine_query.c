@@ -56,7 +56,7 @@ static int plan(struct session *session, struct view *view, const Quire__Query *
 {
     struct arena *arena = &session->arena;
     Quire__ShardStats ask = QUIRE__SHARD_STATS__INIT;
-    Quire__ShardStatsReply reply = QUIRE__SHARD_STATS_REPLY__INIT;
+    Quire__RangeStats reply = QUIRE__RANGE_STATS__INIT;
     bool limited;
     int code = query_plan_ask(query, arena, &ask, err);
     if (code == 0)

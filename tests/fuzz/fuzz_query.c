@@ -103,7 +103,7 @@ static void check_run(const Quire__ShardSearch *request, struct arena *arena)
 static void run_planned(const Quire__Query *query, struct arena *arena)
 {
     Quire__ShardStats ask = QUIRE__SHARD_STATS__INIT;
-    Quire__ShardStatsReply stats = QUIRE__SHARD_STATS_REPLY__INIT, reply;
+    Quire__RangeStats stats = QUIRE__RANGE_STATS__INIT, reply;
     Quire__ShardSearch request = QUIRE__SHARD_SEARCH__INIT;
     bool limited;
     struct err err = {0};
@@ -159,14 +159,13 @@ static void try_message(const uint8_t *data, size_t size)
     if (request && search_check(request->query, &err) == 0)
         check_run(request, &arena);
     Quire__ShardStats *ask = quire__shard_stats__unpack(arena_protobuf(&arena), size, data);
-    Quire__ShardStatsReply reply;
+    Quire__RangeStats reply;
     if (ask && search_statistics(view, ask, &arena, &reply, &err) == 0)
-        assert(reply.n_tokens == ask->n_tokens && reply.n_expansions == ask->n_expand);
-    Quire__ShardStatsReply *answer =
-        quire__shard_stats_reply__unpack(arena_protobuf(&arena), size, data);
-    Quire__ShardStatsReply merged = QUIRE__SHARD_STATS_REPLY__INIT;
+        assert(reply.n_frequencies == ask->n_tokens && reply.n_expansions == ask->n_expand);
+    Quire__RangeStats *answer = quire__range_stats__unpack(arena_protobuf(&arena), size, data);
+    Quire__RangeStats merged = QUIRE__RANGE_STATS__INIT;
     if (ask && answer && query_plan_merge(&merged, answer, ask, &arena, &err) == 0)
-        assert(merged.n_tokens == ask->n_tokens);
+        assert(merged.n_frequencies == ask->n_tokens);
     arena_deinit(&arena);
 }
 

@@ -49,7 +49,11 @@ struct fake_shard {
     struct arena arena; /* of the assignment */
     Quire__ShardAssign *assign;
     uint64_t assigned_epoch;
-    unsigned assigns, seals, writes, ops, searches;
+    unsigned assigns, seals, writes, ops;
+    uint64_t seq;                        /* of all its ranges */
+    unsigned counts, searches, moved_on; /* questions for statistics; searches; refused ones */
+    uint64_t documents, frequency; /* that the last search was to score with; of its first token */
+    bool wrong_stats;              /* speaks of another range than it was asked for */
     bool refuse_seal;
     uint64_t sealed;  /* the range that it says is sealed, while it has epoch 1 */
     struct list held; /* requests that are never answered */
@@ -68,6 +72,7 @@ struct world {
     struct rpc *client;
     struct rpc_peer *peer;
     bool client_closed;
+    size_t stats_cache_bytes;
     char words[WORLD_WORDS][24]; /* sorted keys: headwords are their own keys */
 };
 
@@ -132,25 +137,86 @@ static inline bool fake_covered(const uint64_t *covered, size_t count, uint64_t 
     return false;
 }
 
+/* Frequencies that tell apart what was read when: 1,000 a document and 1 a write. */
+static inline uint64_t fake_frequency(const struct fake_shard *shard, uint64_t documents)
+{
+    return documents * 1000 + shard->seq;
+}
+
+/* A prefix or near spelling stands for itself with an x. */
+static inline Quire__Expansion *fake_expansion(struct fake_shard *shard, struct arena *arena,
+                                               const Quire__QueryNode *node, uint64_t documents)
+{
+    Quire__Expansion *expansion = arena_alloc(arena, sizeof *expansion);
+    Quire__TokenStat *stat = arena_alloc(arena, sizeof *stat);
+    quire__expansion__init(expansion);
+    quire__token_stat__init(stat);
+    size_t size = node->tokens[0].len;
+    stat->token.data = arena_alloc(arena, size + 1);
+    memcpy(stat->token.data, node->tokens[0].data, size);
+    stat->token.data[size] = 'x';
+    stat->token.len = size + 1;
+    stat->document_frequency = fake_frequency(shard, documents);
+    expansion->n_tokens = expansion->n_distances = 1;
+    expansion->tokens = arena_calloc(arena, 1, sizeof *expansion->tokens);
+    expansion->tokens[0] = stat;
+    expansion->distances = arena_calloc(arena, 1, sizeof *expansion->distances);
+    return expansion;
+}
+
+static inline Quire__RangeStats *fake_range_stats(struct fake_shard *shard, struct arena *arena,
+                                                  const Quire__ShardStats *ask, uint64_t range)
+{
+    Quire__RangeStats *stats = arena_alloc(arena, sizeof *stats);
+    quire__range_stats__init(stats);
+    stats->range = shard->wrong_stats ? 4711 : range;
+    stats->seq = shard->seq;
+    for (size_t w = 0; w < WORLD_WORDS; w++)
+        stats->documents += fake_holds(fake_range(shard, range), shard->world->words[w]);
+    stats->total_length = stats->documents * 10;
+    stats->frequencies = arena_calloc(arena, ask->n_tokens + 1, sizeof *stats->frequencies);
+    stats->expansions = arena_calloc(arena, ask->n_expand + 1, sizeof *stats->expansions);
+    for (size_t i = 0; i < ask->n_tokens; i++)
+        stats->frequencies[stats->n_frequencies++] = fake_frequency(shard, stats->documents);
+    for (size_t i = 0; i < ask->n_expand; i++) {
+        stats->expansions[i] = fake_expansion(shard, arena, ask->expand[i], stats->documents);
+        stats->expansions[i]->node = (uint32_t)i;
+        stats->n_expansions++;
+    }
+    return stats;
+}
+
+static inline Quire__RangeStats **fake_all_stats(struct fake_shard *shard, struct arena *arena,
+                                                 const Quire__ShardStats *ask,
+                                                 const uint64_t *covered, size_t count)
+{
+    Quire__RangeStats **ranges = arena_calloc(arena, count + 1, sizeof *ranges);
+    for (size_t i = 0; i < count && fake_range(shard, covered[i]) != NULL; i++)
+        ranges[i] = fake_range_stats(shard, arena, ask, covered[i]);
+    return ranges;
+}
+
 static inline void fake_stats(struct fake_shard *shard, struct rpc_request *request)
 {
     struct arena *arena = &request->arena;
     Quire__ShardStats *ask = quire__shard_stats__unpack(
         arena_protobuf(arena), request->payload.size, request->payload.data);
     Quire__ShardStatsReply reply = QUIRE__SHARD_STATS_REPLY__INIT;
+    shard->counts++;
     fake_cover(shard, request, ask->ranges, ask->n_ranges, &reply.covered, &reply.n_covered,
                &reply.failed, &reply.n_failed);
-    for (size_t i = 0; i < ask->n_ranges; i++)
-        for (size_t w = 0; w < WORLD_WORDS; w++)
-            if (fake_covered(reply.covered, reply.n_covered, ask->ranges[i]->id) &&
-                fake_holds(fake_range(shard, ask->ranges[i]->id), shard->world->words[w]))
-                reply.documents++;
-    reply.total_length = reply.documents * 10;
-    reply.n_tokens = ask->n_tokens;
-    reply.tokens = ask->tokens;
-    for (size_t i = 0; i < ask->n_tokens; i++)
-        ask->tokens[i]->document_frequency = reply.documents;
+    reply.n_ranges = reply.n_covered - (shard->mode == SHARD_LIAR);
+    reply.ranges = fake_all_stats(shard, arena, ask, reply.covered, reply.n_covered);
     fake_reply(request, &reply.base);
+}
+
+/* Whether the statistics of a search are from another time. */
+static inline bool fake_overtaken(struct fake_shard *shard, const Quire__ShardSearch *ask)
+{
+    for (size_t i = 0; i < ask->n_seqs; i++)
+        if (fake_range(shard, ask->ranges[i]->id) != NULL && ask->seqs[i] != shard->seq)
+            return true;
+    return false;
 }
 
 /* Every word matches everything; the score of a word is its place in the alphabet modulo 7. */
@@ -160,9 +226,18 @@ static inline void fake_search(struct fake_shard *shard, struct rpc_request *req
     Quire__ShardSearch *ask = quire__shard_search__unpack(
         arena_protobuf(arena), request->payload.size, request->payload.data);
     Quire__ShardSearchReply reply = QUIRE__SHARD_SEARCH_REPLY__INIT;
-    shard->searches++;
     fake_cover(shard, request, ask->ranges, ask->n_ranges, &reply.covered, &reply.n_covered,
                &reply.failed, &reply.n_failed);
+    if (fake_overtaken(shard, ask)) {
+        shard->moved_on++;
+        reply.n_moved_on = reply.n_covered;
+        reply.moved_on = fake_all_stats(shard, arena, ask->ask, reply.covered, reply.n_covered);
+        fake_reply(request, &reply.base);
+        return;
+    }
+    shard->searches++;
+    shard->documents = ask->documents;
+    shard->frequency = ask->n_tokens > 0 ? ask->tokens[0]->document_frequency : 0;
     reply.hits = arena_calloc(arena, WORLD_WORDS, sizeof *reply.hits);
     for (int score = 6; score >= 0; score--) {
         for (size_t w = 0; w < WORLD_WORDS; w++) {
@@ -359,7 +434,10 @@ static inline void fake_write(struct fake_shard *shard, struct rpc_request *requ
     }
     shard->writes++;
     shard->ops += (unsigned)ask->n_ops;
+    shard->seq += ask->n_ops;
     Quire__ShardWriteReply reply = QUIRE__SHARD_WRITE_REPLY__INIT;
+    reply.has_seq = true;
+    reply.seq = shard->seq;
     reply.results = arena_calloc(arena, ask->n_ops + 1, sizeof *reply.results);
     for (size_t i = 0; i < ask->n_ops; i++) {
         const char *word =
@@ -569,6 +647,7 @@ static inline void world_start_coordinator(struct world *world)
         .listen = world->url,
         .advertise = world->url,
         .raft_listen = "127.0.0.1:0",
+        .stats_cache_bytes = world->stats_cache_bytes,
         .ready = world_ready,
         .data = world,
     };
@@ -617,6 +696,7 @@ static inline struct world *world_create(size_t shards)
 {
     struct err err = {0};
     struct world *world = calloc(1, sizeof *world);
+    world->stats_cache_bytes = 1 << 20;
     log_configure(LOG_ERROR, false, "test");
     uv_loop_init(&world->loop);
     strcpy(world->dir, "/tmp/quire-test-coordinator-XXXXXX");

@@ -482,14 +482,13 @@ static const char *plan(struct fixture *fixture, const char *text, const uint32_
 {
     struct parsed parsed = parse(fixture, text, false, true);
     Quire__ShardStats request = QUIRE__SHARD_STATS__INIT;
-    Quire__ShardStatsReply reply = QUIRE__SHARD_STATS_REPLY__INIT,
-                           merged = QUIRE__SHARD_STATS_REPLY__INIT;
+    Quire__RangeStats reply = QUIRE__RANGE_STATS__INIT, merged = QUIRE__RANGE_STATS__INIT;
     assert_int_equal(query_plan_ask(parsed.query, &fixture->arena, &request, NULL), 0);
     Quire__Expansion *expansions[LIMIT_QUERY_EXPANSIONS];
     for (uint32_t i = 0; i < request.n_expand; i++)
         expansions[i] = make_expansion(fixture, i, counts[i], "x");
-    reply.tokens = request.tokens;
-    reply.n_tokens = request.n_tokens;
+    reply.frequencies = arena_calloc(&fixture->arena, request.n_tokens + 1, sizeof(uint64_t));
+    reply.n_frequencies = request.n_tokens;
     reply.expansions = expansions;
     reply.n_expansions = request.n_expand;
     reply.documents = 10;
@@ -561,24 +560,21 @@ static void foreign_answers_are_refused(void **state)
     struct parsed parsed = parse(fixture, "a b*", false, true);
     Quire__ShardStats request = QUIRE__SHARD_STATS__INIT;
     assert_int_equal(query_plan_ask(parsed.query, &fixture->arena, &request, NULL), 0);
-    Quire__ShardStatsReply reply = QUIRE__SHARD_STATS_REPLY__INIT,
-                           merged = QUIRE__SHARD_STATS_REPLY__INIT;
+    Quire__RangeStats reply = QUIRE__RANGE_STATS__INIT, merged = QUIRE__RANGE_STATS__INIT;
     struct err err;
-    assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err), 0);
-    assert_int_equal(merged.n_tokens, 0); /* none of its ranges could answer */
-    reply.documents = 1;
     assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err),
                      ERR_CORRUPT);
     Quire__Expansion *expansion = make_expansion(fixture, 0, 3, "b");
-    Quire__TokenStat other = *request.tokens[0], *tokens = &other;
-    reply.n_tokens = reply.n_expansions = 1;
-    reply.tokens = &tokens;
+    uint64_t frequencies[2] = {3, 4};
+    reply.n_frequencies = reply.n_expansions = 1;
+    reply.frequencies = frequencies;
     reply.expansions = &expansion;
     assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err), 0);
-    other.token = (ProtobufCBinaryData){1, (uint8_t *)"z"};
+    assert_int_equal(merged.frequencies[0], 3);
+    reply.n_frequencies = 2;
     assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err),
                      ERR_CORRUPT);
-    other = *request.tokens[0];
+    reply.n_frequencies = 1;
     expansion->n_distances = 2;
     assert_int_equal(query_plan_merge(&merged, &reply, &request, &fixture->arena, &err),
                      ERR_CORRUPT);
@@ -593,7 +589,7 @@ static void no_answer_at_all_still_makes_a_plan(void **state)
     struct fixture *fixture = *state;
     struct parsed parsed = parse(fixture, "a b* \"c d\"", false, true);
     Quire__ShardStats request = QUIRE__SHARD_STATS__INIT;
-    Quire__ShardStatsReply none = QUIRE__SHARD_STATS_REPLY__INIT;
+    Quire__RangeStats none = QUIRE__RANGE_STATS__INIT;
     Quire__ShardSearch search = QUIRE__SHARD_SEARCH__INIT;
     bool limited;
     assert_int_equal(query_plan_ask(parsed.query, &fixture->arena, &request, NULL), 0);

@@ -350,6 +350,44 @@ static void what_is_written_is_found_in_every_way(void **state)
     arena_deinit(&arena);
 }
 
+static Quire__ShardSearchReply *ask_for_hits(const Quire__ShardSearch *search)
+{
+    return ask(QUIRE__KIND__KIND_SHARD_SEARCH, &search->base,
+               &quire__shard_search_reply__descriptor);
+}
+
+/* Statistics that a search brings along hold as long as no range has been written to. */
+static void check_presumed(Quire__ShardSearch *search, Quire__ShardStats *ask,
+                           const Quire__ShardStatsReply *counted)
+{
+    uint64_t seqs[2] = {counted->ranges[0]->seq, counted->ranges[1]->seq};
+    search->ask = ask;
+    search->n_seqs = 1;
+    search->seqs = seqs;
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_SEARCH, &search->base, NULL), ERR_INVALID);
+    search->n_seqs = 2;
+    Quire__ShardSearchReply *found = ask_for_hits(search);
+    assert_int_equal(found->n_moved_on, 0);
+    assert_int_equal(found->n_hits, 2);
+    write_one(2, "Plum", "Of a tree as well.", NULL, 0);
+    found = ask_for_hits(search);
+    assert_int_equal(found->n_hits + found->total, 0);
+    assert_int_equal(found->n_covered, 2);
+    assert_int_equal(found->n_moved_on, 2);
+    assert_int_equal(found->moved_on[0]->seq, seqs[0]);
+    assert_int_equal(found->moved_on[1]->range, 2);
+    assert_int_equal(found->moved_on[1]->seq, seqs[1] + 1);
+    assert_int_equal(found->moved_on[1]->documents, 2);
+    assert_int_equal(found->moved_on[1]->frequencies[0], 2);
+    /* A write that changes nothing is a write, too. */
+    seqs[1]++;
+    write_one(2, "Plum", "Of a tree as well.", NULL, 0);
+    assert_int_equal(ask_for_hits(search)->moved_on[1]->documents, 2);
+    search->n_seqs = 0;
+    assert_int_equal(ask_for_hits(search)->n_hits, 3);
+    search->ask = NULL;
+}
+
 static void search_takes_two_rounds(void **state)
 {
     arena_init(&arena, 0);
@@ -370,8 +408,9 @@ static void search_takes_two_rounds(void **state)
     stats.tokens = tokens;
     Quire__ShardStatsReply *counted =
         ask(QUIRE__KIND__KIND_SHARD_STATS, &stats.base, &quire__shard_stats_reply__descriptor);
-    assert_int_equal(counted->documents, 3);
-    assert_int_equal(counted->tokens[0]->document_frequency, 2);
+    assert_int_equal(counted->n_ranges, 2);
+    assert_int_equal(counted->ranges[0]->documents + counted->ranges[1]->documents, 3);
+    assert_int_equal(counted->ranges[0]->frequencies[0] + counted->ranges[1]->frequencies[0], 2);
     assert_int_equal(counted->n_covered, 2);
     assert_int_equal(counted->n_failed, 1);
     assert_int_equal(counted->failed[0]->id, 3);
@@ -389,17 +428,17 @@ static void search_takes_two_rounds(void **state)
     search.n_ranges = 2;
     search.ranges = refs;
     search.query = &query;
-    search.documents = counted->documents;
-    search.total_length = counted->total_length;
+    search.documents = 3;
+    search.total_length = counted->ranges[0]->total_length + counted->ranges[1]->total_length;
     search.n_tokens = 1;
-    search.tokens = counted->tokens;
+    search.tokens = tokens;
+    token.document_frequency = 2;
     search.limit = 10;
     search.has_facets = search.has_snippets = 1;
     search.facets = search.snippets = 1;
     search.k1 = 0.9;
     search.b = 0.4;
-    Quire__ShardSearchReply *found =
-        ask(QUIRE__KIND__KIND_SHARD_SEARCH, &search.base, &quire__shard_search_reply__descriptor);
+    Quire__ShardSearchReply *found = ask_for_hits(&search);
     assert_int_equal(found->n_hits, 2);
     assert_int_equal(found->total, 2);
     assert_string_equal(found->hits[0]->headword, "Apple");
@@ -418,6 +457,8 @@ static void search_takes_two_rounds(void **state)
         ask(QUIRE__KIND__KIND_SHARD_EXPLAIN, &explain.base, &quire__explain_reply__descriptor);
     assert_true(why->matched);
     assert_int_equal(why->score, found->hits[0]->score);
+    search.n_ranges = 2;
+    check_presumed(&search, &stats, counted);
     term.has_arity = 1;
     term.arity = 3;
     assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_SEARCH, &search.base, NULL), ERR_INVALID);
