@@ -98,41 +98,11 @@ static uint64_t term_score(struct iter *it)
 
 static const struct iter_ops term_ops = {.advance = term_advance, .score = term_score};
 
-static bool load_positions(struct leaf *leaf, uint32_t token, const uint32_t **positions,
-                           uint32_t *count)
-{
-    struct search_context *context = leaf->iter.context;
-    struct posting_cursor *cursor = leaf->cursors[token];
-    if (!context->status)
-        context->status =
-            cursor->ops->positions(cursor, cursor->index, positions, count, context->err);
-    return context->status == 0;
-}
-
-/* A word of the body: occurrences below the body's length are what counts. */
-static bool body_matches(struct iter *it)
-{
-    struct leaf *leaf = (struct leaf *)it;
-    const uint32_t *positions;
-    uint32_t count;
-    if (!load_positions(leaf, 0, &positions, &count))
-        return false;
-    uint32_t end = it->context->segment->ops->body_length(it->context->segment, it->doc);
-    uint32_t inside = 0;
-    while (inside < count && positions[inside] < end)
-        inside++;
-    leaf->freq = inside;
-    return inside > 0;
-}
-
 static uint64_t counted_score(struct iter *it)
 {
     struct leaf *leaf = (struct leaf *)it;
     return score_part(&leaf->node->score, leaf->freq, search_norm(it->context, it->doc));
 }
-
-static const struct iter_ops body_ops = {
-    .advance = term_advance, .matches = body_matches, .score = counted_score};
 
 /* ---- phrases ---- */
 
@@ -180,26 +150,38 @@ static uint32_t phrase_count(const struct plan_node *node, const uint32_t *const
     return found;
 }
 
-static bool phrase_matches(struct iter *it)
+uint32_t search_phrase_frequency(struct search_context *context, const struct plan_node *node,
+                                 struct posting_cursor *const *cursors, uint32_t doc)
 {
-    struct leaf *leaf = (struct leaf *)it;
-    struct search_context *context = it->context;
     const uint32_t *positions[LIMIT_PHRASE_TOKENS];
     uint32_t counts[LIMIT_PHRASE_TOKENS], at[LIMIT_PHRASE_TOKENS];
     if (!search_tick(context)) /* an entry may have millions of positions */
-        return false;
-    for (uint32_t i = 0; i < leaf->count; i++)
-        if (!load_positions(leaf, i, &positions[i], &counts[i]))
-            return false;
+        return 0;
+    for (uint32_t i = 0; i < node->token_count; i++) {
+        context->status = cursors[i]->ops->positions(cursors[i], cursors[i]->index, &positions[i],
+                                                     &counts[i], context->err);
+        if (context->status)
+            return 0;
+    }
     uint32_t end = UINT32_MAX;
-    if (leaf->node->field == TEXT_FIELD_BODY)
-        end = context->segment->ops->body_length(context->segment, it->doc);
-    leaf->freq = phrase_count(leaf->node, positions, counts, at, end);
+    if (node->field == TEXT_FIELD_BODY)
+        end = context->segment->ops->body_length(context->segment, doc);
+    return phrase_count(node, positions, counts, at, end);
+}
+
+/* A phrase, or a word of the body: occurrences below the body's length are what counts. */
+static bool counted_matches(struct iter *it)
+{
+    struct leaf *leaf = (struct leaf *)it;
+    leaf->freq = search_phrase_frequency(it->context, leaf->node, leaf->cursors, it->doc);
     return leaf->freq > 0;
 }
 
+static const struct iter_ops body_ops = {
+    .advance = term_advance, .matches = counted_matches, .score = counted_score};
+
 static const struct iter_ops phrase_ops = {
-    .advance = phrase_advance, .matches = phrase_matches, .score = counted_score};
+    .advance = phrase_advance, .matches = counted_matches, .score = counted_score};
 
 static void sort_by_cost(struct posting_cursor **cursors, uint32_t count)
 {
