@@ -29,7 +29,7 @@ void search_tree(struct search_context *context, struct collector *collector)
 void collector_count_bits(struct collector *collector, uint32_t base, const uint64_t *bits,
                           uint32_t words)
 {
-    bool all = !collector->set && !collector->facets && live_dead_count(collector->view->dead) == 0;
+    bool all = !collector->allowed && !collector->facets && live_dead_count(collector->view->dead) == 0;
     for (uint32_t i = 0; i < words; i++) {
         if (all) {
             collector->total += (uint32_t)__builtin_popcountll(bits[i]);
@@ -47,7 +47,7 @@ uint32_t collector_floor_rank(const struct collector *collector)
 {
     const struct top *top = &collector->top;
     uint64_t rank = top->limit + (uint64_t)live_dead_count(collector->view->dead);
-    bool possible = !collector->set && !top->has_after && top->limit > 0;
+    bool possible = !collector->allowed && !top->has_after && top->limit > 0;
     return possible && rank <= UINT32_MAX ? (uint32_t)rank : 0;
 }
 
@@ -73,12 +73,15 @@ static int collector_init(struct collector *collector, const Quire__ShardSearch 
     *collector = (struct collector){
         .filter_count = request->n_categories,
         .total_limit = request->has_total_limit ? request->total_limit : UINT64_MAX};
-    struct bytes *filter = arena_alloc(arena, (request->n_categories + 1) * sizeof *filter);
-    if (!filter || !top_init(&collector->top, request->limit, arena))
+    collector->filter = arena_alloc(arena, (request->n_categories + 1) * sizeof(struct bytes));
+    if (!collector->filter || !top_init(&collector->top, request->limit, arena))
         return ERR_NOMEM;
-    for (size_t i = 0; i < request->n_categories; i++)
-        filter[i] = bytes_of(request->categories[i].data, request->categories[i].len);
-    collector->filter = filter;
+    for (size_t i = 0; i < request->n_categories; i++) {
+        const ProtobufCBinaryData *key = &request->categories[i];
+        collector->filter[i] = category_token(bytes_of(key->data, key->len), arena);
+        if (!collector->filter[i].data)
+            return ERR_NOMEM;
+    }
     if (request->facets) {
         collector->facets = facets_create(arena);
         if (!collector->facets)
@@ -89,21 +92,20 @@ static int collector_init(struct collector *collector, const Quire__ShardSearch 
 }
 
 static int collector_segment(struct collector *collector, const struct view *view, uint32_t index,
-                             struct arena *arena)
+                             struct arena *arena, struct err *err)
 {
     collector->view = &view->segments[index];
     collector->segment = index;
-    collector->set = NULL;
-    struct segment *segment = collector->view->segment;
-    if (collector->filter_count) {
-        collector->set =
-            category_set_create(segment, collector->filter, collector->filter_count, arena);
-        if (!collector->set)
-            return ERR_NOMEM;
-    }
-    if (collector->facets && !facets_segment(collector->facets, segment))
-        return ERR_NOMEM;
-    return 0;
+    collector->allowed = NULL;
+    if (collector->facets && !facets_segment(collector->facets, collector->view->segment))
+        return err_set(err, ERR_NOMEM, "out of memory for a search");
+    if (!collector->filter_count)
+        return 0;
+    uint64_t *allowed;
+    int status = category_bits(collector->view, collector->filter, collector->filter_count, arena,
+                               &allowed, err);
+    collector->allowed = allowed;
+    return status;
 }
 
 typedef void evaluator(struct search_context *context, struct collector *collector);
@@ -137,11 +139,12 @@ static int run_segments(struct view *view, const struct search_plan *plan, evalu
     for (uint32_t i = 0; i < view->segment_count; i++) {
         if (view->segments[i].doc_limit == 0)
             continue;
-        if (collector_segment(collector, view, i, arena))
-            return err_set(err, ERR_NOMEM, "out of memory for a search");
+        int status = collector_segment(collector, view, i, arena, err);
+        if (status)
+            return status;
         struct search_context context = {
             .plan = plan, .view = &view->segments[i], .budget = budget, .arena = arena, .err = err};
-        int status = run_segment(&context, collector, evaluate);
+        status = run_segment(&context, collector, evaluate);
         if (status)
             return status;
     }

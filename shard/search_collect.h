@@ -9,7 +9,7 @@
 struct collector {
     struct top top;
     struct facets *facets;      /* NULL: not asked for */
-    const struct bytes *filter; /* term keys of categories, any of which is wanted */
+    struct bytes *filter;       /* tokens of categories, any of which is wanted */
     size_t filter_count;        /* 0: no filter */
     uint64_t total, total_limit; /* with facets: no limit */
     bool passes; /* more than the limit are known to be there: matches may be passed over */
@@ -17,7 +17,7 @@ struct collector {
     /* of the current segment */
     const struct view_segment *view;
     uint32_t segment;         /* its index in the view */
-    struct category_set *set; /* of the filter */
+    const uint64_t *allowed;  /* by document: what the filter lets through; NULL: all */
 };
 
 /* Whether a document that matches the query counts: alive, and let through by the filter. */
@@ -25,7 +25,7 @@ static inline bool collector_wants(struct collector *collector, uint32_t doc)
 {
     if (collector->view->dead && !view_live(collector->view, doc))
         return false;
-    return !collector->set || category_set_has(collector->set, doc);
+    return !collector->allowed || (collector->allowed[doc / 64] >> (doc % 64) & 1);
 }
 
 /* Whether matches still have to be counted. */

@@ -1,7 +1,6 @@
 /* The leaves: a word, a word of the body, a phrase, a category, everything, nothing. */
 #include "proto/limits.h"
 #include "shard/search_iter.h"
-#include "shard/search_set.h"
 
 struct leaf {
     struct iter iter;
@@ -10,7 +9,6 @@ struct leaf {
     struct posting_cursor **by_cost; /* the same, rarest first */
     uint32_t count;
     uint32_t freq; /* of the document that matches() said yes to */
-    struct category_set *set;
 };
 
 static uint64_t no_score(struct iter *it)
@@ -56,29 +54,13 @@ static void all_advance(struct iter *it, uint32_t target)
 
 static const struct iter_ops all_ops = {.advance = all_advance, .score = no_score};
 
-static bool category_matches(struct iter *it)
-{
-    struct leaf *leaf = (struct leaf *)it;
-    return category_set_has(leaf->set, it->doc);
-}
-
-static const struct iter_ops category_ops = {
-    .advance = all_advance, .matches = category_matches, .score = no_score};
-
 static struct iter *every_document(struct search_context *context, const struct plan_node *node)
 {
-    bool category = node->op == QUIRE__QUERY_NODE__OP__CATEGORY;
-    struct leaf *leaf = leaf_create(context, node, category ? &category_ops : &all_ops);
+    struct leaf *leaf = leaf_create(context, node, &all_ops);
     if (!leaf)
         return NULL;
     leaf->iter.cost = context->doc_limit;
     leaf->iter.doc = context->doc_limit > 0 ? 0 : POSTING_END;
-    if (category) {
-        leaf->iter.two_phase = true;
-        leaf->set = category_set_create(context->segment, &node->category, 1, context->arena);
-        if (!leaf->set)
-            context->status = err_set(context->err, ERR_NOMEM, "out of memory for a search");
-    }
     return &leaf->iter;
 }
 
@@ -97,6 +79,7 @@ static uint64_t term_score(struct iter *it)
 }
 
 static const struct iter_ops term_ops = {.advance = term_advance, .score = term_score};
+static const struct iter_ops category_ops = {.advance = term_advance, .score = no_score};
 
 static uint64_t counted_score(struct iter *it)
 {
@@ -199,7 +182,9 @@ static struct iter *words(struct search_context *context, const struct plan_node
     bool phrase = node->token_count > 1;
     const struct iter_ops *ops = phrase                           ? &phrase_ops
                                  : node->field == TEXT_FIELD_BODY ? &body_ops
-                                                                  : &term_ops;
+                                 : node->field == TEXT_FIELD_CATEGORY_KEY
+                                     ? &category_ops
+                                     : &term_ops;
     struct leaf *leaf = leaf_create(context, node, ops);
     if (!leaf)
         return NULL;
@@ -223,9 +208,7 @@ static struct iter *words(struct search_context *context, const struct plan_node
 
 struct iter *iter_leaf(struct search_context *context, const struct plan_node *node)
 {
-    if (node->op == QUIRE__QUERY_NODE__OP__TERM || node->op == QUIRE__QUERY_NODE__OP__PHRASE)
-        return words(context, node);
-    return every_document(context, node);
+    return node->token_count > 0 ? words(context, node) : every_document(context, node);
 }
 
 uint32_t iter_leaf_frequency(const struct iter *it)

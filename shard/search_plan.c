@@ -1,6 +1,7 @@
 #include "shard/search_plan.h"
 #include "proto/limits.h"
 #include "proto/text/key.h"
+#include "shard/document.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -60,14 +61,25 @@ static int plan_tokens(struct search_plan *plan, struct plan_node *node,
     return 0;
 }
 
-static int plan_category(struct plan_node *node, struct arena *arena, struct err *err)
+/* A category is the list of its documents, and adds nothing to a score. */
+static int plan_category(struct search_plan *plan, struct plan_node *node, struct arena *arena,
+                         struct err *err)
 {
+    uint8_t space[DOCUMENT_CATEGORY_TOKEN_BYTES];
     struct buf key = {0};
     text_key(bytes_str(node->text), &key);
-    uint8_t *copy = arena_copy(arena, key.data, key.size);
-    node->category = bytes_of(copy, key.size);
+    struct bytes token = document_category_token(buf_bytes(&key), space);
+    struct bytes *tokens = arena_alloc(arena, sizeof *tokens);
+    uint8_t *copy = arena_copy(arena, token.data, token.size);
     buf_deinit(&key);
-    return copy ? 0 : err_set(err, ERR_NOMEM, "out of memory for a query");
+    if (!tokens || !copy)
+        return err_set(err, ERR_NOMEM, "out of memory for a query");
+    *tokens = bytes_of(copy, token.size);
+    node->field = TEXT_FIELD_CATEGORY_KEY;
+    node->tokens = tokens;
+    node->token_count = 1;
+    plan->cursor_count++;
+    return 0;
 }
 
 static int plan_node(struct search_plan *plan, struct plan_node *node, const Quire__QueryNode *from,
@@ -84,7 +96,7 @@ static int plan_node(struct search_plan *plan, struct plan_node *node, const Qui
     case QUIRE__QUERY_NODE__OP__PHRASE:
         return plan_tokens(plan, node, from, stats, arena, err);
     case QUIRE__QUERY_NODE__OP__CATEGORY:
-        return plan_category(node, arena, err);
+        return plan_category(plan, node, arena, err);
     case QUIRE__QUERY_NODE__OP__PREFIX:
     case QUIRE__QUERY_NODE__OP__FUZZY:
         return err_set(err, ERR_INVALID, "a prefix or near spelling was not expanded");
@@ -181,6 +193,13 @@ static bool add_clauses(struct search_plan *plan, uint32_t index, Quire__QueryNo
                 return !optional && add_all(plan, node, occur);
         }
         return add_any(plan, node, occur);
+    case QUIRE__QUERY_NODE__OP__CATEGORY:
+        if (occur == QUIRE__QUERY_NODE__OCCUR__SHOULD)
+            return false;
+        if (occur == QUIRE__QUERY_NODE__OCCUR__MUST)
+            occur = QUIRE__QUERY_NODE__OCCUR__FILTER;
+        plan->clauses[plan->clause_count++] = (struct plan_clause){node, occur};
+        return true;
     case QUIRE__QUERY_NODE__OP__NONE:
         return optional;
     default:

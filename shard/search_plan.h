@@ -12,13 +12,12 @@
 struct plan_node {
     Quire__QueryNode__Op op;
     Quire__QueryNode__Occur occur;
-    uint8_t field;         /* enum text_field as asked, TEXT_FIELD_BODY included */
+    uint8_t field; /* enum text_field as asked, TEXT_FIELD_BODY included; a category's is set */
     uint32_t first, count; /* of its children in plan->children */
     const struct bytes *tokens;
     const uint32_t *offsets; /* PHRASE: of each token, from 0 */
     uint32_t token_count;
     uint32_t slop;
-    struct bytes category; /* CATEGORY: term key */
     const char *text;      /* as typed, or NULL */
     double boost;          /* the boosts of its groups multiplied in, at most SCORE_BOOST_MAX */
     double idf;            /* PHRASE: the sum over its tokens */
@@ -34,7 +33,7 @@ enum plan_shape {
 };
 
 struct plan_clause {
-    const struct plan_node *node; /* TERM or PHRASE */
+    const struct plan_node *node; /* TERM, PHRASE or CATEGORY */
     Quire__QueryNode__Occur occur;
 };
 
