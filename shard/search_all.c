@@ -17,8 +17,10 @@ struct clause {
     const struct plan_node *node;
     struct search_list *lists; /* of each token, in the node's order */
     uint32_t count;
-    bool positions;  /* a phrase, or a word of the body */
-    uint64_t others; /* of the block: the bounds of all other clauses that count */
+    /* The first so many of them bound its frequency: a phrase is nowhere more frequent than any of
+     * its words; a near phrase than its first one, since several beginnings may share what follows. */
+    uint32_t bounding;
+    bool positions; /* a phrase, or a word of the body */
 };
 
 struct all_search {
@@ -34,11 +36,11 @@ struct all_search {
 
 /* ---- clauses ---- */
 
-/* In [list's place, to]. A phrase is nowhere more frequent than any of its words. */
+/* From where its lists are to `to`. */
 static uint64_t clause_bound(const struct clause *clause, uint32_t to)
 {
     uint64_t least = UINT64_MAX;
-    for (uint32_t i = 0; i < clause->count; i++) {
+    for (uint32_t i = 0; i < clause->bounding; i++) {
         uint64_t bound = search_list_bound(&clause->lists[i], to);
         least = bound < least ? bound : least;
     }
@@ -87,7 +89,7 @@ static uint32_t clause_frequency(struct all_search *all, struct clause *clause, 
 static uint64_t clause_most(struct all_search *all, struct clause *clause, uint8_t norm)
 {
     uint64_t least = UINT64_MAX;
-    for (uint32_t i = 0; i < clause->count; i++) {
+    for (uint32_t i = 0; i < clause->bounding; i++) {
         uint64_t part = search_list_part(all->context, &clause->lists[i], norm);
         least = part < least ? part : least;
     }
@@ -291,6 +293,7 @@ static bool open_clause(struct all_search *all, struct clause *clause, const str
                         bool scored)
 {
     *clause = (struct clause){.node = node, .count = node->token_count};
+    clause->bounding = node->slop > 0 ? 1 : node->token_count;
     clause->positions = node->token_count > 1 || node->field == TEXT_FIELD_BODY;
     clause->lists = search_alloc(all->context, clause->count, sizeof *clause->lists);
     for (uint32_t i = 0; clause->lists && i < clause->count; i++)

@@ -145,7 +145,8 @@ static void add_list(struct or_search *or, struct search_list *list, uint32_t ba
     uint8_t norms[POSTING_BLOCK];
     uint32_t parts[POSTING_BLOCK], target = base;
     while (target < end && search_list_reach(or->context, list, target)) {
-        if (!search_list_decode(or->context, list) || !search_list_freqs(or->context, list))
+        if (!search_list_decode(or->context, list) || list->last < target ||
+            !search_list_freqs(or->context, list))
             return;
         uint32_t from = search_find(block->docs, 0, target), to = block->count;
         while (to > from && block->docs[to - 1] >= end)
@@ -312,7 +313,7 @@ static void mark(struct search_context *context, struct search_list *list, uint3
     const struct posting_block *block = &list->cursor->block;
     uint32_t target = base;
     while (target < end && search_list_reach(context, list, target)) {
-        if (!search_list_decode(context, list))
+        if (!search_list_decode(context, list) || list->last < target)
             return;
         for (uint32_t i = search_find(block->docs, 0, target); i < block->count; i++) {
             uint32_t at = block->docs[i] - base;
