@@ -30,7 +30,7 @@ struct score_collection {
  * multiplication instead of a division. */
 #define SCORE_FREQS 8
 struct score_table {
-    float norm_part[256]; /* k1 * (1 - b + b * len / avg) */
+    float norm_part[256];               /* k1 * (1 - b + b * len / avg) */
     double quotient[SCORE_FREQS * 256]; /* [f * 256 + norm]: f / (f + norm_part), f < SCORE_FREQS */
 };
 

@@ -29,7 +29,8 @@ void search_tree(struct search_context *context, struct collector *collector)
 void collector_count_bits(struct collector *collector, uint32_t base, const uint64_t *bits,
                           uint32_t words)
 {
-    bool all = !collector->allowed && !collector->facets && live_dead_count(collector->view->dead) == 0;
+    bool all =
+        !collector->allowed && !collector->facets && live_dead_count(collector->view->dead) == 0;
     for (uint32_t i = 0; i < words; i++) {
         if (all) {
             collector->total += (uint32_t)__builtin_popcountll(bits[i]);
@@ -70,9 +71,9 @@ static int set_after(struct top *top, const Quire__Hit *after, struct arena *are
 static int collector_init(struct collector *collector, const Quire__ShardSearch *request,
                           struct arena *arena)
 {
-    *collector = (struct collector){
-        .filter_count = request->n_categories,
-        .total_limit = request->has_total_limit ? request->total_limit : UINT64_MAX};
+    *collector = (struct collector){.filter_count = request->n_categories,
+                                    .total_limit = request->has_total_limit ? request->total_limit
+                                                                            : UINT64_MAX};
     collector->filter = arena_alloc(arena, (request->n_categories + 1) * sizeof(struct bytes));
     if (!collector->filter || !top_init(&collector->top, request->limit, arena))
         return ERR_NOMEM;

@@ -18,7 +18,8 @@ struct clause {
     struct search_list *lists; /* of each token, in the node's order */
     uint32_t count;
     /* The first so many of them bound its frequency: a phrase is nowhere more frequent than any of
-     * its words; a near phrase than its first one, since several beginnings may share what follows. */
+     * its words; a near phrase than its first one, since several beginnings may share what follows.
+     */
     uint32_t bounding;
     bool positions; /* a phrase, or a word of the body */
 };
@@ -51,8 +52,7 @@ static bool clause_reach(struct all_search *all, struct clause *clause, uint32_t
 {
     for (uint32_t i = 0; i < clause->count; i++) {
         struct search_list *list = &clause->lists[i];
-        if (list->ended ||
-            (target > list->last && !search_list_reach(all->context, list, target)))
+        if (list->ended || (target > list->last && !search_list_reach(all->context, list, target)))
             return false;
     }
     return true;
@@ -175,8 +175,7 @@ static void consider(struct all_search *all, uint32_t doc)
         return;
     if (collector->top.limit > 0) {
         norm = search_norm(all->context, doc);
-        score = threshold == 0 ||
-                required_most(all, norm) + optional_most(all, doc) >= threshold;
+        score = threshold == 0 || required_most(all, norm) + optional_most(all, doc) >= threshold;
     }
     if ((!score && !counts) || is_excluded(all, doc) || !required_sum(all, doc, norm, score, &sum))
         return;
@@ -263,8 +262,7 @@ static void walk(struct all_search *all)
     struct search_list *lead = all->order[0];
     struct search_context *context = all->context;
     uint32_t target = 0, parts[POSTING_BLOCK];
-    while (target != POSTING_END && !context->status &&
-           search_list_reach(context, lead, target)) {
+    while (target != POSTING_END && !context->status && search_list_reach(context, lead, target)) {
         uint32_t last = lead->cursor->blocks.last_doc[lead->block];
         uint64_t threshold = top_threshold(&all->collector->top), others = 0;
         bool prune = !collector_counts(all->collector) && threshold > 0, scored = false;
@@ -310,10 +308,10 @@ static bool open_clauses(struct all_search *all)
     for (uint32_t i = 0; i < plan->clause_count; i++) {
         Quire__QueryNode__Occur occur = plan->clauses[i].occur;
         const struct plan_node *node = plan->clauses[i].node;
-        bool required = occur == QUIRE__QUERY_NODE__OCCUR__MUST ||
-                        occur == QUIRE__QUERY_NODE__OCCUR__FILTER;
-        bool scored = occur == QUIRE__QUERY_NODE__OCCUR__MUST ||
-                      occur == QUIRE__QUERY_NODE__OCCUR__SHOULD;
+        bool required =
+            occur == QUIRE__QUERY_NODE__OCCUR__MUST || occur == QUIRE__QUERY_NODE__OCCUR__FILTER;
+        bool scored =
+            occur == QUIRE__QUERY_NODE__OCCUR__MUST || occur == QUIRE__QUERY_NODE__OCCUR__SHOULD;
         struct clause *clause = required ? &all->required[all->required_count]
                                 : scored ? &all->optional[all->optional_count]
                                          : &all->excluded[all->excluded_count];

@@ -8,16 +8,16 @@
 
 struct collector {
     struct top top;
-    struct facets *facets;      /* NULL: not asked for */
-    struct bytes *filter;       /* tokens of categories, any of which is wanted */
-    size_t filter_count;        /* 0: no filter */
+    struct facets *facets;       /* NULL: not asked for */
+    struct bytes *filter;        /* tokens of categories, any of which is wanted */
+    size_t filter_count;         /* 0: no filter */
     uint64_t total, total_limit; /* with facets: no limit */
     bool passes; /* more than the limit are known to be there: matches may be passed over */
 
     /* of the current segment */
     const struct view_segment *view;
-    uint32_t segment;         /* its index in the view */
-    const uint64_t *allowed;  /* by document: what the filter lets through; NULL: all */
+    uint32_t segment;        /* its index in the view */
+    const uint64_t *allowed; /* by document: what the filter lets through; NULL: all */
 };
 
 /* Whether a document that matches the query counts: alive, and let through by the filter. */
@@ -56,7 +56,7 @@ static inline void collector_take(struct collector *collector, uint32_t doc, uin
 /* Counts those that are wanted of the documents whose bits are set, of `words` * 64 from `base` (a
  * multiple of 64) on. */
 void collector_count_bits(struct collector *collector, uint32_t base, const uint64_t *bits,
-                     uint32_t words);
+                          uint32_t words);
 
 /* How many documents of a list of the segment must reach a score for as many hits as are wanted to
  * reach it; 0: there is no such number. */

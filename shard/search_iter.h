@@ -121,7 +121,8 @@ static inline void search_norms(struct search_context *context, const uint32_t *
 {
     const uint8_t *column = context->segment->norms;
     for (uint32_t i = 0; i < count; i++)
-        norms[i] = column ? column[docs[i]] : context->segment->ops->norm(context->segment, docs[i]);
+        norms[i] =
+            column ? column[docs[i]] : context->segment->ops->norm(context->segment, docs[i]);
 }
 
 /* How often a phrase (or a word of the body) occurs in `doc`, which the cursors of its tokens stand

@@ -180,11 +180,10 @@ static void sort_by_cost(struct posting_cursor **cursors, uint32_t count)
 static struct iter *words(struct search_context *context, const struct plan_node *node)
 {
     bool phrase = node->token_count > 1;
-    const struct iter_ops *ops = phrase                           ? &phrase_ops
-                                 : node->field == TEXT_FIELD_BODY ? &body_ops
-                                 : node->field == TEXT_FIELD_CATEGORY_KEY
-                                     ? &category_ops
-                                     : &term_ops;
+    const struct iter_ops *ops = phrase                                   ? &phrase_ops
+                                 : node->field == TEXT_FIELD_BODY         ? &body_ops
+                                 : node->field == TEXT_FIELD_CATEGORY_KEY ? &category_ops
+                                                                          : &term_ops;
     struct leaf *leaf = leaf_create(context, node, ops);
     if (!leaf)
         return NULL;

@@ -148,7 +148,8 @@ static bool add_all(struct search_plan *plan, const struct plan_node *node,
     for (uint32_t i = 0; i < node->count; i++) {
         uint32_t child = plan->children[node->first + i];
         Quire__QueryNode__Occur own = plan->nodes[child].occur;
-        bool scores = own == QUIRE__QUERY_NODE__OCCUR__MUST || own == QUIRE__QUERY_NODE__OCCUR__SHOULD;
+        bool scores =
+            own == QUIRE__QUERY_NODE__OCCUR__MUST || own == QUIRE__QUERY_NODE__OCCUR__SHOULD;
         if (occur == QUIRE__QUERY_NODE__OCCUR__FILTER && scores)
             own = own == QUIRE__QUERY_NODE__OCCUR__MUST ? QUIRE__QUERY_NODE__OCCUR__FILTER : own;
         if (occur == QUIRE__QUERY_NODE__OCCUR__FILTER && own == QUIRE__QUERY_NODE__OCCUR__SHOULD)

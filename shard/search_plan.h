@@ -18,10 +18,10 @@ struct plan_node {
     const uint32_t *offsets; /* PHRASE: of each token, from 0 */
     uint32_t token_count;
     uint32_t slop;
-    const char *text;      /* as typed, or NULL */
-    double boost;          /* the boosts of its groups multiplied in, at most SCORE_BOOST_MAX */
-    double idf;            /* PHRASE: the sum over its tokens */
-    uint64_t df;           /* PHRASE: the smallest of its tokens */
+    const char *text; /* as typed, or NULL */
+    double boost;     /* the boosts of its groups multiplied in, at most SCORE_BOOST_MAX */
+    double idf;       /* PHRASE: the sum over its tokens */
+    uint64_t df;      /* PHRASE: the smallest of its tokens */
     struct score_term score;
 };
 
@@ -29,7 +29,8 @@ struct plan_node {
 enum plan_shape {
     PLAN_TREE, /* not at all */
     PLAN_ANY,  /* any of some words (SHOULD), none of others (MUST_NOT) */
-    PLAN_ALL   /* all of some words and phrases (MUST, FILTER), perhaps others (SHOULD), none of others */
+    PLAN_ALL   /* all of some words and phrases (MUST, FILTER), perhaps others (SHOULD), none of
+                  others */
 };
 
 struct plan_clause {
@@ -40,7 +41,7 @@ struct plan_clause {
 struct search_plan {
     struct score_collection collection;
     const struct score_table *table; /* of the thread that made the plan and evaluates it */
-    struct plan_node *nodes; /* in the query's order: the root is the last */
+    struct plan_node *nodes;         /* in the query's order: the root is the last */
     uint32_t node_count;
     uint32_t *children;    /* indices of nodes */
     uint32_t cursor_count; /* posting lists that a segment may have to open */

@@ -36,8 +36,7 @@ int category_bits(const struct view_segment *in, const struct bytes *tokens, siz
     for (size_t i = 0; i < count; i++) {
         struct segment_token token = {.field = TEXT_FIELD_CATEGORY_KEY, .text = tokens[i]};
         struct posting_cursor *cursor = NULL;
-        int status =
-            in->segment->ops->postings(in->segment, token, in->doc_limit, &cursor, err);
+        int status = in->segment->ops->postings(in->segment, token, in->doc_limit, &cursor, err);
         if (!status && cursor)
             status = mark(cursor, bits, err);
         posting_close(cursor);

@@ -20,7 +20,8 @@ static void rank_block(struct search_context *context, struct collector *collect
     if (!search_list_decode(context, list) || !search_list_parts(context, list, parts))
         return;
     for (uint32_t i = 0; i < block->count; i++)
-        if (parts[i] >= top_threshold(&collector->top) && collector_wants(collector, block->docs[i]))
+        if (parts[i] >= top_threshold(&collector->top) &&
+            collector_wants(collector, block->docs[i]))
             collector_offer(collector, block->docs[i], parts[i]);
 }
 
