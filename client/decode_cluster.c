@@ -61,6 +61,10 @@ static int decode_status(struct box *box, struct bytes payload, struct err *err)
     result->node_count = in->n_nodes;
     result->ranges = (const struct quire_range *const *)ranges;
     result->range_count = in->n_ranges;
+    if (in->searches != NULL)
+        result->searches = (struct quire_search_figures){
+            in->searches->searches, in->searches->one_round, in->searches->outdated,
+            in->searches->cache_bytes, in->searches->cache_limit};
     return finish(&d, err);
 }
 

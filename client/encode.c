@@ -431,6 +431,8 @@ int encode_search(const void *request, struct buf *payload, struct encoded *how,
     message.completeness =
         in->complete ? QUIRE__COMPLETENESS__COMPLETE : QUIRE__COMPLETENESS__PARTIAL;
     message.has_strict = message.strict = in->strict;
+    message.has_total_limit = in->total_limit != 0;
+    message.total_limit = in->total_limit;
     message.has_facet_limit = in->facet_limit != 0;
     message.facet_limit = in->facet_limit;
     pack(&message.base, payload);

@@ -561,16 +561,21 @@ struct quire_search_request {
     size_t size;
     uint32_t timeout_ms;
     const char *collection;
-    const char *query;             /* words "phrases" +must -not field:word pre* fuzy~ ... */
-    uint32_t limit;                /* 1..QUIRE_MAX_HITS; 0: 10 */
-    uint32_t facet_limit;          /* up to QUIRE_MAX_FACETS; 0: 20 */
+    const char *query;    /* words "phrases" +must -not field:word pre* fuzy~ ... */
+    uint32_t limit;       /* 1..QUIRE_MAX_HITS; 0: 10 */
+    uint32_t facet_limit; /* the most frequent categories of all hits, up to QUIRE_MAX_FACETS; 0:
+                           * none. Every hit is counted then, so the total is exact */
     const char *const *categories; /* only entries of any of these */
     size_t category_count;
     const char *cursor; /* of the previous result: go on after it */
     bool all;           /* all words rather than any */
     bool complete;      /* rather QUIRE_INCOMPLETE than an answer with missing ranges */
     bool strict;        /* a query that does not parse is QUIRE_INVALID, not a guess */
+    /* Hits are counted up to so many; of more, `total` is only a bound. 0: 1,000. That of a single
+     * word is exact whatever this says. */
+    uint64_t total_limit;
 };
+#define QUIRE_TOTAL_EXACT UINT64_MAX /* total_limit: count them all, whatever it costs */
 #define QUIRE_SEARCH_INIT QUIRE_INIT_(struct quire_search_request)
 
 struct quire_highlight { /* bytes of the snippet that matched */
@@ -606,10 +611,10 @@ struct quire_search_result {
     const char *error;
     const struct quire_hit *const *hits;
     size_t hit_count;
-    uint64_t total;
-    bool total_is_lower_bound;
-    bool complete;          /* false: see `missing` */
-    bool expansion_limited; /* a pre* or fuzy~ stood for more words than are looked at */
+    uint64_t total;            /* hits, or */
+    bool total_is_lower_bound; /* at least so many: see total_limit */
+    bool complete;             /* false: see `missing` */
+    bool expansion_limited;    /* a pre* or fuzy~ stood for more words than are looked at */
     const struct quire_missing *const *missing;
     size_t missing_count;
     const struct quire_facet *const *categories; /* most frequent first, then by value */
@@ -734,6 +739,15 @@ struct quire_range {
     uint64_t durable_seq;
 };
 
+/* Of the coordinator that answered, since it started. */
+struct quire_search_figures {
+    uint64_t searches;    /* full-text searches */
+    uint64_t one_round;   /* of them: that the statistics cache spared a round */
+    uint64_t outdated;    /* that a write had overtaken: asked twice */
+    uint64_t cache_bytes; /* of that cache; its limit: */
+    uint64_t cache_limit;
+};
+
 struct quire_status_result {
     int status;
     const char *error;
@@ -747,6 +761,7 @@ struct quire_status_result {
     size_t node_count;
     const struct quire_range *const *ranges;
     size_t range_count;
+    struct quire_search_figures searches;
 };
 typedef void (*quire_status_cb)(void *data, const struct quire_status_result *result);
 

@@ -18,7 +18,6 @@
 #define DEFAULT_HITS 10
 #define DEFAULT_PER_PAGE 50
 #define DEFAULT_MATCHES 50
-#define DEFAULT_FACETS 20
 #define DEFAULT_EXPORT_BYTES (1u << 20)
 
 #endif

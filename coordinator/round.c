@@ -82,6 +82,11 @@ static const Quire__RangeStats *find_known(const Quire__RangeStats *const *known
     return NULL;
 }
 
+const Quire__RangeStats *round_range_stats(const struct round *round, uint64_t range, size_t *at)
+{
+    return find_known(round->known, round->known_count, range, at);
+}
+
 /* The part of one shard, which has to be about what it says it covers. */
 static int take_stats(struct round *round, Quire__RangeStats *const *stats, size_t count,
                       const uint64_t *covered, size_t covered_count, struct err *err)
@@ -192,8 +197,7 @@ void round_presume(struct round *round, Quire__ShardSearch *message)
         arena_calloc(&round->request->arena, message->n_ranges + 1, sizeof *message->seqs);
     size_t at = 0;
     for (size_t i = 0; i < message->n_ranges; i++) {
-        const Quire__RangeStats *stats =
-            find_known(round->known, round->known_count, message->ranges[i]->id, &at);
+        const Quire__RangeStats *stats = round_range_stats(round, message->ranges[i]->id, &at);
         /* A range that the map got in this moment is at no seq that anybody knows. */
         message->seqs[i] = stats != NULL ? stats->seq : UINT64_MAX;
     }

@@ -74,6 +74,10 @@ bool round_start(struct round *round, const Quire__Collection *collection, const
  * the request. */
 void round_presume(struct round *round, Quire__ShardSearch *message);
 
+/* What the statistics have of one range; NULL when it is not in them. *at, from 0, makes a run of
+ * calls in key order quick. */
+const Quire__RangeStats *round_range_stats(const struct round *round, uint64_t range, size_t *at);
+
 /* With presumed statistics, when the search is through. True: they held, wherever there is an
  * answer, or `searched` has no answer at all. False: the search is void; an error was replied, or
  * `done` is called with statistics that were asked for, at once or later. */

@@ -9,6 +9,11 @@
  * round one it takes its share of the statistics with it: the answer is then the best that can be
  * said without it.
  *
+ * The number of hits is exact up to `total_limit` of them, and beyond only a bound, so that shards
+ * may pass over what cannot be among the best. What is said then depends on the query and the
+ * collection alone, not on what the shards happened to count: the limit itself, or the frequency of
+ * the most frequent word when any word is enough. A single word is as frequent as it has hits.
+ *
  * The cursor carries the last hit; the next page is whatever sorts after it. When the statistics
  * have changed since, so have the scores, and the reply says in a warning that hits may repeat or
  * be left out.
@@ -36,6 +41,9 @@ struct search {
     uint64_t started_us;
     uint32_t limit;
     uint32_t facet_limit;
+    uint64_t total_limit;     /* UINT64_MAX: exact */
+    uint64_t count_limit;     /* what the shards are told: less when the frequencies say enough */
+    bool any_word;            /* every entry with one of the words is a hit, and nothing else is */
     struct bytes *categories; /* term keys, sorted */
     size_t category_count;
     uint64_t fingerprint;
@@ -137,13 +145,86 @@ static void merge_hits(struct search *search, Quire__SearchReply *reply)
         for (size_t j = 0; j < answer->n_hits; j++)
             reply->hits[reply->n_hits++] = answer->hits[j];
         reply->total += answer->total;
-        if (answer->has_total_is_lower_bound && answer->total_is_lower_bound)
-            reply->has_total_is_lower_bound = reply->total_is_lower_bound = true;
+        reply->total_is_lower_bound |=
+            answer->has_total_is_lower_bound && answer->total_is_lower_bound;
     }
     if (reply->n_hits > 0)
         qsort(reply->hits, reply->n_hits, sizeof *reply->hits, compare_hits);
     if (reply->n_hits > search->limit)
         reply->n_hits = search->limit;
+}
+
+/* ---- the number of hits ---- */
+
+/* Whether the query is words any of which is enough, and no filter. */
+static bool is_any_word(const struct search *search)
+{
+    const Quire__Query *query = search->round.query;
+    if (search->category_count > 0 || search->round.ask.n_expand > 0)
+        return false;
+    for (size_t i = 0; i < query->n_nodes; i++) {
+        const Quire__QueryNode *node = query->nodes[i];
+        if ((node->op != QUIRE__QUERY_NODE__OP__TERM && node->op != QUIRE__QUERY_NODE__OP__BOOL) ||
+            (node->has_occur && node->occur != QUIRE__QUERY_NODE__OCCUR__SHOULD))
+            return false;
+    }
+    return true;
+}
+
+static bool is_single_word(const struct search *search)
+{
+    return search->any_word && search->round.query->n_nodes == 1 && search->facet_limit == 0;
+}
+
+/* Of the most frequent word, in the ranges that answered; 0 when it is not words alone. */
+static uint64_t largest_frequency(const struct search *search)
+{
+    const struct gather *gather = &search->scatter.gather;
+    const struct round *round = &search->round;
+    uint64_t largest = 0;
+    for (size_t i = 0; search->any_word && i < round->ask.n_tokens; i++) {
+        uint64_t frequency = 0;
+        size_t at = 0;
+        for (size_t j = 0; j < gather->range_count; j++) {
+            const Quire__RangeStats *stats =
+                round_range_stats(round, gather->ranges[j].range->id, &at);
+            if (gather->ranges[j].state == GATHER_COVERED && stats != NULL)
+                frequency += stats->frequencies[i];
+        }
+        largest = frequency > largest ? frequency : largest;
+    }
+    return largest;
+}
+
+/* Before the shards are asked. */
+static void set_count_limit(struct search *search)
+{
+    const struct round *round = &search->round;
+    search->any_word = is_any_word(search);
+    search->count_limit = search->total_limit;
+    if (is_single_word(search))
+        search->count_limit = 0;
+    for (size_t i = 0; search->any_word && i < round->search.n_tokens; i++)
+        if (round->search.tokens[i]->document_frequency > search->total_limit)
+            search->count_limit = 0; /* there are more than the limit: nothing is left to count */
+}
+
+/* From what the shards counted, which is in the reply. */
+static void set_total(const struct search *search, Quire__SearchReply *reply)
+{
+    uint64_t frequency = largest_frequency(search);
+    uint64_t seen = search->cursor.seen + reply->n_hits;
+    bool bounded = reply->total_is_lower_bound || reply->total > search->total_limit;
+    if (is_single_word(search)) {
+        bounded = false;
+        reply->total = frequency;
+    } else if (bounded || search->count_limit < search->total_limit) {
+        bounded = true;
+        reply->total = search->count_limit;
+        reply->total = frequency > reply->total ? frequency : reply->total;
+    }
+    reply->total = seen > reply->total ? seen : reply->total;
+    reply->has_total_is_lower_bound = reply->total_is_lower_bound = bounded;
 }
 
 /* ---- the reply ---- */
@@ -231,6 +312,7 @@ static void on_hits(struct scatter *scatter)
     round->coordinator->searches.one_round += round->presumed;
     Quire__SearchReply reply = QUIRE__SEARCH_REPLY__INIT;
     merge_hits(search, &reply);
+    set_total(search, &reply);
     if (search->facet_limit > 0)
         merge_facets(search, &reply);
     add_cursor(search, &reply);
@@ -249,6 +331,8 @@ static void build_search(struct scatter *scatter, Quire__RangeRef **ranges, size
     message.has_facets = message.has_snippets = true;
     message.facets = search->facet_limit > 0;
     message.snippets = true;
+    message.has_total_limit = search->count_limit != UINT64_MAX;
+    message.total_limit = search->count_limit;
     ProtobufCBinaryData categories[SEARCH_CATEGORIES_MAX];
     for (size_t i = 0; i < search->category_count; i++)
         categories[i] = (ProtobufCBinaryData){search->categories[i].size,
@@ -268,6 +352,7 @@ static void on_statistics(struct round *round)
         finish(search, &reply);
         return;
     }
+    set_count_limit(search);
     search->scatter = (struct scatter){
         .coordinator = round->coordinator,
         .request = search->request,
@@ -312,7 +397,10 @@ static bool set_limits(struct search *search)
 {
     Quire__SearchRequest *message = search->message;
     search->limit = message->has_limit ? message->limit : DEFAULT_HITS;
-    search->facet_limit = message->has_facet_limit ? message->facet_limit : DEFAULT_FACETS;
+    search->facet_limit = message->facet_limit;
+    search->total_limit = message->has_total_limit ? message->total_limit : LIMIT_TOTAL;
+    if (search->facet_limit > 0)
+        search->total_limit = UINT64_MAX; /* every hit is counted anyway */
     if (search->limit < 1 || search->limit > LIMIT_HITS)
         request_error(search->request, ERR_INVALID, "a search gives 1 to %d hits", LIMIT_HITS);
     else if (search->facet_limit > LIMIT_FACETS)

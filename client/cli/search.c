@@ -186,19 +186,22 @@ int cmd_search(const struct cli_command *command, int argc, char **argv)
     struct quire_search_request request = QUIRE_SEARCH_INIT;
     const struct quire_search_result *result = NULL;
     struct cli_texts categories = {.count = 0};
-    uint64_t limit = 10, facets = 0;
+    uint64_t limit = 10, facets = 0, total_limit = 0;
+    bool exact = false;
     const struct cli_option options[] = {{"limit", 'n', CLI_NUMBER, &limit, 1, QUIRE_MAX_HITS},
                                          {"all", 'a', CLI_FLAG, &request.all, 0, 0},
                                          {"category", 0, CLI_TEXTS, &categories, 0, 0},
                                          {"cursor", 0, CLI_TEXT, &request.cursor, 0, 0},
                                          {"complete", 0, CLI_FLAG, &request.complete, 0, 0},
                                          {"strict", 0, CLI_FLAG, &request.strict, 0, 0},
-                                         {"facets", 0, CLI_NUMBER, &facets, 1, QUIRE_MAX_FACETS}};
+                                         {"facets", 0, CLI_NUMBER, &facets, 1, QUIRE_MAX_FACETS},
+                                         {"total-limit", 0, CLI_NUMBER, &total_limit, 1, INT64_MAX},
+                                         {"exact-total", 0, CLI_FLAG, &exact, 0, 0}};
     struct cli cli;
     char *query;
     int exit, status;
 
-    if (!cli_parse(&cli, command, argc, argv, options, 7, 1, -1, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 9, 1, -1, &exit))
         return exit;
     query = join_words(&cli);
     if (!cli_connect(&cli, &exit))
@@ -207,6 +210,7 @@ int cmd_search(const struct cli_command *command, int argc, char **argv)
     request.query = query;
     request.limit = (uint32_t)limit;
     request.facet_limit = (uint32_t)facets;
+    request.total_limit = exact ? QUIRE_TOTAL_EXACT : total_limit;
     request.categories = categories.texts;
     request.category_count = categories.count;
     request.timeout_ms = cli.timeout_ms;

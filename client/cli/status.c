@@ -29,17 +29,26 @@ static json_t *range_json(const struct quire_range *range)
         (json_int_t)range->committed_seq, "durable_seq", (json_int_t)range->durable_seq);
 }
 
+static json_t *searches_json(const struct quire_search_figures *figures)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:I}", "searches", (json_int_t)figures->searches,
+                     "one_round", (json_int_t)figures->one_round, "outdated",
+                     (json_int_t)figures->outdated, "cache_bytes", (json_int_t)figures->cache_bytes,
+                     "cache_limit", (json_int_t)figures->cache_limit);
+}
+
 static json_t *status_json(const struct quire_status_result *result)
 {
     json_t *ranges = json_array();
 
     for (size_t i = 0; i < result->range_count; i++)
         json_array_append_new(ranges, range_json(result->ranges[i]));
-    return json_pack("{s:o,s:I,s:o,s:o,s:o,s:o,s:o}", "cluster_id", cli_text(result->cluster_id),
-                     "map_epoch", (json_int_t)result->map_epoch, "software",
-                     cli_text(result->software), "leader", cli_text(result->leader), "coordinators",
-                     nodes_json(result->coordinators, result->coordinator_count), "nodes",
-                     nodes_json(result->nodes, result->node_count), "ranges", ranges);
+    return json_pack("{s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:o}", "cluster_id",
+                     cli_text(result->cluster_id), "map_epoch", (json_int_t)result->map_epoch,
+                     "software", cli_text(result->software), "leader", cli_text(result->leader),
+                     "coordinators", nodes_json(result->coordinators, result->coordinator_count),
+                     "nodes", nodes_json(result->nodes, result->node_count), "ranges", ranges,
+                     "searches", searches_json(&result->searches));
 }
 
 static void print_nodes(const struct quire_status_result *result)

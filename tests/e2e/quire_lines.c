@@ -4,7 +4,8 @@
  *
  *   quire_lines [--pipeline N] [--timeout MS] [--collection NAME]
  *
- * Requests: {"op":"search","query"|"query_hex",["all","limit","facets","cursor","category"]},
+ * Requests:
+ * {"op":"search","query"|"query_hex",["all","limit","facets","total_limit","cursor","category"]},
  * {"op":"put","entry":{...}},
  * {"op":"delete","headword",["sense"]}, {"op":"define","term"}, {"op":"get","headword",["sense"]}.
  * Any "id" comes back. Replies: {"id","status","error",...}; scores as the exact fixed-point
@@ -128,6 +129,7 @@ static quire_ticket submit_search(struct quire_client *client, const char *colle
     }
     request.limit = (uint32_t)json_integer_value(json_object_get(r, "limit"));
     request.facet_limit = (uint32_t)json_integer_value(json_object_get(r, "facets"));
+    request.total_limit = (uint64_t)json_integer_value(json_object_get(r, "total_limit"));
     request.all = json_is_true(json_object_get(r, "all"));
     request.cursor = text_of(r, "cursor");
     const char *category = text_of(r, "category");

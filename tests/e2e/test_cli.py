@@ -34,7 +34,8 @@ def contract():
 
 
 def search(c):
-    r = c.json('search', 'estimator variance')
+    equal(c.json('search', 'estimator variance')['facets']['category'], [], 'no facets unless asked for')
+    r = c.json('search', '--facets', '20', 'estimator variance')
     check(set(r) >= {'query', 'total', 'hits', 'facets', 'cursor', 'complete', 'missing', 'took_us'}, 'names of search', sorted(r))
     check(all(set(h) >= HIT for h in r['hits']), 'names of a hit', r['hits'][:1])
     equal((r['complete'], r['missing'], r['query']), (True, [], 'estimator variance'), 'coverage')

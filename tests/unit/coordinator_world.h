@@ -53,6 +53,8 @@ struct fake_shard {
     uint64_t seq;                        /* of all its ranges */
     unsigned counts, searches, moved_on; /* questions for statistics; searches; refused ones */
     uint64_t documents, frequency; /* that the last search was to score with; of its first token */
+    uint64_t more_hits;            /* that it counts beside the words that it has */
+    uint64_t told_limit;           /* of hits to count, by the last search; UINT64_MAX: exact */
     bool wrong_stats;              /* speaks of another range than it was asked for */
     bool refuse_seal;
     uint64_t sealed;  /* the range that it says is sealed, while it has epoch 1 */
@@ -137,10 +139,10 @@ static inline bool fake_covered(const uint64_t *covered, size_t count, uint64_t 
     return false;
 }
 
-/* Frequencies that tell apart what was read when: 1,000 a document and 1 a write. */
+/* Frequencies that tell apart what was read when: 1 a document, 1,000 a write. */
 static inline uint64_t fake_frequency(const struct fake_shard *shard, uint64_t documents)
 {
-    return documents * 1000 + shard->seq;
+    return documents + shard->seq * 1000;
 }
 
 /* A prefix or near spelling stands for itself with an x. */
@@ -265,6 +267,12 @@ static inline void fake_search(struct fake_shard *shard, struct rpc_request *req
             hit->key = (ProtobufCBinaryData){strlen(word), (uint8_t *)word};
             reply.hits[reply.n_hits++] = hit;
         }
+    }
+    reply.total += shard->more_hits;
+    shard->told_limit = ask->has_total_limit ? ask->total_limit : UINT64_MAX;
+    if (reply.total > shard->told_limit) { /* it stops somewhere beyond */
+        reply.total = shard->told_limit + (uint64_t)(shard->id[0] - '0');
+        reply.has_total_is_lower_bound = reply.total_is_lower_bound = true;
     }
     Quire__FacetCount *facet = arena_alloc(arena, sizeof *facet);
     quire__facet_count__init(facet);

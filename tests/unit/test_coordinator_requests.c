@@ -184,6 +184,8 @@ static void search_all(struct world *world, uint32_t limit, char found[WORLD_WOR
         message.query = (char *)"anything";
         message.has_limit = true;
         message.limit = limit;
+        message.has_facet_limit = true;
+        message.facet_limit = 20;
         message.cursor = cursor;
         if (ask(world, &answer, QUIRE__KIND__KIND_SEARCH, &message, 5000) != 0)
             fail_msg("search: %s", answer.err.text);
@@ -222,6 +224,80 @@ static void test_search_pages(void **state)
         assert_int_equal(count, WORLD_WORDS);
         assert_memory_equal(all, paged, sizeof all);
     }
+}
+
+struct total {
+    uint64_t value;
+    bool bound;
+};
+
+/* limit 0: the default. */
+static struct total total_of(struct world *world, Quire__SearchRequest *message, const char *query,
+                             uint64_t limit)
+{
+    struct answer answer;
+    message->query = (char *)query;
+    message->has_total_limit = limit != 0;
+    message->total_limit = limit;
+    if (ask(world, &answer, QUIRE__KIND__KIND_SEARCH, message, 5000) != 0)
+        fail_msg("search: %s", answer.err.text);
+    Quire__SearchReply *reply = answer_message(&answer, &quire__search_reply__descriptor);
+    struct total total = {reply->total, reply->total_is_lower_bound};
+    answer_deinit(&answer);
+    return total;
+}
+
+#define assert_total(expression, expected, lower_bound)                                            \
+    do {                                                                                           \
+        struct total it = expression;                                                              \
+        assert_int_equal(it.value, expected);                                                      \
+        assert_int_equal(it.bound, lower_bound);                                                   \
+    } while (0)
+
+/* The number of hits depends on the query and the collection, not on where shards stop counting. */
+static void test_totals(void **state)
+{
+    struct world *world = *state;
+    Quire__SearchRequest message = QUIRE__SEARCH_REQUEST__INIT;
+    message.collection = (char *)"words";
+    world_prepare(world, "words");
+    assert_total(total_of(world, &message, "a b", 0), WORLD_WORDS, false);
+    assert_total(total_of(world, &message, "a b", WORLD_WORDS), WORLD_WORDS, false);
+    assert_total(total_of(world, &message, "a b", WORLD_WORDS - 1), WORLD_WORDS, true);
+    assert_total(total_of(world, &message, "+a +b", WORLD_WORDS - 1), WORLD_WORDS - 1, true);
+    assert_total(total_of(world, &message, "+a +b", 2), 10, true); /* as many were shown */
+    for (int i = 0; i < 3; i++) { /* few in each, many together; then many in each */
+        for (size_t k = 0; k < 3; k++)
+            world->shards[k].more_hits = i == 0 ? 400 : i == 1 ? 2000 * k : 5000;
+        uint64_t all = WORLD_WORDS + (i == 0 ? 1200 : i == 1 ? 6000 : 15000);
+        assert_total(total_of(world, &message, "a b", 0), 1000, true);
+        assert_total(total_of(world, &message, "a*", 0), 1000, true);
+        assert_int_equal(world->shards[0].told_limit, 1000);
+        assert_total(total_of(world, &message, "a b", all), all, false);
+        assert_total(total_of(world, &message, "a b", UINT64_MAX), all, false);
+        assert_int_equal(world->shards[0].told_limit, UINT64_MAX);
+        message.has_facet_limit = true;
+        message.facet_limit = 3;
+        assert_total(total_of(world, &message, "a b", 0), all, false);
+        message.facet_limit = 0;
+    }
+    /* One word is as frequent as it has hits: nothing need be counted. */
+    assert_total(total_of(world, &message, "a", 0), WORLD_WORDS, false);
+    assert_int_equal(world->shards[0].told_limit, 0);
+    char *category = (char *)"c";
+    message.n_categories = 1;
+    message.categories = &category;
+    assert_total(total_of(world, &message, "a", 0), 1000, true);
+    message.n_categories = 0;
+    assert_total(total_of(world, &message, "+a -b", 0), 1000, true);
+    /* Of words of which any is enough, there are as many as the most frequent one has at least. */
+    world->shards[1].seq = 7;
+    assert_total(total_of(world, &message, "a b", 0), WORLD_WORDS + 7000, true);
+    assert_int_equal(world->shards[0].told_limit, 0);
+    assert_total(total_of(world, &message, "a b", 20000), 15000 + WORLD_WORDS, false);
+    assert_total(total_of(world, &message, "a", 20000), WORLD_WORDS + 7000, false);
+    assert_total(total_of(world, &message, "a \"b c\"", 0), 1000, true);
+    assert_total(total_of(world, &message, "+a b", 0), 1000, true);
 }
 
 static void test_search_refusals(void **state)
@@ -479,6 +555,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sealed_in_vain, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_write, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_search_pages, three_shards, destroy),
+        cmocka_unit_test_setup_teardown(test_totals, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_search_refusals, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_browse, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_export, three_shards, destroy),

@@ -29,6 +29,7 @@ static void check_search_request(struct rpc_request *request)
     assert_string_equal(in->categories[1], "b");
     assert_string_equal(in->cursor, "CUR");
     assert_int_equal(in->facet_limit, 3);
+    assert_true(in->has_total_limit && in->total_limit == UINT64_MAX);
 }
 
 static void answer_full_search(void *data, struct rpc_request *request)
@@ -92,6 +93,7 @@ static void test_search(void **state)
     request.category_count = 2;
     request.cursor = "CUR";
     request.facet_limit = 3;
+    request.total_limit = QUIRE_TOTAL_EXACT;
     assert_int_equal(quire_search_wait(client, &request, &result), QUIRE_OK);
     quire_client_destroy(client); /* results do not depend on it */
     fake_stop(&fake);
