@@ -1,20 +1,22 @@
 /* From an entry to its terms.
  *
- * Analysis emits tokens; each is looked up in a hash table that lives in the arena, and noted as an
- * occurrence (term, position) in the order of emission, which is the order of positions. When all
- * fields are through, the terms are sorted once, and one pass over the occurrences deals the
- * positions out to their terms: a counting sort, no list per term.
+ * Analysis emits tokens; each is looked up in a hash table, and noted as an occurrence (term,
+ * position) in the order of emission, which is the order of positions. When all fields are through,
+ * one pass over the occurrences deals the positions out to their terms: a counting sort, no list
+ * per term. The terms stay in the order in which they came.
  */
 #include "shard/document.h"
 
+#include "proto/base/hash.h"
 #include "proto/limits.h"
 #include "proto/text/key.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TERMS_FIRST 256
-#define SORT_RUN 8u
+#define TERMS_FIRST 256u
+#define TEXT_FIRST 2048u
 
 struct occurrence {
     uint32_t term;
@@ -24,8 +26,10 @@ struct occurrence {
 /* A term while it is being counted. */
 struct building {
     uint32_t hash;
+    uint32_t text;      /* where it begins, of all terms' */
+    uint32_t freq;      /* weighted */
     uint32_t positions; /* how many */
-    struct document_term term;
+    uint8_t field, size;
 };
 
 struct builder {
@@ -34,10 +38,11 @@ struct builder {
     struct building *terms;
     uint32_t *slots; /* term index + 1, 0: free */
     struct occurrence *occurrences;
+    uint8_t *text; /* of all terms, one after another */
     uint32_t term_count, term_capacity, slot_mask;
     uint32_t occurrence_count, occurrence_capacity;
-    size_t text_bytes; /* of all terms */
-    bool failed;       /* out of memory */
+    uint32_t text_size, text_capacity;
+    bool failed; /* out of memory */
 
     /* Of the field being analysed. */
     uint8_t field;
@@ -46,11 +51,6 @@ struct builder {
     uint32_t next;   /* one above its last position */
     uint32_t tokens; /* counted */
 };
-
-static uint32_t token_hash(uint8_t field, struct bytes text)
-{
-    return (uint32_t)hash64(text.data, text.size) ^ (field * 0x9e3779b1u);
-}
 
 /* Arena memory cannot be given back: growth by doubling wastes as much again as is used, until the
  * document is done. */
@@ -69,15 +69,28 @@ static void *builder_grow(struct builder *b, void *old, size_t used, size_t byte
 
 static bool builder_init(struct builder *b, struct arena *arena)
 {
+    struct first { /* enough for most entries, in one piece */
+        uint32_t slots[TERMS_FIRST * 2];
+        struct building terms[TERMS_FIRST];
+        struct occurrence occurrences[TERMS_FIRST];
+        uint8_t text[TEXT_FIRST];
+    } * first;
+
     *b = (struct builder){.arena = arena};
-    b->term_capacity = TERMS_FIRST;
-    b->slot_mask = TERMS_FIRST * 2 - 1;
-    b->occurrence_capacity = TERMS_FIRST;
     arena_init(&b->scratch, 0);
-    b->terms = arena_alloc(&b->scratch, TERMS_FIRST * sizeof(*b->terms));
-    b->slots = arena_calloc(&b->scratch, TERMS_FIRST * 2, sizeof(*b->slots));
-    b->occurrences = arena_alloc(&b->scratch, TERMS_FIRST * sizeof(*b->occurrences));
-    return b->terms != NULL && b->slots != NULL && b->occurrences != NULL;
+    first = arena_alloc(&b->scratch, sizeof(*first));
+    if (first == NULL)
+        return false;
+    memset(first->slots, 0, sizeof(first->slots));
+    b->slots = first->slots;
+    b->terms = first->terms;
+    b->occurrences = first->occurrences;
+    b->text = first->text;
+    b->slot_mask = TERMS_FIRST * 2 - 1;
+    b->term_capacity = TERMS_FIRST;
+    b->occurrence_capacity = TERMS_FIRST;
+    b->text_capacity = TEXT_FIRST;
+    return true;
 }
 
 static bool builder_grow_terms(struct builder *b)
@@ -105,34 +118,47 @@ static bool builder_grow_terms(struct builder *b)
     return true;
 }
 
+static bool builder_grow_text(struct builder *b)
+{
+    uint8_t *bigger = builder_grow(b, b->text, b->text_size, (size_t)b->text_capacity * 2);
+
+    if (bigger == NULL)
+        return false;
+    b->text = bigger;
+    b->text_capacity *= 2;
+    return true;
+}
+
+/* Room for one more term and its text. */
+static bool builder_room(struct builder *b)
+{
+    return (b->term_count < b->term_capacity || builder_grow_terms(b)) &&
+           (b->text_capacity - b->text_size > UINT8_MAX || builder_grow_text(b));
+}
+
 /* The index of the token's term, which is made when it is new; UINT32_MAX when out of memory. */
 static uint32_t builder_term(struct builder *b, uint8_t field, struct bytes text)
 {
-    uint32_t hash = token_hash(field, text), at = hash & b->slot_mask;
-    struct building *built;
-    void *copy;
+    uint32_t hash = short_hash(text.data, text.size) ^ (field * 0x9e3779b1u);
+    uint32_t at = hash & b->slot_mask;
 
     for (; b->slots[at] != 0; at = (at + 1) & b->slot_mask) {
-        built = &b->terms[b->slots[at] - 1];
-        if (built->hash == hash && built->term.token.field == field &&
-            bytes_equal(built->term.token.text, text))
+        const struct building *built = &b->terms[b->slots[at] - 1];
+
+        if (built->hash == hash && built->field == field && built->size == text.size &&
+            short_equal(b->text + built->text, text.data, text.size))
             return b->slots[at] - 1;
     }
-    if (b->term_count == b->term_capacity) {
-        if (!builder_grow_terms(b))
-            return UINT32_MAX;
-        for (at = hash & b->slot_mask; b->slots[at] != 0; at = (at + 1) & b->slot_mask)
-            ;
-    }
-    copy = arena_copy(&b->scratch, text.data, text.size);
-    if (copy == NULL) {
-        b->failed = true;
+    if (!builder_room(b))
         return UINT32_MAX;
-    }
-    built = &b->terms[b->term_count];
-    *built = (struct building){.hash = hash};
-    built->term.token = (struct segment_token){field, bytes_of(copy, text.size)};
-    b->text_bytes += text.size;
+    for (at = hash & b->slot_mask; b->slots[at] != 0; at = (at + 1) & b->slot_mask)
+        ;
+    assert(text.size <= UINT8_MAX);
+    b->terms[b->term_count] = (struct building){
+        .hash = hash, .text = b->text_size, .field = field, .size = (uint8_t)text.size};
+    if (text.size > 0)
+        memcpy(b->text + b->text_size, text.data, text.size);
+    b->text_size += (uint32_t)text.size;
     b->slots[at] = ++b->term_count;
     return b->term_count - 1;
 }
@@ -161,7 +187,7 @@ static bool emit_all(void *data, const struct token *token)
 
     if (term == UINT32_MAX || !builder_occurrence(b, term, position))
         return false;
-    b->terms[term].term.freq += b->weight;
+    b->terms[term].freq += b->weight;
     b->terms[term].positions++;
     b->next = position + 1;
     b->tokens++;
@@ -176,7 +202,7 @@ static bool emit_field(void *data, const struct token *token)
 
     if (term == UINT32_MAX)
         return false;
-    b->terms[term].term.freq++;
+    b->terms[term].freq++;
     return true;
 }
 
@@ -215,107 +241,35 @@ static void builder_add_category(struct builder *b, struct bytes key)
     uint32_t term = builder_term(b, TEXT_FIELD_CATEGORY_KEY, document_category_token(key, space));
 
     if (term != UINT32_MAX)
-        b->terms[term].term.freq = 1;
+        b->terms[term].freq = 1;
 }
 
-struct order {       /* most comparisons end within the prefix */
-    uint64_t prefix; /* field and the first seven bytes, big-endian */
-    uint32_t index;
-};
-
-static uint64_t order_prefix(struct segment_token token)
-{
-    uint64_t prefix = 0;
-
-    if (token.text.size >= sizeof(prefix)) {
-        memcpy(&prefix, token.text.data, sizeof(prefix));
-        return (uint64_t)token.field << 56 | __builtin_bswap64(prefix) >> 8;
-    }
-    for (size_t i = 0; i < token.text.size; i++)
-        prefix |= (uint64_t)token.text.data[i] << (48 - 8 * i);
-    return (uint64_t)token.field << 56 | prefix;
-}
-
-static inline bool order_before(const struct builder *b, const struct order *x,
-                                const struct order *y)
-{
-    if (x->prefix != y->prefix)
-        return x->prefix < y->prefix;
-    return bytes_compare(b->terms[x->index].term.token.text, b->terms[y->index].term.token.text) <
-           0;
-}
-
-/* Merge sort over runs that were sorted by insertion. qsort() calls its comparison through a
- * pointer, which is most of its cost with keys as cheap as these. Returns the sorted one of the two
- * arrays. */
-static struct order *order_sort(const struct builder *b, struct order *from, struct order *to)
-{
-    uint32_t count = b->term_count;
-
-    for (uint32_t start = 0; start < count; start += SORT_RUN) {
-        uint32_t end = count - start > SORT_RUN ? start + SORT_RUN : count;
-
-        for (uint32_t i = start + 1; i < end; i++) {
-            struct order one = from[i];
-            uint32_t at = i;
-
-            for (; at > start && order_before(b, &one, &from[at - 1]); at--)
-                from[at] = from[at - 1];
-            from[at] = one;
-        }
-    }
-    for (uint64_t run = SORT_RUN; run < count; run *= 2) {
-        struct order *sorted = to;
-
-        for (uint64_t start = 0; start < count; start += 2 * run) {
-            const struct order *x = from + start, *y;
-            const struct order *middle = from + (start + run < count ? start + run : count);
-            const struct order *end = from + (start + 2 * run < count ? start + 2 * run : count);
-
-            for (y = middle; x < middle || y < end;)
-                *to++ = y == end || (x < middle && !order_before(b, y, x)) ? *x++ : *y++;
-        }
-        to = from;
-        from = sorted;
-    }
-    return from;
-}
-
-/* Sorts the terms into `out` and deals out the positions. */
+/* Makes the document's terms and deals out the positions. */
 static bool builder_finish(struct builder *b, struct document *out)
 {
-    struct order *order = arena_alloc(&b->scratch, 2 * (b->term_count + 1) * sizeof(*order));
-    struct document_term *terms = arena_alloc(b->arena, (b->term_count + 1) * sizeof(*terms));
-    uint32_t **next =
-        arena_alloc(&b->scratch, (b->term_count + 1) * sizeof(*next)); /* by term index */
+    uint32_t count = b->term_count;
+    struct document_term *terms = arena_alloc(b->arena, (count + 1) * sizeof(*terms));
     uint32_t *positions = arena_alloc(b->arena, (b->occurrence_count + 1) * sizeof(*positions));
-    uint8_t *text = arena_alloc(b->arena, b->text_bytes + 1);
+    uint8_t *text = arena_copy(b->arena, b->text, b->text_size);
+    uint32_t *next = arena_alloc(&b->scratch, (count + 1) * sizeof(*next)), before = 0;
 
-    if (order == NULL || terms == NULL || next == NULL || positions == NULL || text == NULL)
+    if (terms == NULL || positions == NULL || text == NULL || next == NULL)
         return false;
-    for (uint32_t i = 0; i < b->term_count; i++) {
-        order[i].prefix = order_prefix(b->terms[i].term.token);
-        order[i].index = i;
-    }
-    order = order_sort(b, order, order + b->term_count + 1);
-    for (uint32_t i = 0; i < b->term_count; i++) {
-        const struct building *built = &b->terms[order[i].index];
-        struct bytes *token = &terms[i].token.text;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct building *built = &b->terms[i];
 
-        terms[i] = built->term;
-        terms[i].position_count = built->positions;
-        terms[i].positions = positions;
-        next[order[i].index] = positions;
-        positions += built->positions;
-        if (token->size > 0)
-            memcpy(text, token->data, token->size);
-        token->data = text;
-        text += token->size;
+        terms[i] = (struct document_term){
+            .token = {built->field, bytes_of(text + built->text, built->size)},
+            .freq = built->freq,
+            .position_count = built->positions,
+            .positions = positions + before};
+        next[i] = before;
+        before += built->positions;
     }
     for (uint32_t i = 0; i < b->occurrence_count; i++)
-        *next[b->occurrences[i].term]++ = b->occurrences[i].position;
+        positions[next[b->occurrences[i].term]++] = b->occurrences[i].position;
     out->terms = terms;
-    out->term_count = b->term_count;
+    out->term_count = count;
     return true;
 }
 

@@ -35,7 +35,7 @@ struct document {
     uint8_t norm;     /* norm_encode(weighted length) */
     uint32_t body_length;
     uint32_t term_count;
-    struct document_term *terms; /* sorted by (field, token), distinct */
+    struct document_term *terms; /* distinct; in the order in which they came */
     uint32_t category_count;
     struct bytes *categories;    /* as written, distinct by term key, in the order given */
     struct bytes *category_keys; /* their term keys */

@@ -20,9 +20,11 @@
  * flush (avoid_flush_during_shutdown). The range does not depend on either: what became durable
  * early is taken back at open by its undo rows (range.h).
  *
- * Values of postings and columns are packed already and are not compressed again; entries get zstd
- * with a dictionary by file, since they are short texts that look alike. Every block has RocksDB's
- * own xxh3 checksum, checked on each read from disk.
+ * Values of postings and columns are packed already and are not compressed again. Entries are short
+ * texts that look alike: on the last level they get zstd with a dictionary by file. What a flush
+ * writes is soon rewritten, so above the last level lz4 must do, without a dictionary: loading that
+ * for each block would cost lz4 as much as zstd takes. Every block has RocksDB's own xxh3 checksum,
+ * checked on each read from disk.
  */
 #include "shard/index_store_internal.h"
 
@@ -49,6 +51,7 @@
 struct family_settings {
     const char *name;
     int compression;
+    bool archive; /* on the last level zstd, with a dictionary by file */
     int block_bytes;
     bool bloom;        /* point lookups of keys that may be absent */
     bool memory_bloom; /* and, as a rule, are absent: an import looks for each entry before it is
@@ -56,16 +59,16 @@ struct family_settings {
 };
 
 static const struct family_settings FAMILY[FAMILIES] = {
-    [STORE_ENTRY] = {"entry", rocksdb_zstd_compression, 16 << 10, true, true},
-    [STORE_NAME] = {"name", rocksdb_lz4_compression, 8 << 10, false, false},
-    [STORE_PLACE] = {"place", rocksdb_lz4_compression, 4 << 10, true, false},
-    [STORE_TERM] = {"term", rocksdb_lz4_compression, 8 << 10, true, false},
-    [STORE_POST] = {"post", rocksdb_no_compression, 32 << 10, false, false},
-    [STORE_POS] = {"pos", rocksdb_no_compression, 32 << 10, false, false},
-    [STORE_DOC] = {"doc", rocksdb_lz4_compression, 32 << 10, false, false},
-    [STORE_DEAD] = {"dead", rocksdb_lz4_compression, 8 << 10, false, false},
-    [STORE_META] = {"meta", rocksdb_lz4_compression, 8 << 10, true, false},
-    [FAMILY_DEFAULT] = {"default", rocksdb_no_compression, 4 << 10, false, false},
+    [STORE_ENTRY] = {"entry", rocksdb_lz4_compression, true, 16 << 10, true, true},
+    [STORE_NAME] = {"name", rocksdb_lz4_compression, false, 8 << 10, false, false},
+    [STORE_PLACE] = {"place", rocksdb_lz4_compression, false, 4 << 10, true, false},
+    [STORE_TERM] = {"term", rocksdb_lz4_compression, false, 8 << 10, true, false},
+    [STORE_POST] = {"post", rocksdb_no_compression, false, 32 << 10, false, false},
+    [STORE_POS] = {"pos", rocksdb_no_compression, false, 32 << 10, false, false},
+    [STORE_DOC] = {"doc", rocksdb_lz4_compression, false, 32 << 10, false, false},
+    [STORE_DEAD] = {"dead", rocksdb_lz4_compression, false, 8 << 10, false, false},
+    [STORE_META] = {"meta", rocksdb_lz4_compression, false, 8 << 10, true, false},
+    [FAMILY_DEFAULT] = {"default", rocksdb_no_compression, false, 4 << 10, false, false},
 };
 
 static const struct bytes FLUSH_KEY = {(const uint8_t *)"flush", 5};
@@ -159,10 +162,13 @@ static rocksdb_options_t *family_options(const struct family_settings *settings,
     rocksdb_options_set_arena_block_size(options, ARENA_BLOCK);
     rocksdb_options_set_max_write_buffer_number(options, 8);
     rocksdb_options_set_compression(options, settings->compression);
-    if (settings->compression == rocksdb_zstd_compression) {
-        rocksdb_options_set_compression_options(options, -14, 3, 0, DICTIONARY_BYTES);
-        rocksdb_options_set_compression_options_zstd_max_train_bytes(options, DICTIONARY_SAMPLE);
-        rocksdb_options_set_compression_options_max_dict_buffer_bytes(options, DICTIONARY_BUFFER);
+    if (settings->archive) {
+        rocksdb_options_set_bottommost_compression(options, rocksdb_zstd_compression);
+        rocksdb_options_set_bottommost_compression_options(options, -14, 3, 0, DICTIONARY_BYTES, 1);
+        rocksdb_options_set_bottommost_compression_options_zstd_max_train_bytes(
+            options, DICTIONARY_SAMPLE, 1);
+        rocksdb_options_set_bottommost_compression_options_max_dict_buffer_bytes(
+            options, DICTIONARY_BUFFER, 1);
     }
     rocksdb_block_based_table_options_t *table = rocksdb_block_based_options_create();
     if (cache != NULL)

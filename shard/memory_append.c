@@ -2,6 +2,8 @@
  * rules of publishing: memory_segment.c. */
 #include "shard/memory_list.h"
 
+#include "proto/base/hash.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,13 +15,13 @@
 
 static uint32_t token_hash(struct segment_token token)
 {
-    return (uint32_t)hash64(token.text.data, token.text.size) ^ (token.field * 0x9e3779b1u);
+    return short_hash(token.text.data, token.text.size) ^ (token.field * 0x9e3779b1u);
 }
 
 static bool list_is(const struct memory_list *list, struct segment_token token, uint32_t hash)
 {
     return list->hash == hash && list->field == token.field && list->size == token.text.size &&
-           (list->size == 0 || memcmp(list->text, token.text.data, list->size) == 0);
+           short_equal(list->text, token.text.data, list->size);
 }
 
 static struct memory_list *table_find(struct memory_table *table, struct segment_token token,

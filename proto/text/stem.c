@@ -1,5 +1,7 @@
 #include "proto/text/stem.h"
 
+#include "proto/base/hash.h"
+
 #include <libstemmer.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +16,8 @@
 struct slot {
     uint8_t word_size; /* 0: empty */
     uint8_t stem_size;
-    uint8_t word[CACHE_WORD];
     uint8_t stem[CACHE_WORD];
+    uint8_t word[CACHE_WORD];
 };
 
 struct stemmer {
@@ -121,14 +123,14 @@ static struct bytes stem_uncached(struct stemmer *stemmer, struct bytes word)
 
 static inline bool slot_is(const struct slot *slot, struct bytes word)
 {
-    return slot->word_size == word.size && memcmp(slot->word, word.data, word.size) == 0;
+    return slot->word_size == word.size && short_equal(slot->word, word.data, word.size);
 }
 
 struct bytes stemmer_stem(struct stemmer *stemmer, struct bytes word)
 {
     if (word.size == 0 || word.size > CACHE_WORD)
         return word.size == 0 ? word : stem_uncached(stemmer, word);
-    struct slot *pair = &stemmer->slots[hash64(word.data, word.size) & (CACHE_SLOTS - 2)];
+    struct slot *pair = &stemmer->slots[short_hash(word.data, word.size) & (CACHE_SLOTS - 2)];
     struct slot *slot = &pair[1];
     if (slot_is(&pair[0], word)) {
         slot = &pair[0];
