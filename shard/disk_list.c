@@ -7,8 +7,17 @@
 int disk_list_corrupt(const struct disk_segment *s, const struct disk_list *list, uint32_t chunk,
                       const char *what, struct err *err)
 {
-    return err_set(err, ERR_CORRUPT, "segment %llu, list %u, chunk %u: %s",
-                   (unsigned long long)s->base.id, list->id, chunk, what);
+    return err_set(err, ERR_CORRUPT, "segment %llu, field %u, token \"%.*s\", chunk %u: %s",
+                   (unsigned long long)s->base.id, list->entry.field, (int)list->entry.token.size,
+                   (const char *)list->entry.token.data, chunk, what);
+}
+
+static int term_corrupt(const struct disk_segment *s, struct segment_token token, const char *what,
+                        struct err *err)
+{
+    return err_set(err, ERR_CORRUPT, "segment %llu, field %u, token \"%.*s\": %s",
+                   (unsigned long long)s->base.id, token.field, (int)token.text.size,
+                   (const char *)token.text.data, what);
 }
 
 static int no_memory(struct err *err)
@@ -43,61 +52,107 @@ static const void *carve_copy(uint8_t **at, const void *from, size_t size)
 
 /* ---- lists ---- */
 
-static struct disk_list *list_create(const struct disk_term *term, size_t behind, uint8_t **at)
+static void list_destroy(struct list_entry *entry)
 {
-    size_t size = rounded(sizeof(struct disk_list)) + behind;
+    struct disk_list *list = (struct disk_list *)entry; /* its first member */
+
+    for (uint32_t i = 0; i < list->chunks.count; i++) {
+        if (list->kept_chunks != NULL)
+            free(atomic_load_explicit(&list->kept_chunks[i], memory_order_relaxed));
+        if (list->kept_positions != NULL)
+            free(atomic_load_explicit(&list->kept_positions[i], memory_order_relaxed));
+    }
+    free(list);
+}
+
+/* With `behind` more bytes, from *at on. */
+static struct disk_list *list_create(const struct disk_term *term, struct segment_token token,
+                                     size_t behind, uint8_t **at)
+{
+    size_t size = rounded(sizeof(struct disk_list)) + rounded(token.text.size) + behind;
     struct disk_list *list = malloc(size);
+    const uint8_t *text;
 
     if (list == NULL)
         return NULL;
-    *list = (struct disk_list){.df = term->df, .id = term->id, .flags = term->flags, .size = size};
-    atomic_init(&list->refs, 1);
+    *list = (struct disk_list){.df = term->df, .id = term->id, .flags = term->flags};
     *at = (uint8_t *)list + rounded(sizeof(*list));
+    text = carve_copy(at, token.text.data, token.text.size);
+    list_entry_init(&list->entry, token.field, bytes_of(text, token.text.size), size, list_destroy);
     return list;
 }
 
-static int list_open_chunked(const struct disk_segment *s, const struct disk_term *term,
-                             struct disk_list **out, struct err *err)
+/* Room for `count` chunks that may be kept. */
+static _Atomic(void *) *carve_slots(uint8_t **at, uint32_t count)
 {
-    uint32_t count = term->chunk_count, pairs = 0, *first_doc, *counts;
-    struct disk_chunk_entry *entries = malloc(count * sizeof(*entries));
-    struct codec_level level;
-    struct disk_list *list;
-    uint8_t *at;
+    _Atomic(void *) *slots = carve(at, count * sizeof(*slots));
 
-    if (entries == NULL)
-        return no_memory(err);
-    if (!disk_get_directory(term, (uint32_t)s->header.documents, entries)) {
-        free(entries);
-        return err_set(err, ERR_CORRUPT, "segment %llu, list %u: damaged directory of chunks",
-                       (unsigned long long)s->base.id, term->id);
-    }
     for (uint32_t i = 0; i < count; i++)
-        pairs += entries[i].bounds.count;
-    list = list_create(term, codec_level_size(count, pairs) + 2 * rounded(count * sizeof(uint32_t)),
-                       &at);
-    if (list == NULL) {
-        free(entries);
-        return no_memory(err);
-    }
-    codec_level_carve(&at, count, pairs, &level);
-    list->first_doc = first_doc = carve(&at, count * sizeof(*first_doc));
-    list->count = counts = carve(&at, count * sizeof(*counts));
+        atomic_init(&slots[i], NULL);
+    return slots;
+}
+
+static bool positions_in_rows(uint8_t flags)
+{
+    return (flags & (DISK_TERM_POSITIONS | DISK_TERM_POSITIONS_INLINE)) == DISK_TERM_POSITIONS;
+}
+
+/* What the level and the slots of `count` chunks take. */
+static size_t chunks_size(uint8_t flags, uint32_t count, uint32_t pairs)
+{
+    uint32_t slots =
+        ((flags & DISK_TERM_CHUNKED) ? count : 0) + (positions_in_rows(flags) ? count : 0);
+
+    return codec_level_size(count, pairs) + 2 * rounded(count * sizeof(uint32_t)) +
+           slots * sizeof(_Atomic(void *));
+}
+
+static void chunks_fill(struct disk_list *list, const struct disk_chunk_entry *entries,
+                        uint32_t count, uint32_t pairs, uint8_t **at)
+{
+    uint32_t *first_doc, *counts;
+    struct codec_level level;
+
+    codec_level_carve(at, count, pairs, &level);
+    list->first_doc = first_doc = carve(at, count * sizeof(*first_doc));
+    list->count = counts = carve(at, count * sizeof(*counts));
     for (uint32_t i = 0; i < count; i++) {
         codec_level_add(&level, &entries[i].bounds);
         first_doc[i] = entries[i].first_doc;
         counts[i] = entries[i].count;
     }
     list->chunks = codec_level(&level);
-    assert(at == (uint8_t *)list + list->size);
-    free(entries);
-    *out = list;
-    return 0;
+    if (list->flags & DISK_TERM_CHUNKED)
+        list->kept_chunks = carve_slots(at, count);
+    if (positions_in_rows(list->flags))
+        list->kept_positions = carve_slots(at, count);
 }
 
-/* Decodes an inline list for its bounds; *positions is where its positions start. */
+static int list_open_chunked(const struct disk_segment *s, struct segment_token token,
+                             const struct disk_term *term, struct disk_list **out, struct err *err)
+{
+    uint32_t count = term->chunk_count, pairs = 0;
+    struct disk_chunk_entry *entries = malloc(count * sizeof(*entries));
+    uint8_t *at;
+
+    if (entries == NULL)
+        return no_memory(err);
+    if (!disk_get_directory(term, (uint32_t)s->header.documents, entries)) {
+        free(entries);
+        return term_corrupt(s, token, "damaged directory of chunks", err);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        pairs += entries[i].bounds.count;
+    *out = list_create(term, token, chunks_size(term->flags, count, pairs), &at);
+    if (*out != NULL)
+        chunks_fill(*out, entries, count, pairs, &at);
+    free(entries);
+    return *out != NULL ? 0 : no_memory(err);
+}
+
+/* Decodes an inline list for its entry; *positions is where its positions start. */
 static bool inline_read(const struct disk_segment *s, const struct disk_term *term,
-                        struct posting_bounds *bounds, uint32_t *first_doc, size_t *positions)
+                        struct disk_chunk_entry *entry, size_t *positions)
 {
     struct posting_block block;
     uint8_t norms[POSTING_BLOCK];
@@ -110,79 +165,104 @@ static bool inline_read(const struct disk_segment *s, const struct disk_term *te
         return false;
     for (uint32_t i = 0; i < term->df; i++)
         norms[i] = s->norms[block.docs[i]];
-    posting_bounds_build(block.freqs, norms, term->df, bounds);
-    bounds->last_doc = block.docs[term->df - 1];
-    *first_doc = block.docs[0];
+    posting_bounds_build(block.freqs, norms, term->df, &entry->bounds);
+    entry->bounds.last_doc = block.docs[term->df - 1];
+    entry->first_doc = block.docs[0];
+    entry->count = term->df;
     *positions = term->rest.size - reader_left(&reader);
     return (term->flags & DISK_TERM_POSITIONS_INLINE) || reader_left(&reader) == 0;
 }
 
-static int list_open_inline(const struct disk_segment *s, const struct disk_term *term,
-                            struct disk_list **out, struct err *err)
+static int list_open_inline(const struct disk_segment *s, struct segment_token token,
+                            const struct disk_term *term, struct disk_list **out, struct err *err)
 {
-    uint32_t first_doc, offset[2] = {0};
-    struct posting_bounds bounds = {0};
-    struct codec_level level;
+    struct disk_chunk_entry entry = {0};
     struct disk_list *list;
+    uint32_t *offset;
     size_t positions;
     uint8_t *at;
 
-    if (!inline_read(s, term, &bounds, &first_doc, &positions))
-        return err_set(err, ERR_CORRUPT, "segment %llu, list %u: malformed inline list",
-                       (unsigned long long)s->base.id, term->id);
-    list = list_create(term,
-                       codec_level_size(1, bounds.count) + 2 * rounded(sizeof(first_doc)) +
-                           rounded(sizeof(offset)) + rounded(term->rest.size),
+    if (!inline_read(s, term, &entry, &positions))
+        return term_corrupt(s, token, "malformed inline list", err);
+    list = list_create(term, token,
+                       chunks_size(term->flags, 1, entry.bounds.count) +
+                           rounded(2 * sizeof(*offset)) + rounded(term->rest.size),
                        &at);
     if (list == NULL)
         return no_memory(err);
+    chunks_fill(list, &entry, 1, entry.bounds.count, &at);
+    offset = carve(&at, 2 * sizeof(*offset));
+    offset[0] = 0;
     offset[1] = (uint32_t)positions;
-    codec_level_carve(&at, 1, bounds.count, &level);
-    codec_level_add(&level, &bounds);
-    list->chunks = codec_level(&level);
-    list->first_doc = carve_copy(&at, &first_doc, sizeof(first_doc));
-    list->count = carve_copy(&at, &term->df, sizeof(term->df));
     list->inline_only = (struct disk_chunk){
-        .count = term->df, .first_doc = 0, .blocks = list->chunks}; /* counts from 0 */
-    list->inline_only.offset = carve_copy(&at, offset, sizeof(offset));
+        .count = term->df, .first_doc = 0, .blocks = list->chunks, .offset = offset};
     list->inline_only.bytes = carve_copy(&at, term->rest.data, term->rest.size);
     list->inline_positions =
         bytes_of(list->inline_only.bytes + positions, term->rest.size - positions);
-    assert(at == (uint8_t *)list + list->size);
     *out = list;
     return 0;
 }
 
-int disk_list_open(const struct disk_segment *s, struct bytes row, struct disk_list **out,
-                   struct err *err)
+int disk_list_open(const struct disk_segment *s, struct segment_token token, struct bytes row,
+                   struct disk_list **out, struct err *err)
 {
     struct disk_term term;
 
     *out = NULL;
     if (!disk_get_term(row, &term))
-        return err_set(err, ERR_CORRUPT, "segment %llu: damaged term",
-                       (unsigned long long)s->base.id);
-    return term.flags & DISK_TERM_CHUNKED ? list_open_chunked(s, &term, out, err)
-                                          : list_open_inline(s, &term, out, err);
+        return term_corrupt(s, token, "damaged term", err);
+    return term.flags & DISK_TERM_CHUNKED ? list_open_chunked(s, token, &term, out, err)
+                                          : list_open_inline(s, token, &term, out, err);
 }
 
-void disk_list_unref(struct disk_list *list)
+/* From the row, into the cache. */
+static int list_read(struct disk_segment *s, struct segment_token token, struct disk_list **out,
+                     struct err *err)
 {
-    if (list != NULL && atomic_fetch_sub_explicit(&list->refs, 1, memory_order_acq_rel) == 1)
-        free(list);
+    static const struct disk_term absent = {0};
+    struct store_value value;
+    struct disk_key key;
+    uint8_t *at;
+    bool found;
+    int code;
+
+    disk_key_term(&key, s->base.id, token);
+    code = store_get(s->store, STORE_TERM, disk_key_bytes(&key), &value, &found, err);
+    if (code != 0)
+        return code;
+    if (found)
+        code = disk_list_open(s, token, value.bytes, out, err);
+    else if ((*out = list_create(&absent, token, 0, &at)) == NULL)
+        code = no_memory(err);
+    store_value_release(&value);
+    if (code == 0)
+        *out = (struct disk_list *)list_cache_put(&s->lists, &(*out)->entry);
+    return code;
+}
+
+int disk_list_find(struct disk_segment *s, struct segment_token token, struct disk_list **out,
+                   struct err *err)
+{
+    *out = (struct disk_list *)list_cache_find(&s->lists, token.field, token.text);
+    return *out != NULL ? 0 : list_read(s, token, out, err);
 }
 
 /* ---- chunks ---- */
 
-static int row_read(const struct disk_segment *s, const struct disk_list *list, uint32_t number,
+#define BYTES_A_POSTING 2 /* about; of a chunk that is not read yet */
+
+static int row_read(const struct disk_segment *s, struct disk_list *list, uint32_t number,
                     enum store_family family, struct store_value *value, struct err *err)
 {
+    bool kept = list_cache_wants(s->lists.cache, &list->entry,
+                                 (size_t)list->count[number] * BYTES_A_POSTING);
     struct disk_key key;
     bool found;
     int code;
 
     disk_key_chunk(&key, s->base.id, list->id, list->first_doc[number]);
-    code = store_get(s->store, family, disk_key_bytes(&key), value, &found, err);
+    code = (kept ? store_get_once : store_get)(s->store, family, disk_key_bytes(&key), value,
+                                               &found, err);
     if (code == 0 && !found)
         code = disk_list_corrupt(
             s, list, number,
@@ -215,8 +295,8 @@ static struct disk_chunk *chunk_copy(const struct codec_chunk *from)
     return chunk;
 }
 
-int disk_chunk_read(const struct disk_segment *s, const struct disk_list *list, uint32_t number,
-                    struct disk_chunk **out, struct err *err)
+static int chunk_read(const struct disk_segment *s, struct disk_list *list, uint32_t number,
+                      struct disk_chunk **out, struct err *err)
 {
     struct store_value value;
     struct codec_chunk chunk;
@@ -232,6 +312,23 @@ int disk_chunk_read(const struct disk_segment *s, const struct disk_list *list, 
     else if ((*out = chunk_copy(&chunk)) == NULL)
         code = no_memory(err);
     store_value_release(&value);
+    return code;
+}
+
+int disk_chunk_get(const struct disk_segment *s, struct disk_list *list, uint32_t number,
+                   const struct disk_chunk **out, void **own, struct err *err)
+{
+    _Atomic(void *) *slot = &list->kept_chunks[number];
+    struct disk_chunk *chunk = atomic_load_explicit(slot, memory_order_acquire);
+    int code = 0;
+
+    *own = NULL;
+    if (chunk == NULL) {
+        code = chunk_read(s, list, number, &chunk, err);
+        if (code == 0 && !list_cache_keep(s->lists.cache, &list->entry, slot, chunk, chunk->size))
+            *own = chunk;
+    }
+    *out = chunk;
     return code;
 }
 
@@ -252,8 +349,8 @@ static struct disk_position_chunk *position_chunk_copy(const struct codec_positi
     return chunk;
 }
 
-int disk_positions_read(const struct disk_segment *s, const struct disk_list *list, uint32_t number,
-                        struct disk_position_chunk **out, struct err *err)
+static int positions_read(const struct disk_segment *s, struct disk_list *list, uint32_t number,
+                          struct disk_position_chunk **out, struct err *err)
 {
     struct codec_position_chunk chunk;
     struct store_value value;
@@ -267,5 +364,22 @@ int disk_positions_read(const struct disk_segment *s, const struct disk_list *li
     else if ((*out = position_chunk_copy(&chunk)) == NULL)
         code = no_memory(err);
     store_value_release(&value);
+    return code;
+}
+
+int disk_positions_get(const struct disk_segment *s, struct disk_list *list, uint32_t number,
+                       const struct disk_position_chunk **out, void **own, struct err *err)
+{
+    _Atomic(void *) *slot = &list->kept_positions[number];
+    struct disk_position_chunk *chunk = atomic_load_explicit(slot, memory_order_acquire);
+    int code = 0;
+
+    *own = NULL;
+    if (chunk == NULL) {
+        code = positions_read(s, list, number, &chunk, err);
+        if (code == 0 && !list_cache_keep(s->lists.cache, &list->entry, slot, chunk, chunk->size))
+            *own = chunk;
+    }
+    *out = chunk;
     return code;
 }

@@ -8,8 +8,6 @@
 
 #include "shard/disk_reader.h"
 
-#include <stdatomic.h>
-
 struct disk_chunk { /* of postings; from malloc, in one piece */
     uint32_t count, first_doc;
     struct posting_level blocks;
@@ -24,9 +22,9 @@ struct disk_position_chunk { /* from malloc, in one piece */
     size_t size;
 };
 
-struct disk_list { /* from malloc, in one piece */
-    _Atomic uint32_t refs;
-    uint32_t df;
+struct disk_list { /* in one piece, but for the chunks that are kept */
+    struct list_entry entry;
+    uint32_t df; /* 0: the segment has no such token, and what follows is empty */
     uint32_t id; /* of the term, in the keys of its chunks */
     uint8_t flags;
     struct posting_level chunks;   /* an inline list is one chunk of one block */
@@ -34,20 +32,31 @@ struct disk_list { /* from malloc, in one piece */
     const uint32_t *count;         /* [chunks.count], postings */
     struct disk_chunk inline_only; /* unless DISK_TERM_CHUNKED */
     struct bytes inline_positions; /* DISK_TERM_POSITIONS_INLINE */
-    size_t size;                   /* of all of this */
+    /* [chunks.count] each, NULL where there are no such rows; disk_chunk, disk_position_chunk.
+     * Filled when they are first read, while the cache holds the list. */
+    _Atomic(void *) *kept_chunks, *kept_positions;
 };
 
-/* Opens the list that a row of the term family describes (refs = 1). ERR_CORRUPT, ERR_NOMEM. */
-int disk_list_open(const struct disk_segment *s, struct bytes row, struct disk_list **out,
+/* Opens the list of `token` that a row of the term family describes (refs = 1), for one reader.
+ * ERR_CORRUPT, ERR_NOMEM. */
+int disk_list_open(const struct disk_segment *s, struct segment_token token, struct bytes row,
+                   struct disk_list **out, struct err *err);
+/* From the cache, or from the row, and then it is in the cache. `df` is 0 where there is no such
+ * token. A reference. ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
+int disk_list_find(struct disk_segment *s, struct segment_token token, struct disk_list **out,
                    struct err *err);
-void disk_list_unref(struct disk_list *list); /* NULL is allowed */
+static inline void disk_list_unref(struct disk_list *list)
+{
+    list_entry_unref(&list->entry);
+}
 
-/* Reads a chunk of a chunked list. free() it. ERR_CORRUPT, ERR_IO, ERR_NOMEM. */
-int disk_chunk_read(const struct disk_segment *s, const struct disk_list *list, uint32_t number,
-                    struct disk_chunk **out, struct err *err);
-/* Reads the positions of a chunk of a list whose positions are not inline. free() them. */
-int disk_positions_read(const struct disk_segment *s, const struct disk_list *list, uint32_t number,
-                        struct disk_position_chunk **out, struct err *err);
+/* A chunk of a chunked list, and the positions of a chunk of a list whose positions are not inline:
+ * the list's own, or one read for the caller, who frees *own (NULL: it is the list's). ERR_CORRUPT,
+ * ERR_IO, ERR_NOMEM. */
+int disk_chunk_get(const struct disk_segment *s, struct disk_list *list, uint32_t number,
+                   const struct disk_chunk **out, void **own, struct err *err);
+int disk_positions_get(const struct disk_segment *s, struct disk_list *list, uint32_t number,
+                       const struct disk_position_chunk **out, void **own, struct err *err);
 
 /* ERR_CORRUPT, saying where. */
 int disk_list_corrupt(const struct disk_segment *s, const struct disk_list *list, uint32_t chunk,

@@ -12,8 +12,9 @@
 #include <string.h>
 
 struct position_state {
-    struct disk_position_chunk *chunk; /* that of the entered chunk; NULL: not read yet */
-    bool opened;                       /* those of the current block are opened */
+    const struct disk_position_chunk *chunk; /* of the entered chunk; NULL: not asked for yet */
+    void *own;                               /* the same, when it was read for this cursor */
+    bool opened;                             /* those of the current block are opened */
     struct codec_positions block;
     uint32_t *buffer;
     uint32_t buffer_size;
@@ -23,8 +24,8 @@ struct disk_cursor {
     struct posting_cursor base;
     struct disk_segment *segment;
     struct disk_list *list;
-    struct disk_chunk *read;        /* from disk, for this cursor */
-    const struct disk_chunk *chunk; /* the entered one: `read`, or the list's inline one */
+    const struct disk_chunk *chunk; /* the entered one */
+    void *own;                      /* the same, when it was read for this cursor */
     uint32_t doc_limit;
     struct reader freqs;              /* of the decoded block, unless has_freqs */
     struct position_state *positions; /* made when first asked for */
@@ -48,11 +49,12 @@ static void cursor_forget_chunk(struct disk_cursor *c)
     c->base.block.count = 0;
     c->base.blocks = (struct posting_level){0};
     c->chunk = NULL;
-    free(c->read);
-    c->read = NULL;
+    free(c->own);
+    c->own = NULL;
     if (c->positions != NULL) {
         c->positions->opened = false;
-        free(c->positions->chunk);
+        free(c->positions->own);
+        c->positions->own = NULL;
         c->positions->chunk = NULL;
     }
 }
@@ -65,11 +67,10 @@ static int disk_enter(struct posting_cursor *cursor, uint32_t number, struct err
     cursor_forget_chunk(c);
     c->chunk = &c->list->inline_only;
     if (c->list->flags & DISK_TERM_CHUNKED) {
-        int code = disk_chunk_read(c->segment, c->list, number, &c->read, err);
+        int code = disk_chunk_get(c->segment, c->list, number, &c->chunk, &c->own, err);
 
         if (code != 0)
             return code;
-        c->chunk = c->read;
     }
     cursor->chunk = number;
     cursor->blocks = c->chunk->blocks;
@@ -141,7 +142,7 @@ static int positions_open(struct disk_cursor *c, struct err *err)
         uint32_t number = c->base.block_number;
 
         if (p->chunk == NULL)
-            code = disk_positions_read(c->segment, c->list, c->base.chunk, &p->chunk, err);
+            code = disk_positions_get(c->segment, c->list, c->base.chunk, &p->chunk, &p->own, err);
         if (code == 0)
             bytes = bytes_of(p->chunk->bytes + p->chunk->offset[number],
                              p->chunk->offset[number + 1] - p->chunk->offset[number]);
@@ -239,7 +240,7 @@ static int cursor_create(struct disk_segment *s, struct disk_list *list, uint32_
     c->segment = s;
     c->list = list;
     c->chunk = NULL;
-    c->read = NULL;
+    c->own = NULL;
     c->doc_limit = doc_limit;
     c->positions = NULL;
     posting_cursor_init(&c->base, &disk_cursor_ops, list->df, &list->chunks);
@@ -247,44 +248,34 @@ static int cursor_create(struct disk_segment *s, struct disk_list *list, uint32_
     return 0;
 }
 
-static int list_find(struct disk_segment *s, struct segment_token token, struct disk_list **out,
-                     struct err *err)
-{
-    struct store_value value;
-    struct disk_key key;
-    bool found;
-    int code;
-
-    *out = NULL;
-    disk_key_term(&key, s->base.id, token);
-    code = store_get(s->store, STORE_TERM, disk_key_bytes(&key), &value, &found, err);
-    if (code != 0 || !found)
-        return code;
-    code = disk_list_open(s, value.bytes, out, err);
-    store_value_release(&value);
-    return code;
-}
-
 int disk_postings(struct segment *segment, struct segment_token token, uint32_t doc_limit,
                   struct posting_cursor **out, struct err *err)
 {
     struct disk_segment *s = disk_segment_of(segment);
     struct disk_list *list;
-    int code = list_find(s, token, &list, err);
+    int code = disk_list_find(s, token, &list, err);
 
     *out = NULL;
-    return code != 0 || list == NULL ? code : cursor_create(s, list, doc_limit, out, err);
+    if (code != 0)
+        return code;
+    if (list->df > 0)
+        return cursor_create(s, list, doc_limit, out, err);
+    disk_list_unref(list);
+    return 0;
 }
 
 int disk_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit,
                    uint32_t *df, struct err *err)
 {
     struct disk_list *list;
-    int code = list_find(disk_segment_of(segment), token, &list, err);
+    int code = disk_list_find(disk_segment_of(segment), token, &list, err);
 
-    *df = list == NULL ? 0 : list->df;
+    *df = 0;
+    if (code != 0)
+        return code;
+    *df = list->df;
     disk_list_unref(list);
-    return code;
+    return 0;
 }
 
 /* ---- terms ---- */
@@ -334,7 +325,7 @@ static int terms_postings(struct segment_terms *terms, struct posting_cursor **o
 {
     struct disk_terms *t = (struct disk_terms *)terms;
     struct disk_list *list;
-    int code = disk_list_open(t->segment, store_iterator_value(t->it), &list, err);
+    int code = disk_list_open(t->segment, t->token, store_iterator_value(t->it), &list, err);
 
     *out = NULL;
     return code != 0 ? code : cursor_create(t->segment, list, POSTING_END, out, err);

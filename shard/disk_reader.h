@@ -4,6 +4,7 @@
 #define QUIRE_SHARD_DISK_READER_H
 
 #include "shard/disk_format.h"
+#include "shard/list_cache.h"
 
 struct disk_key_page {
     uint32_t *offsets; /* DISK_PAGE + 1 at most */
@@ -21,6 +22,7 @@ struct disk_segment {
     struct bytes *category_names; /* by ordinal; into names */
     struct disk_key_page *key_pages;
     struct buf names;
+    struct list_owner lists; /* opened ones that are kept */
 };
 
 static inline struct disk_segment *disk_segment_of(struct segment *segment)

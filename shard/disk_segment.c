@@ -195,6 +195,7 @@ static void disk_segment_destroy(struct segment *segment)
 {
     struct disk_segment *s = disk_segment_of(segment);
 
+    list_owner_deinit(&s->lists);
     for (uint32_t i = 0; s->key_pages != NULL && i < disk_pages(s->header.documents); i++) {
         free(s->key_pages[i].offsets);
         free(s->key_pages[i].bytes);
@@ -269,6 +270,7 @@ int disk_segment_open(struct store *store, uint64_t id, struct segment **out, st
     s->base.ops = &disk_segment_ops;
     s->base.id = id;
     s->store = store;
+    list_owner_init(&s->lists, store_list_cache(store));
     atomic_init(&s->base.refs, 1);
     code = column_load(s, DISK_HEADER, 1, read_header, err);
     if (code == 0)

@@ -28,6 +28,8 @@
  */
 #include "shard/index_store_internal.h"
 
+#include "shard/list_cache.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -75,6 +77,7 @@ static const struct bytes FLUSH_KEY = {(const uint8_t *)"flush", 5};
 
 struct store_cache {
     rocksdb_cache_t *cache;
+    struct list_cache *lists;
 };
 
 struct store_batch {
@@ -108,7 +111,12 @@ struct store_cache *store_cache_create(size_t bytes)
     struct store_cache *cache = malloc(sizeof *cache);
     if (cache == NULL)
         return NULL;
-    cache->cache = rocksdb_cache_create_lru(bytes);
+    cache->lists = list_cache_create(bytes / 2);
+    if (cache->lists == NULL) {
+        free(cache);
+        return NULL;
+    }
+    cache->cache = rocksdb_cache_create_lru(bytes - bytes / 2);
     return cache;
 }
 
@@ -116,6 +124,7 @@ void store_cache_destroy(struct store_cache *cache)
 {
     if (cache == NULL)
         return;
+    list_cache_destroy(cache->lists);
     rocksdb_cache_destroy(cache->cache);
     free(cache);
 }
@@ -254,7 +263,10 @@ int store_open(const char *path, struct store_cache *cache, struct store **out, 
     store_tables_sweep(path);
     for (int i = 0; i < FAMILIES; i++)
         store->family_options[i] = family_options(&FAMILY[i], cache);
+    store->lists = cache == NULL ? NULL : cache->lists;
     store->read = rocksdb_readoptions_create();
+    store->read_once = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_fill_cache(store->read_once, 0);
     store->read_persisted = rocksdb_readoptions_create();
     rocksdb_readoptions_set_read_tier(store->read_persisted, PERSISTED_TIER);
     store->write = rocksdb_writeoptions_create();
@@ -285,6 +297,7 @@ void store_close(struct store *store)
     if (store->options != NULL)
         rocksdb_options_destroy(store->options);
     rocksdb_readoptions_destroy(store->read);
+    rocksdb_readoptions_destroy(store->read_once);
     rocksdb_readoptions_destroy(store->read_persisted);
     rocksdb_writeoptions_destroy(store->write);
     pthread_mutex_destroy(&store->flush_lock);
@@ -311,15 +324,20 @@ bool store_exists(const char *path)
 
 /* ---- reading ---- */
 
-int store_get(struct store *store, enum store_family family, struct bytes key,
-              struct store_value *value, bool *found, struct err *err)
+struct list_cache *store_list_cache(struct store *store)
+{
+    return store->lists;
+}
+
+static int get_with(struct store *store, const rocksdb_readoptions_t *read,
+                    enum store_family family, struct bytes key, struct store_value *value,
+                    bool *found, struct err *err)
 {
     char *message = NULL;
     *value = (struct store_value){0};
     *found = false;
-    rocksdb_pinnableslice_t *pin =
-        rocksdb_get_pinned_cf(store->db, store->read, store->families[family],
-                              (const char *)key.data, key.size, &message);
+    rocksdb_pinnableslice_t *pin = rocksdb_get_pinned_cf(
+        store->db, read, store->families[family], (const char *)key.data, key.size, &message);
     if (store_translate(&message, err, FAMILY[family].name) != 0)
         return err_prefix(err, "read");
     if (pin == NULL)
@@ -330,6 +348,18 @@ int store_get(struct store *store, enum store_family family, struct bytes key,
     value->pin = pin;
     *found = true;
     return 0;
+}
+
+int store_get(struct store *store, enum store_family family, struct bytes key,
+              struct store_value *value, bool *found, struct err *err)
+{
+    return get_with(store, store->read, family, key, value, found, err);
+}
+
+int store_get_once(struct store *store, enum store_family family, struct bytes key,
+                   struct store_value *value, bool *found, struct err *err)
+{
+    return get_with(store, store->read_once, family, key, value, found, err);
 }
 
 void store_value_release(struct store_value *value)

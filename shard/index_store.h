@@ -35,7 +35,10 @@ enum store_family {
 struct store;
 struct store_batch;
 struct store_iterator;
-struct store_cache; /* block cache, shared by all ranges of a process */
+/* Shared by all ranges of a process: half of the bytes for RocksDB's blocks, half for opened lists
+ * (list_cache.h). */
+struct store_cache;
+struct list_cache;
 
 struct store_cache *store_cache_create(size_t bytes);
 void store_cache_destroy(struct store_cache *cache);
@@ -44,7 +47,8 @@ void store_cache_destroy(struct store_cache *cache);
 int store_make_folder(const char *path, struct err *err);
 /* Creates the folder when missing. ERR_IO, ERR_CORRUPT. */
 int store_open(const char *path, struct store_cache *cache, struct store **out, struct err *err);
-void store_close(struct store *store); /* without flushing */
+void store_close(struct store *store);                    /* without flushing */
+struct list_cache *store_list_cache(struct store *store); /* NULL when it was opened without */
 int store_destroy_files(const char *path, struct err *err);
 /* Whether there is a store in this folder, sound or not. */
 bool store_exists(const char *path);
@@ -57,6 +61,10 @@ struct store_value {
 };
 int store_get(struct store *store, enum store_family family, struct bytes key,
               struct store_value *value, bool *found, struct err *err);
+/* The same for a value that the caller keeps in a cache of his own: what is read from disk for it
+ * does not stay in the block cache. */
+int store_get_once(struct store *store, enum store_family family, struct bytes key,
+                   struct store_value *value, bool *found, struct err *err);
 void store_value_release(struct store_value *value);
 
 struct store_batch *store_batch_create(void);

@@ -18,8 +18,10 @@ struct store {
     rocksdb_options_t *options;
     rocksdb_options_t *family_options[FAMILIES];
     rocksdb_readoptions_t *read;
+    rocksdb_readoptions_t *read_once; /* without leaving blocks in the cache */
     rocksdb_readoptions_t *read_persisted;
     rocksdb_writeoptions_t *write;
+    struct list_cache *lists; /* the process's; NULL: none */
     pthread_mutex_t flush_lock;
     uint64_t flushes;
     _Atomic uint64_t tables; /* that were begun: their files have different names */

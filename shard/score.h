@@ -25,12 +25,23 @@ struct score_collection {
     double k1, b;
 };
 
+/* What the terms of a query share: the formula tabulated over the 256 norms. Nearly all frequencies
+ * of a text are small; of those the quotient is here, so that a posting costs a look-up and a
+ * multiplication instead of a division. */
+#define SCORE_FREQS 8
+struct score_table {
+    float norm_part[256];               /* k1 * (1 - b + b * len / avg) */
+    double quotient[SCORE_FREQS * 256]; /* [f * 256 + norm]: f / (f + norm_part), f < SCORE_FREQS */
+};
+
 /* What one query word needs to score a posting. */
 struct score_term {
     double weight; /* boost * idf * SCORE_ONE */
-    /* [256]: k1 * (1 - b + b * len / avg), shared by the terms of a query */
-    const float *norm_part;
+    const struct score_table *table;
 };
+
+/* Up to this weight, parts fit in 32 bits and score_parts() may be used. */
+#define SCORE_WEIGHT_MAX 2147483520.0
 
 #define SCORE_BOOST_MAX 1000.0 /* of a leaf, the boosts of its groups multiplied in */
 
@@ -39,17 +50,25 @@ struct score_term {
  * fused multiply-add where there is one). Within 4e-16 relative of the true value. */
 double score_ln(double x);
 double score_idf(uint64_t documents, uint64_t df);
-/* Fills the table that score_term.norm_part points to. */
-void score_norms(const struct score_collection *collection, float norm_part[256]);
-struct score_term score_term_init(const struct score_collection *collection, const float *norm_part,
-                                  uint64_t df, double boost);
+void score_table_init(const struct score_collection *collection, struct score_table *table);
+/* The same, kept for the calling thread: it is computed anew only when other numbers come than the
+ * last time. Valid until the thread's next call. */
+const struct score_table *score_table_get(const struct score_collection *collection);
+struct score_term score_term_init(const struct score_collection *collection,
+                                  const struct score_table *table, uint64_t df, double boost);
 
-/* round half up of weight * f / (f + norm_part[norm]); below 2^42 (a boost of 1000 on a phrase of
+/* round half up of weight * (f / (f + norm_part[norm])); below 2^42 (a boost of 1000 on a phrase of
  * 64 rare words). */
 static inline uint64_t score_part(const struct score_term *term, uint32_t freq, uint8_t norm)
 {
     double f = freq;
-    return (uint64_t)(int64_t)(term->weight * (f / (f + (double)term->norm_part[norm])) + 0.5);
+    double quotient = freq < SCORE_FREQS ? term->table->quotient[freq * 256 + norm]
+                                         : f / (f + (double)term->table->norm_part[norm]);
+    return (uint64_t)(int64_t)(term->weight * quotient + 0.5);
 }
+
+/* The same of `count` postings at once; term->weight <= SCORE_WEIGHT_MAX. */
+void score_parts(const struct score_term *term, const uint32_t *freqs, const uint8_t *norms,
+                 uint32_t count, uint32_t *parts);
 
 #endif

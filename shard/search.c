@@ -1,7 +1,8 @@
 /* The evaluation of a query over a view: plan once, then segment by segment.
  *
- *   search_plan_build()  request -> tree with weights
- *   for each segment:    search_or() when any of some words is enough, else search_tree()
+ *   search_plan_build()  request -> tree with weights, and its shape
+ *   for each segment:    by shape search_term(), search_or() or search_all(), which pass over what
+ *                        cannot get in; else search_tree()
  *   each match           -> collector: liveness, filter, total, facets, top k
  */
 #include "shard/search.h"
@@ -23,6 +24,34 @@ void search_tree(struct search_context *context, struct collector *collector)
     }
 }
 
+/* ---- collector ---- */
+
+void collector_count_bits(struct collector *collector, uint32_t base, const uint64_t *bits,
+                          uint32_t words)
+{
+    bool all =
+        !collector->allowed && !collector->facets && live_dead_count(collector->view->dead) == 0;
+    for (uint32_t i = 0; i < words; i++) {
+        if (all) {
+            collector->total += (uint32_t)__builtin_popcountll(bits[i]);
+            continue;
+        }
+        for (uint64_t word = bits[i]; word; word &= word - 1) {
+            uint32_t doc = base + i * 64 + (uint32_t)__builtin_ctzll(word);
+            if (collector_wants(collector, doc))
+                collector_count(collector, doc);
+        }
+    }
+}
+
+uint32_t collector_floor_rank(const struct collector *collector)
+{
+    const struct top *top = &collector->top;
+    uint64_t rank = top->limit + (uint64_t)live_dead_count(collector->view->dead);
+    bool possible = !collector->allowed && !top->has_after && top->limit > 0;
+    return possible && rank <= UINT32_MAX ? (uint32_t)rank : 0;
+}
+
 /* The cursor of the page before: a hit that everything has to sort after. */
 static int set_after(struct top *top, const Quire__Hit *after, struct arena *arena)
 {
@@ -42,52 +71,100 @@ static int set_after(struct top *top, const Quire__Hit *after, struct arena *are
 static int collector_init(struct collector *collector, const Quire__ShardSearch *request,
                           struct arena *arena)
 {
-    *collector = (struct collector){.filter_count = request->n_categories};
-    struct bytes *filter = arena_alloc(arena, (request->n_categories + 1) * sizeof *filter);
-    if (!filter || !top_init(&collector->top, request->limit, arena))
+    *collector = (struct collector){.filter_count = request->n_categories,
+                                    .total_limit = request->has_total_limit ? request->total_limit
+                                                                            : UINT64_MAX};
+    collector->filter = arena_alloc(arena, (request->n_categories + 1) * sizeof(struct bytes));
+    if (!collector->filter || !top_init(&collector->top, request->limit, arena))
         return ERR_NOMEM;
-    for (size_t i = 0; i < request->n_categories; i++)
-        filter[i] = bytes_of(request->categories[i].data, request->categories[i].len);
-    collector->filter = filter;
+    for (size_t i = 0; i < request->n_categories; i++) {
+        const ProtobufCBinaryData *key = &request->categories[i];
+        collector->filter[i] = category_token(bytes_of(key->data, key->len), arena);
+        if (!collector->filter[i].data)
+            return ERR_NOMEM;
+    }
     if (request->facets) {
         collector->facets = facets_create(arena);
         if (!collector->facets)
             return ERR_NOMEM;
+        collector->total_limit = UINT64_MAX;
     }
     return request->after ? set_after(&collector->top, request->after, arena) : 0;
 }
 
 static int collector_segment(struct collector *collector, const struct view *view, uint32_t index,
-                             struct arena *arena)
+                             struct arena *arena, struct err *err)
 {
     collector->view = &view->segments[index];
     collector->segment = index;
-    collector->set = NULL;
-    struct segment *segment = collector->view->segment;
-    if (collector->filter_count) {
-        collector->set =
-            category_set_create(segment, collector->filter, collector->filter_count, arena);
-        if (!collector->set)
-            return ERR_NOMEM;
-    }
-    if (collector->facets && !facets_segment(collector->facets, segment))
-        return ERR_NOMEM;
-    return 0;
+    collector->allowed = NULL;
+    if (collector->facets && !facets_segment(collector->facets, collector->view->segment))
+        return err_set(err, ERR_NOMEM, "out of memory for a search");
+    if (!collector->filter_count)
+        return 0;
+    uint64_t *allowed;
+    int status = category_bits(collector->view, collector->filter, collector->filter_count, arena,
+                               &allowed, err);
+    collector->allowed = allowed;
+    return status;
 }
 
-static int run_segment(struct search_context *context, struct collector *collector)
+typedef void evaluator(struct search_context *context, struct collector *collector);
+
+static evaluator *choose(const struct search_plan *plan, const struct collector *collector)
 {
-    if (search_context_init(context) == 0) {
-        if (context->plan->is_or)
-            search_or(context, collector);
-        else
-            search_tree(context, collector);
+    bool counts = collector->filter_count > 0 || collector->facets != NULL;
+    switch (plan->shape) {
+    case PLAN_ANY:
+        return plan->clause_count == 1 && !counts ? search_term : search_or;
+    case PLAN_ALL:
+        return search_all;
+    default:
+        return search_tree;
     }
+}
+
+static int run_segment(struct search_context *context, struct collector *collector,
+                       evaluator *evaluate)
+{
+    if (search_context_init(context) == 0)
+        evaluate(context, collector);
     search_context_deinit(context);
     return context->status;
 }
 
-int search_run(struct view *view, const Quire__ShardSearch *request,
+static int run_segments(struct view *view, const struct search_plan *plan, evaluator *evaluate,
+                        struct collector *collector, const struct search_budget *budget,
+                        struct arena *arena, struct err *err)
+{
+    for (uint32_t i = 0; i < view->segment_count; i++) {
+        if (view->segments[i].doc_limit == 0)
+            continue;
+        int status = collector_segment(collector, view, i, arena, err);
+        if (status)
+            return status;
+        struct search_context context = {
+            .plan = plan, .view = &view->segments[i], .budget = budget, .arena = arena, .err = err};
+        status = run_segment(&context, collector, evaluate);
+        if (status)
+            return status;
+    }
+    return 0;
+}
+
+/* A lower bound is what it is for any number of ranges and segments: not what was counted until
+ * counting stopped. */
+static void set_total(const struct collector *collector, const struct search_plan *plan,
+                      evaluator *evaluate, struct search_result *out)
+{
+    out->total = collector->total;
+    if (evaluate == search_term || evaluate == search_tree || collector_counts(collector))
+        return;
+    out->total_is_lower_bound = true;
+    out->total = collector->passes ? plan->most_frequent : collector->total_limit;
+}
+
+static int run(struct view *view, const Quire__ShardSearch *request, bool exhaustive,
                const struct search_budget *budget, struct arena *arena, struct search_result *out,
                struct err *err)
 {
@@ -99,22 +176,33 @@ int search_run(struct view *view, const Quire__ShardSearch *request,
     struct collector collector;
     if (collector_init(&collector, request, arena))
         return err_set(err, ERR_NOMEM, "out of memory for a search");
-    for (uint32_t i = 0; i < view->segment_count; i++) {
-        if (view->segments[i].doc_limit == 0)
-            continue;
-        if (collector_segment(&collector, view, i, arena))
-            return err_set(err, ERR_NOMEM, "out of memory for a search");
-        struct search_context context = {
-            .plan = plan, .view = &view->segments[i], .budget = budget, .arena = arena, .err = err};
-        status = run_segment(&context, &collector);
-        if (status)
-            return status;
-    }
+    evaluator *evaluate = exhaustive ? search_tree : choose(plan, &collector);
+    /* Of one word alone, more documents bear it than are to be counted. */
+    collector.passes = evaluate == search_or && !collector.filter_count &&
+                       plan->clause_count == plan->wanted_count &&
+                       plan->most_frequent > collector.total_limit;
+    status = run_segments(view, plan, evaluate, &collector, budget, arena, err);
+    if (status)
+        return status;
     if (!top_finish(&collector.top, arena) ||
         (collector.facets && !facets_finish(collector.facets, &out->facets, &out->facet_count)))
         return err_set(err, ERR_NOMEM, "out of memory for a search");
     out->hits = collector.top.heap;
     out->hit_count = collector.top.count;
-    out->total = collector.total;
+    set_total(&collector, plan, evaluate, out);
     return 0;
+}
+
+int search_run(struct view *view, const Quire__ShardSearch *request,
+               const struct search_budget *budget, struct arena *arena, struct search_result *out,
+               struct err *err)
+{
+    return run(view, request, false, budget, arena, out, err);
+}
+
+int search_run_exhaustive(struct view *view, const Quire__ShardSearch *request,
+                          const struct search_budget *budget, struct arena *arena,
+                          struct search_result *out, struct err *err)
+{
+    return run(view, request, true, budget, arena, out, err);
 }

@@ -33,7 +33,8 @@ struct search_facet {
 struct search_result {
     struct search_hit *hits;
     size_t hit_count;
-    uint64_t total;              /* exact */
+    uint64_t total; /* exact, unless: */
+    bool total_is_lower_bound;
     struct search_facet *facets; /* all of them (at most LIMIT_FACET_VALUES_SHARD), unordered */
     size_t facet_count;
 };
@@ -43,10 +44,17 @@ struct search_result {
  * ERR_TOO_LARGE beyond LIMIT_QUERY_NODES or LIMIT_QUERY_TOKENS. */
 int search_check(const Quire__Query *query, struct err *err);
 
-/* Evaluates. ERR_DEADLINE, ERR_CANCELED, ERR_CORRUPT, ERR_NOMEM. Results live in `arena`. */
+/* Evaluates. Hits are counted up to request->total_limit; beyond, they may be passed over without
+ * being counted. ERR_DEADLINE, ERR_CANCELED, ERR_CORRUPT, ERR_NOMEM. Results live in `arena`. */
 int search_run(struct view *view, const Quire__ShardSearch *request,
                const struct search_budget *budget, struct arena *arena, struct search_result *out,
                struct err *err);
+
+/* The same hits without passing over anything, and the exact total, whatever the limit: what
+ * search_run() has to agree with. */
+int search_run_exhaustive(struct view *view, const Quire__ShardSearch *request,
+                          const struct search_budget *budget, struct arena *arena,
+                          struct search_result *out, struct err *err);
 
 /* What the statistics round asks of one view; out->range is the caller's to set. ERR_INVALID,
  * ERR_TOO_LARGE, ERR_CORRUPT, ERR_NOMEM. The coordinator adds up the ranges (query_plan_merge). */

@@ -9,8 +9,8 @@
  * Nothing returns an error: the first problem goes into the context, every list ends, and the
  * driver looks at context->status when the root has reached its end.
  *
- * This is also the interface of the pruning evaluator: it drives the same tree and skips with the
- * bounds of the posting cursors below the leaves.
+ * Any query can be evaluated so, and nothing is passed over: what search_or.c, search_all.c and
+ * search_term.c find faster has to be the same.
  */
 #ifndef QUIRE_SHARD_SEARCH_ITER_H
 #define QUIRE_SHARD_SEARCH_ITER_H
@@ -114,6 +114,21 @@ static inline uint8_t search_norm(struct search_context *context, uint32_t doc)
     }
     return context->norm;
 }
+
+/* Norms of some documents. */
+static inline void search_norms(struct search_context *context, const uint32_t *docs,
+                                uint32_t count, uint8_t *norms)
+{
+    const uint8_t *column = context->segment->norms;
+    for (uint32_t i = 0; i < count; i++)
+        norms[i] =
+            column ? column[docs[i]] : context->segment->ops->norm(context->segment, docs[i]);
+}
+
+/* How often a phrase (or a word of the body) occurs in `doc`, which the cursors of its tokens stand
+ * on, with their frequencies. 0 also on an error. */
+uint32_t search_phrase_frequency(struct search_context *context, const struct plan_node *node,
+                                 struct posting_cursor *const *cursors, uint32_t doc);
 
 /* Moves a cursor within and between blocks; the document it comes to stand on. */
 uint32_t search_cursor_seek(struct search_context *context, struct posting_cursor *cursor,

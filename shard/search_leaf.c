@@ -1,7 +1,6 @@
 /* The leaves: a word, a word of the body, a phrase, a category, everything, nothing. */
 #include "proto/limits.h"
 #include "shard/search_iter.h"
-#include "shard/search_set.h"
 
 struct leaf {
     struct iter iter;
@@ -10,7 +9,6 @@ struct leaf {
     struct posting_cursor **by_cost; /* the same, rarest first */
     uint32_t count;
     uint32_t freq; /* of the document that matches() said yes to */
-    struct category_set *set;
 };
 
 static uint64_t no_score(struct iter *it)
@@ -56,29 +54,13 @@ static void all_advance(struct iter *it, uint32_t target)
 
 static const struct iter_ops all_ops = {.advance = all_advance, .score = no_score};
 
-static bool category_matches(struct iter *it)
-{
-    struct leaf *leaf = (struct leaf *)it;
-    return category_set_has(leaf->set, it->doc);
-}
-
-static const struct iter_ops category_ops = {
-    .advance = all_advance, .matches = category_matches, .score = no_score};
-
 static struct iter *every_document(struct search_context *context, const struct plan_node *node)
 {
-    bool category = node->op == QUIRE__QUERY_NODE__OP__CATEGORY;
-    struct leaf *leaf = leaf_create(context, node, category ? &category_ops : &all_ops);
+    struct leaf *leaf = leaf_create(context, node, &all_ops);
     if (!leaf)
         return NULL;
     leaf->iter.cost = context->doc_limit;
     leaf->iter.doc = context->doc_limit > 0 ? 0 : POSTING_END;
-    if (category) {
-        leaf->iter.two_phase = true;
-        leaf->set = category_set_create(context->segment, &node->category, 1, context->arena);
-        if (!leaf->set)
-            context->status = err_set(context->err, ERR_NOMEM, "out of memory for a search");
-    }
     return &leaf->iter;
 }
 
@@ -97,42 +79,13 @@ static uint64_t term_score(struct iter *it)
 }
 
 static const struct iter_ops term_ops = {.advance = term_advance, .score = term_score};
-
-static bool load_positions(struct leaf *leaf, uint32_t token, const uint32_t **positions,
-                           uint32_t *count)
-{
-    struct search_context *context = leaf->iter.context;
-    struct posting_cursor *cursor = leaf->cursors[token];
-    if (!context->status)
-        context->status =
-            cursor->ops->positions(cursor, cursor->index, positions, count, context->err);
-    return context->status == 0;
-}
-
-/* A word of the body: occurrences below the body's length are what counts. */
-static bool body_matches(struct iter *it)
-{
-    struct leaf *leaf = (struct leaf *)it;
-    const uint32_t *positions;
-    uint32_t count;
-    if (!load_positions(leaf, 0, &positions, &count))
-        return false;
-    uint32_t end = it->context->segment->ops->body_length(it->context->segment, it->doc);
-    uint32_t inside = 0;
-    while (inside < count && positions[inside] < end)
-        inside++;
-    leaf->freq = inside;
-    return inside > 0;
-}
+static const struct iter_ops category_ops = {.advance = term_advance, .score = no_score};
 
 static uint64_t counted_score(struct iter *it)
 {
     struct leaf *leaf = (struct leaf *)it;
     return score_part(&leaf->node->score, leaf->freq, search_norm(it->context, it->doc));
 }
-
-static const struct iter_ops body_ops = {
-    .advance = term_advance, .matches = body_matches, .score = counted_score};
 
 /* ---- phrases ---- */
 
@@ -180,26 +133,38 @@ static uint32_t phrase_count(const struct plan_node *node, const uint32_t *const
     return found;
 }
 
-static bool phrase_matches(struct iter *it)
+uint32_t search_phrase_frequency(struct search_context *context, const struct plan_node *node,
+                                 struct posting_cursor *const *cursors, uint32_t doc)
 {
-    struct leaf *leaf = (struct leaf *)it;
-    struct search_context *context = it->context;
     const uint32_t *positions[LIMIT_PHRASE_TOKENS];
     uint32_t counts[LIMIT_PHRASE_TOKENS], at[LIMIT_PHRASE_TOKENS];
     if (!search_tick(context)) /* an entry may have millions of positions */
-        return false;
-    for (uint32_t i = 0; i < leaf->count; i++)
-        if (!load_positions(leaf, i, &positions[i], &counts[i]))
-            return false;
+        return 0;
+    for (uint32_t i = 0; i < node->token_count; i++) {
+        context->status = cursors[i]->ops->positions(cursors[i], cursors[i]->index, &positions[i],
+                                                     &counts[i], context->err);
+        if (context->status)
+            return 0;
+    }
     uint32_t end = UINT32_MAX;
-    if (leaf->node->field == TEXT_FIELD_BODY)
-        end = context->segment->ops->body_length(context->segment, it->doc);
-    leaf->freq = phrase_count(leaf->node, positions, counts, at, end);
+    if (node->field == TEXT_FIELD_BODY)
+        end = context->segment->ops->body_length(context->segment, doc);
+    return phrase_count(node, positions, counts, at, end);
+}
+
+/* A phrase, or a word of the body: occurrences below the body's length are what counts. */
+static bool counted_matches(struct iter *it)
+{
+    struct leaf *leaf = (struct leaf *)it;
+    leaf->freq = search_phrase_frequency(it->context, leaf->node, leaf->cursors, it->doc);
     return leaf->freq > 0;
 }
 
+static const struct iter_ops body_ops = {
+    .advance = term_advance, .matches = counted_matches, .score = counted_score};
+
 static const struct iter_ops phrase_ops = {
-    .advance = phrase_advance, .matches = phrase_matches, .score = counted_score};
+    .advance = phrase_advance, .matches = counted_matches, .score = counted_score};
 
 static void sort_by_cost(struct posting_cursor **cursors, uint32_t count)
 {
@@ -215,9 +180,10 @@ static void sort_by_cost(struct posting_cursor **cursors, uint32_t count)
 static struct iter *words(struct search_context *context, const struct plan_node *node)
 {
     bool phrase = node->token_count > 1;
-    const struct iter_ops *ops = phrase                           ? &phrase_ops
-                                 : node->field == TEXT_FIELD_BODY ? &body_ops
-                                                                  : &term_ops;
+    const struct iter_ops *ops = phrase                                   ? &phrase_ops
+                                 : node->field == TEXT_FIELD_BODY         ? &body_ops
+                                 : node->field == TEXT_FIELD_CATEGORY_KEY ? &category_ops
+                                                                          : &term_ops;
     struct leaf *leaf = leaf_create(context, node, ops);
     if (!leaf)
         return NULL;
@@ -241,9 +207,7 @@ static struct iter *words(struct search_context *context, const struct plan_node
 
 struct iter *iter_leaf(struct search_context *context, const struct plan_node *node)
 {
-    if (node->op == QUIRE__QUERY_NODE__OP__TERM || node->op == QUIRE__QUERY_NODE__OP__PHRASE)
-        return words(context, node);
-    return every_document(context, node);
+    return node->token_count > 0 ? words(context, node) : every_document(context, node);
 }
 
 uint32_t iter_leaf_frequency(const struct iter *it)

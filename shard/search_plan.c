@@ -1,6 +1,7 @@
 #include "shard/search_plan.h"
 #include "proto/limits.h"
 #include "proto/text/key.h"
+#include "shard/document.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -60,14 +61,25 @@ static int plan_tokens(struct search_plan *plan, struct plan_node *node,
     return 0;
 }
 
-static int plan_category(struct plan_node *node, struct arena *arena, struct err *err)
+/* A category is the list of its documents, and adds nothing to a score. */
+static int plan_category(struct search_plan *plan, struct plan_node *node, struct arena *arena,
+                         struct err *err)
 {
+    uint8_t space[DOCUMENT_CATEGORY_TOKEN_BYTES];
     struct buf key = {0};
     text_key(bytes_str(node->text), &key);
-    uint8_t *copy = arena_copy(arena, key.data, key.size);
-    node->category = bytes_of(copy, key.size);
+    struct bytes token = document_category_token(buf_bytes(&key), space);
+    struct bytes *tokens = arena_alloc(arena, sizeof *tokens);
+    uint8_t *copy = arena_copy(arena, token.data, token.size);
     buf_deinit(&key);
-    return copy ? 0 : err_set(err, ERR_NOMEM, "out of memory for a query");
+    if (!tokens || !copy)
+        return err_set(err, ERR_NOMEM, "out of memory for a query");
+    *tokens = bytes_of(copy, token.size);
+    node->field = TEXT_FIELD_CATEGORY_KEY;
+    node->tokens = tokens;
+    node->token_count = 1;
+    plan->cursor_count++;
+    return 0;
 }
 
 static int plan_node(struct search_plan *plan, struct plan_node *node, const Quire__QueryNode *from,
@@ -84,7 +96,7 @@ static int plan_node(struct search_plan *plan, struct plan_node *node, const Qui
     case QUIRE__QUERY_NODE__OP__PHRASE:
         return plan_tokens(plan, node, from, stats, arena, err);
     case QUIRE__QUERY_NODE__OP__CATEGORY:
-        return plan_category(node, arena, err);
+        return plan_category(plan, node, arena, err);
     case QUIRE__QUERY_NODE__OP__PREFIX:
     case QUIRE__QUERY_NODE__OP__FUZZY:
         return err_set(err, ERR_INVALID, "a prefix or near spelling was not expanded");
@@ -121,25 +133,115 @@ static void plan_boosts(struct search_plan *plan)
         for (uint32_t k = 0; k < node->count; k++)
             plan->nodes[plan->children[node->first + k]].boost *= node->boost;
         node->score.weight = node->boost * node->idf * SCORE_ONE;
-        node->score.norm_part = plan->norm_part;
+        node->score.table = plan->table;
     }
 }
 
-/* Is it nothing but terms, any of which is enough? Each may count for the score then, at whatever
- * depth. */
-static void plan_or(struct search_plan *plan)
+/* ---- the query as a flat list of clauses ---- */
+
+static bool add_clauses(struct search_plan *plan, uint32_t index, Quire__QueryNode__Occur occur);
+
+/* A group in which all are wanted: its parts are wanted where it is wanted. */
+static bool add_all(struct search_plan *plan, const struct plan_node *node,
+                    Quire__QueryNode__Occur occur)
 {
-    plan->is_or = true;
-    uint32_t root = plan->node_count - 1;
-    for (uint32_t i = 0; i < plan->node_count; i++) {
-        const struct plan_node *node = &plan->nodes[i];
-        if (i != root && node->occur != QUIRE__QUERY_NODE__OCCUR__SHOULD)
-            plan->is_or = false;
-        if (node->op == QUIRE__QUERY_NODE__OP__TERM && node->field != TEXT_FIELD_BODY)
-            plan->or_terms[plan->or_count++] = i;
-        else if (node->op != QUIRE__QUERY_NODE__OP__BOOL && node->op != QUIRE__QUERY_NODE__OP__NONE)
-            plan->is_or = false;
+    for (uint32_t i = 0; i < node->count; i++) {
+        uint32_t child = plan->children[node->first + i];
+        Quire__QueryNode__Occur own = plan->nodes[child].occur;
+        bool scores =
+            own == QUIRE__QUERY_NODE__OCCUR__MUST || own == QUIRE__QUERY_NODE__OCCUR__SHOULD;
+        if (occur == QUIRE__QUERY_NODE__OCCUR__FILTER && scores)
+            own = own == QUIRE__QUERY_NODE__OCCUR__MUST ? QUIRE__QUERY_NODE__OCCUR__FILTER : own;
+        if (occur == QUIRE__QUERY_NODE__OCCUR__FILTER && own == QUIRE__QUERY_NODE__OCCUR__SHOULD)
+            continue;
+        if (!add_clauses(plan, child, own))
+            return false;
     }
+    return true;
+}
+
+/* A group in which any is enough: flat where any is enough, or none is wanted. */
+static bool add_any(struct search_plan *plan, const struct plan_node *node,
+                    Quire__QueryNode__Occur occur)
+{
+    if (occur != QUIRE__QUERY_NODE__OCCUR__SHOULD && occur != QUIRE__QUERY_NODE__OCCUR__MUST_NOT)
+        return false;
+    for (uint32_t i = 0; i < node->count; i++) {
+        uint32_t child = plan->children[node->first + i];
+        if (plan->nodes[child].occur != QUIRE__QUERY_NODE__OCCUR__SHOULD ||
+            !add_clauses(plan, child, occur))
+            return false;
+    }
+    return true;
+}
+
+static bool add_clauses(struct search_plan *plan, uint32_t index, Quire__QueryNode__Occur occur)
+{
+    const struct plan_node *node = &plan->nodes[index];
+    bool optional =
+        occur == QUIRE__QUERY_NODE__OCCUR__SHOULD || occur == QUIRE__QUERY_NODE__OCCUR__MUST_NOT;
+    switch (node->op) {
+    case QUIRE__QUERY_NODE__OP__TERM:
+    case QUIRE__QUERY_NODE__OP__PHRASE:
+        if (node->score.weight > SCORE_WEIGHT_MAX)
+            return false;
+        plan->clauses[plan->clause_count++] = (struct plan_clause){node, occur};
+        return true;
+    case QUIRE__QUERY_NODE__OP__BOOL:
+        for (uint32_t i = 0; i < node->count; i++) {
+            Quire__QueryNode__Occur own = plan->nodes[plan->children[node->first + i]].occur;
+            if (own == QUIRE__QUERY_NODE__OCCUR__MUST || own == QUIRE__QUERY_NODE__OCCUR__FILTER)
+                return !optional && add_all(plan, node, occur);
+        }
+        return add_any(plan, node, occur);
+    case QUIRE__QUERY_NODE__OP__CATEGORY:
+        if (occur == QUIRE__QUERY_NODE__OCCUR__SHOULD)
+            return false;
+        if (occur == QUIRE__QUERY_NODE__OCCUR__MUST)
+            occur = QUIRE__QUERY_NODE__OCCUR__FILTER;
+        plan->clauses[plan->clause_count++] = (struct plan_clause){node, occur};
+        return true;
+    case QUIRE__QUERY_NODE__OP__NONE:
+        return optional;
+    default:
+        return false;
+    }
+}
+
+/* The root of a query that only wants words and excludes others is an `any` with exclusions. */
+static bool add_root(struct search_plan *plan)
+{
+    uint32_t root = plan->node_count - 1;
+    const struct plan_node *node = &plan->nodes[root];
+    if (node->op != QUIRE__QUERY_NODE__OP__BOOL)
+        return add_clauses(plan, root,
+                           node->op == QUIRE__QUERY_NODE__OP__TERM && node->field != TEXT_FIELD_BODY
+                               ? QUIRE__QUERY_NODE__OCCUR__SHOULD
+                               : QUIRE__QUERY_NODE__OCCUR__MUST);
+    return add_all(plan, node, QUIRE__QUERY_NODE__OCCUR__MUST);
+}
+
+static void plan_shape(struct search_plan *plan)
+{
+    bool required = false, words = true;
+    plan->shape = PLAN_TREE;
+    if (!add_root(plan))
+        return;
+    for (uint32_t i = 0; i < plan->clause_count; i++) {
+        const struct plan_clause *clause = &plan->clauses[i];
+        required |= clause->occur == QUIRE__QUERY_NODE__OCCUR__MUST ||
+                    clause->occur == QUIRE__QUERY_NODE__OCCUR__FILTER;
+        words &= clause->node->token_count == 1 && clause->node->field != TEXT_FIELD_BODY;
+        if (clause->occur == QUIRE__QUERY_NODE__OCCUR__SHOULD) {
+            plan->wanted_count++;
+            if (clause->node->df > plan->most_frequent)
+                plan->most_frequent = clause->node->df;
+        }
+    }
+    if (required)
+        plan->shape = PLAN_ALL;
+    else if (words && plan->wanted_count > 0)
+        plan->shape = PLAN_ANY;
 }
 
 static int check_numbers(const Quire__ShardSearch *request, struct err *err)
@@ -171,8 +273,8 @@ int search_plan_build(const Quire__ShardSearch *request, struct arena *arena,
         goto no_memory;
     plan->nodes = arena_calloc(arena, nodes, sizeof *plan->nodes);
     plan->children = arena_alloc(arena, nodes * sizeof *plan->children);
-    plan->or_terms = arena_alloc(arena, nodes * sizeof *plan->or_terms);
-    if (!plan->nodes || !plan->children || !plan->or_terms)
+    plan->clauses = arena_alloc(arena, nodes * sizeof *plan->clauses);
+    if (!plan->nodes || !plan->children || !plan->clauses)
         goto no_memory;
     for (size_t i = 0; i < stats.count; i++)
         stats.sorted[i] = request->tokens[i];
@@ -184,7 +286,7 @@ int search_plan_build(const Quire__ShardSearch *request, struct arena *arena,
         .k1 = request->k1,
         .b = request->b,
     };
-    score_norms(&plan->collection, plan->norm_part);
+    plan->table = score_table_get(&plan->collection);
     for (size_t i = 0; i < nodes; i++) {
         status = plan_node(plan, &plan->nodes[i], query->nodes[i], &stats, arena, err);
         if (status)
@@ -192,7 +294,7 @@ int search_plan_build(const Quire__ShardSearch *request, struct arena *arena,
     }
     plan_children(plan, query, first);
     plan_boosts(plan);
-    plan_or(plan);
+    plan_shape(plan);
     *out = plan;
     return 0;
 no_memory:

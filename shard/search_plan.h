@@ -12,31 +12,44 @@
 struct plan_node {
     Quire__QueryNode__Op op;
     Quire__QueryNode__Occur occur;
-    uint8_t field;         /* enum text_field as asked, TEXT_FIELD_BODY included */
+    uint8_t field; /* enum text_field as asked, TEXT_FIELD_BODY included; a category's is set */
     uint32_t first, count; /* of its children in plan->children */
     const struct bytes *tokens;
     const uint32_t *offsets; /* PHRASE: of each token, from 0 */
     uint32_t token_count;
     uint32_t slop;
-    struct bytes category; /* CATEGORY: term key */
-    const char *text;      /* as typed, or NULL */
-    double boost;          /* the boosts of its groups multiplied in, at most SCORE_BOOST_MAX */
-    double idf;            /* PHRASE: the sum over its tokens */
-    uint64_t df;           /* PHRASE: the smallest of its tokens */
+    const char *text; /* as typed, or NULL */
+    double boost;     /* the boosts of its groups multiplied in, at most SCORE_BOOST_MAX */
+    double idf;       /* PHRASE: the sum over its tokens */
+    uint64_t df;      /* PHRASE: the smallest of its tokens */
     struct score_term score;
+};
+
+/* How a query can be evaluated without its tree. */
+enum plan_shape {
+    PLAN_TREE, /* not at all */
+    PLAN_ANY,  /* any of some words (SHOULD), none of others (MUST_NOT) */
+    PLAN_ALL   /* all of some words and phrases (MUST, FILTER), perhaps others (SHOULD), none of
+                  others */
+};
+
+struct plan_clause {
+    const struct plan_node *node; /* TERM, PHRASE or CATEGORY */
+    Quire__QueryNode__Occur occur;
 };
 
 struct search_plan {
     struct score_collection collection;
-    float norm_part[256];
-    struct plan_node *nodes; /* in the query's order: the root is the last */
+    const struct score_table *table; /* of the thread that made the plan and evaluates it */
+    struct plan_node *nodes;         /* in the query's order: the root is the last */
     uint32_t node_count;
     uint32_t *children;    /* indices of nodes */
     uint32_t cursor_count; /* posting lists that a segment may have to open */
-    uint32_t
-        *or_terms; /* the leaves of a query that is nothing but terms, any of them (search_or.c) */
-    uint32_t or_count;
-    bool is_or;
+    enum plan_shape shape;
+    struct plan_clause *clauses; /* unless PLAN_TREE */
+    uint32_t clause_count;
+    uint32_t wanted_count;  /* PLAN_ANY: SHOULD clauses */
+    uint64_t most_frequent; /* their largest document frequency */
 };
 
 /* `request->query` is checked (search_check). ERR_INVALID for what cannot be evaluated (PREFIX,

@@ -1,61 +1,49 @@
 #include "shard/search_set.h"
 #include "proto/limits.h"
 #include "proto/text/key.h"
+#include "shard/document.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- filter ---- */
 
-enum answer { UNKNOWN, IN, OUT };
-
-struct category_set {
-    struct segment *segment;
-    const struct bytes *keys;
-    size_t key_count;
-    uint8_t *answers; /* by ordinal; found out when first met */
-    uint32_t ordinals;
-};
-
-struct category_set *category_set_create(struct segment *segment, const struct bytes *keys,
-                                         size_t count, struct arena *arena)
+struct bytes category_token(struct bytes key, struct arena *arena)
 {
-    struct category_set *set = arena_alloc(arena, sizeof *set);
-    if (!set)
-        return NULL;
-    uint32_t ordinals = segment->ops->category_count(segment);
-    *set = (struct category_set){
-        .segment = segment, .keys = keys, .key_count = count, .ordinals = ordinals};
-    set->answers = arena_calloc(arena, ordinals + 1, 1);
-    return set->answers ? set : NULL;
+    uint8_t space[DOCUMENT_CATEGORY_TOKEN_BYTES];
+    struct bytes token = document_category_token(key, space);
+    return bytes_of(arena_copy(arena, token.data, token.size), token.size);
 }
 
-static enum answer find_out(const struct category_set *set, uint32_t ordinal)
+static int mark(struct posting_cursor *cursor, uint64_t *bits, struct err *err)
 {
-    struct buf key = {0};
-    text_key(set->segment->ops->category_name(set->segment, ordinal), &key);
-    enum answer answer = OUT;
-    for (size_t i = 0; i < set->key_count && answer == OUT; i++)
-        if (bytes_equal(set->keys[i], buf_bytes(&key)))
-            answer = IN;
-    buf_deinit(&key);
-    return answer;
-}
-
-bool category_set_has(struct category_set *set, uint32_t doc)
-{
-    uint32_t count;
-    const uint32_t *ordinals = set->segment->ops->categories(set->segment, doc, &count);
-    for (uint32_t i = 0; i < count; i++) {
-        if (ordinals[i] >= set->ordinals)
-            continue; /* a category that is younger than the view */
-        uint8_t *answer = &set->answers[ordinals[i]];
-        if (*answer == UNKNOWN)
-            *answer = (uint8_t)find_out(set, ordinals[i]);
-        if (*answer == IN)
-            return true;
+    int status = posting_advance(cursor, 0, err);
+    while (status == 0 && posting_doc(cursor) != POSTING_END) {
+        uint32_t doc = posting_doc(cursor);
+        bits[doc / 64] |= UINT64_C(1) << (doc % 64);
+        status = posting_next(cursor, err);
     }
-    return false;
+    return status;
+}
+
+int category_bits(const struct view_segment *in, const struct bytes *tokens, size_t count,
+                  struct arena *arena, uint64_t **out, struct err *err)
+{
+    uint64_t *bits = arena_calloc(arena, (size_t)in->doc_limit / 64 + 1, sizeof *bits);
+    *out = bits;
+    if (!bits)
+        return err_set(err, ERR_NOMEM, "out of memory for a filter");
+    for (size_t i = 0; i < count; i++) {
+        struct segment_token token = {.field = TEXT_FIELD_CATEGORY_KEY, .text = tokens[i]};
+        struct posting_cursor *cursor = NULL;
+        int status = in->segment->ops->postings(in->segment, token, in->doc_limit, &cursor, err);
+        if (!status && cursor)
+            status = mark(cursor, bits, err);
+        posting_close(cursor);
+        if (status)
+            return status;
+    }
+    return 0;
 }
 
 /* ---- facets ---- */

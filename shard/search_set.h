@@ -1,6 +1,6 @@
-/* Categories of documents: a set of them to filter by, and how many matches bear each (facets).
- * Categories are compared by term key; segments number their spellings, so both work on numbers and
- * look at each name once.
+/* Categories of documents: which bear one of some, to filter by, and how many matches bear each
+ * (facets). Categories are compared by term key. Segments number their spellings, so facets count
+ * by number and look at each name once.
  */
 #ifndef QUIRE_SHARD_SEARCH_SET_H
 #define QUIRE_SHARD_SEARCH_SET_H
@@ -9,12 +9,11 @@
 #include "shard/search.h"
 #include "shard/segment.h"
 
-struct category_set;
-
-/* Documents of `segment` with a category of one of the keys. Keys are borrowed. NULL: no memory. */
-struct category_set *category_set_create(struct segment *segment, const struct bytes *keys,
-                                         size_t count, struct arena *arena);
-bool category_set_has(struct category_set *set, uint32_t doc);
+/* The token of a category's term key (document_category_token()); data NULL: no memory. */
+struct bytes category_token(struct bytes key, struct arena *arena);
+/* A bit for each document of the segment, set where it bears one of the categories. */
+int category_bits(const struct view_segment *in, const struct bytes *tokens, size_t count,
+                  struct arena *arena, uint64_t **out, struct err *err);
 
 struct facets;
 

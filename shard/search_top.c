@@ -16,13 +16,6 @@ void top_after(struct top *top, uint64_t score, struct bytes key)
     top->after_key = key;
 }
 
-uint64_t top_threshold(const struct top *top)
-{
-    if (top->limit == 0)
-        return UINT64_MAX;
-    return top->count == top->limit ? top->heap[0].score : 0;
-}
-
 /* < 0: a is the better one. */
 static int compare_hits(const void *a, const void *b)
 {

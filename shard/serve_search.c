@@ -90,6 +90,7 @@ struct search_work {
     struct search_facet *facets;
     size_t facet_count;
     uint64_t total;
+    bool total_is_lower_bound; /* one of the ranges stopped counting */
 };
 
 static int by_score(const void *a, const void *b)
@@ -159,6 +160,7 @@ static int search_range(struct work *work, struct replica *replica, void *data, 
     if (result.facet_count > 0)
         add_facets(work, it, &result);
     it->total += result.total;
+    it->total_is_lower_bound |= result.total_is_lower_bound;
     return 0;
 }
 
@@ -342,6 +344,7 @@ void serve_search(struct work *work)
     if (code == 0) {
         put_facets(work, &it, &reply);
         reply.total = it.total;
+        reply.has_total_is_lower_bound = reply.total_is_lower_bound = it.total_is_lower_bound;
         reply.n_covered = coverage.covered_count;
         reply.covered = coverage.covered;
         reply.n_failed = coverage.failed_count;

@@ -38,7 +38,10 @@ struct view { /* from malloc; made by range_view() */
     struct view_segment segments[];
 };
 
-/* Live document frequency of a token over the whole view, exact. */
+/* Live document frequency of a token in one segment, exact. */
+int view_segment_frequency(const struct view_segment *segment, struct segment_token token,
+                           uint64_t *df, struct err *err);
+/* Over the whole view, exact. */
 int view_frequency(const struct view *view, struct segment_token token, uint64_t *df,
                    struct err *err);
 bool view_live(const struct view_segment *segment, uint32_t doc);

@@ -87,7 +87,9 @@ static int search(struct session *session, struct view *view, enum engine_mode m
     request.total_limit = TOTAL_LIMIT;
     code = plan(session, view, query, &request, err);
     if (code == 0)
-        code = search_run(view, &request, NULL, arena, &answer->result, err);
+        code = (mode == ENGINE_EXHAUSTIVE ? search_run_exhaustive : search_run)(
+            view, &request, NULL, arena, &answer->result, err);
+    answer->at_least = answer->result.total_is_lower_bound;
     return code;
 }
 

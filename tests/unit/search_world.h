@@ -206,7 +206,7 @@ static struct document world_index(struct world *world, const struct world_docum
     struct document out = {.key = bytes_of(from->key, from->key_size),
                            .norm = norm_encode(from->length),
                            .body_length = from->body_length};
-    out.terms = arena_calloc(&world->arena, 2 * WORLD_WORDS_PER_DOCUMENT, sizeof *out.terms);
+    out.terms = arena_calloc(&world->arena, 2 * WORLD_WORDS_PER_DOCUMENT + 3, sizeof *out.terms);
     for (uint32_t i = 0; i < from->word_count; i++) {
         const struct world_word *word = &from->words[i];
         struct bytes token = bytes_str(world->words[word->word]);
@@ -214,6 +214,13 @@ static struct document world_index(struct world *world, const struct world_docum
                        &word->position);
         if (word->field != TEXT_FIELD_BODY)
             world_add_term(&out, &world->arena, word->field, token, 1, NULL);
+    }
+    for (uint32_t i = 0; i < from->category_count; i++) {
+        struct buf key = {0};
+        text_key(bytes_str(world->categories[from->categories[i]]), &key);
+        world_add_term(&out, &world->arena, TEXT_FIELD_CATEGORY_KEY,
+                       bytes_of(arena_copy(&world->arena, key.data, key.size), key.size), 1, NULL);
+        buf_deinit(&key);
     }
     qsort(out.terms, out.term_count, sizeof *out.terms, world_compare_terms);
     out.categories = arena_alloc(&world->arena, 3 * sizeof *out.categories);

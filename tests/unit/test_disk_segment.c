@@ -11,7 +11,7 @@ struct world {
     struct store *store;
 };
 
-static int setup(void **state)
+static int setup_with(void **state, size_t cache_bytes)
 {
     struct world *w = calloc(1, sizeof(*w));
     struct err err;
@@ -19,11 +19,27 @@ static int setup(void **state)
     assert_non_null(w);
     strcpy(w->path, "/tmp/quire-segment-XXXXXX");
     assert_non_null(mkdtemp(w->path));
-    w->cache = store_cache_create(8 << 20);
+    w->cache = cache_bytes == 0 ? NULL : store_cache_create(cache_bytes);
     if (store_open(w->path, w->cache, &w->store, &err) != 0)
         fail_msg("%s", err.text);
     *state = w;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_with(state, 8 << 20);
+}
+
+/* Lists are evicted all the time, and most chunks are read for one cursor. */
+static int setup_small(void **state)
+{
+    return setup_with(state, 100 << 10);
+}
+
+static int setup_none(void **state)
+{
+    return setup_with(state, 0);
 }
 
 static int teardown(void **state)
@@ -113,6 +129,55 @@ static void test_flush(void **state)
         free(list.docs);
         model_deinit(&m);
     }
+}
+
+/* A list of 5,000 and one of 40 with positions in rows of their own, opened by two cursors at once
+ * and again after everything else was evicted. */
+static void test_cursors_share(void **state)
+{
+    struct world *w = *state;
+    struct segment *memory = memory_segment_create(1), *disk;
+    struct document_term terms[2] = {{.token = {TEXT_FIELD_ALL, bytes_str("often")}, .freq = 40},
+                                     {.token = {TEXT_FIELD_ALL, bytes_str("seldom")}, .freq = 40}};
+    uint32_t positions[40], documents = 5000, doc;
+    struct view_segment source = {.segment = memory, .doc_limit = documents};
+
+    for (uint32_t i = 0; i < 40; i++)
+        positions[i] = i * i;
+    for (uint32_t i = 0; i < documents; i++) {
+        struct document document = {
+            .key = bytes_str("key"), .terms = terms, .term_count = i % 125 == 0 ? 2 : 1};
+
+        terms[0].positions = terms[1].positions = positions;
+        terms[0].position_count = terms[1].position_count = 40;
+        assert_int_equal(memory_segment_add(memory, &document, &doc, NULL), 0);
+    }
+    assert_int_equal(disk_segment_write(w->store, 2, &source, 1, NULL, NULL, NULL, NULL), 0);
+    segment_unref(memory);
+    assert_int_equal(disk_segment_open(w->store, 2, &disk, NULL), 0);
+    for (uint32_t turn = 0; turn < 3; turn++) {
+        struct posting_cursor *cursors[4];
+
+        for (uint32_t i = 0; i < 4; i++)
+            assert_int_equal(
+                disk->ops->postings(disk, terms[i % 2].token, documents, &cursors[i], NULL), 0);
+        for (uint32_t at = 0; at < documents; at += 125)
+            for (uint32_t i = 0; i < 4; i++) {
+                const uint32_t *got;
+                uint32_t count;
+
+                assert_int_equal(posting_advance(cursors[i], at, NULL), 0);
+                assert_int_equal(posting_doc(cursors[i]), at);
+                assert_int_equal(
+                    cursors[i]->ops->positions(cursors[i], cursors[i]->index, &got, &count, NULL),
+                    0);
+                assert_int_equal(count, 40);
+                assert_memory_equal(got, positions, sizeof(positions));
+            }
+        for (uint32_t i = 0; i < 4; i++)
+            posting_close(cursors[i]);
+    }
+    segment_unref(disk);
 }
 
 /* ---- flush, delete, merge in random order, against the model ---- */
@@ -485,6 +550,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_flush, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_flush, setup_small, teardown),
+        cmocka_unit_test_setup_teardown(test_flush, setup_none, teardown),
+        cmocka_unit_test_setup_teardown(test_cursors_share, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_cursors_share, setup_small, teardown),
+        cmocka_unit_test_setup_teardown(test_cursors_share, setup_none, teardown),
         cmocka_unit_test_setup_teardown(test_random_life, setup, teardown),
         cmocka_unit_test_setup_teardown(test_merge_is_flush, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),

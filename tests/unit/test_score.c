@@ -57,9 +57,9 @@ static void parts_rise_with_frequency_and_fall_with_length(void **state)
 {
     struct score_collection collection = {
         .documents = 1000, .total_length = 50000, .k1 = 1.2, .b = 0.75};
-    float norms[256];
-    score_norms(&collection, norms);
-    struct score_term term = score_term_init(&collection, norms, 10, 1);
+    struct score_table table;
+    score_table_init(&collection, &table);
+    struct score_term term = score_term_init(&collection, &table, 10, 1);
     for (uint32_t norm = 0; norm < 256; norm += 5)
         for (uint32_t freq = 1; freq < 100; freq++)
             assert_true(score_part(&term, freq, (uint8_t)norm) <=
@@ -75,19 +75,49 @@ static void parts_rise_with_frequency_and_fall_with_length(void **state)
 static void extremes_stay_in_range(void **state)
 {
     struct score_collection empty = {.k1 = 1.2, .b = 0.75};
-    float norms[256];
-    score_norms(&empty, norms);
+    struct score_table table;
+    score_table_init(&empty, &table);
     for (int i = 0; i < 256; i++)
-        assert_true(isfinite(norms[i]) && norms[i] >= 0);
+        assert_true(isfinite(table.norm_part[i]) && table.norm_part[i] >= 0);
     struct score_collection huge = {
         .documents = UINT64_MAX, .total_length = UINT64_MAX, .k1 = 1000, .b = 1};
-    score_norms(&huge, norms);
-    struct score_term term = score_term_init(&huge, norms, 0, SCORE_BOOST_MAX);
+    score_table_init(&huge, &table);
+    struct score_term term = score_term_init(&huge, &table, 0, SCORE_BOOST_MAX);
     assert_true(score_part(&term, UINT32_MAX, 0) < UINT64_C(1) << 42);
     struct score_collection flat = {.documents = 5, .total_length = 5};
-    score_norms(&flat, norms);
-    term = score_term_init(&flat, norms, 5, 1e-30);
+    score_table_init(&flat, &table);
+    term = score_term_init(&flat, &table, 5, 1e-30);
     assert_int_equal(score_part(&term, 1, 255), 0);
+}
+
+/* By table or by division, one by one or many at once: the formula as score.h writes it. */
+static void parts_are_the_formula(void **state)
+{
+    uint64_t random = 7;
+    for (int round = 0; round < 200; round++) {
+        struct score_collection collection = {
+            .documents = 1000 + (uint64_t)round, .total_length = 50000, .k1 = 1.2, .b = 0.75};
+        const struct score_table *table = score_table_get(&collection);
+        struct score_term term = score_term_init(&collection, table, 10, 0.5 + round);
+        uint32_t freqs[128], parts[128], count = 1 + (uint32_t)round % 128;
+        uint8_t norms[128];
+        for (uint32_t i = 0; i < count; i++) {
+            random = random * 6364136223846793005u + 1442695040888963407u;
+            norms[i] = (uint8_t)(random >> 56);
+            freqs[i] = 1 + (uint32_t)(random >> 33) % 7;
+            if (round % 4 == 3 && i % 16 == 5)
+                freqs[i] = (uint32_t)(random >> 20);
+        }
+        score_parts(&term, freqs, norms, count, parts);
+        for (uint32_t i = 0; i < count; i++) {
+            double f = freqs[i], average = 50000.0 / (1000 + round);
+            double length = norm_decode(norms[i]);
+            float norm_part = (float)(1.2 * (1 - 0.75 + 0.75 * length / average));
+            double part = term.weight * (f / (f + (double)norm_part)) + 0.5;
+            assert_true(score_part(&term, freqs[i], norms[i]) == (uint64_t)part);
+            assert_true(parts[i] == (uint64_t)part);
+        }
+    }
 }
 
 int main(void)
@@ -98,6 +128,7 @@ int main(void)
         cmocka_unit_test(idf_falls_with_frequency_and_stays_positive),
         cmocka_unit_test(parts_rise_with_frequency_and_fall_with_length),
         cmocka_unit_test(extremes_stay_in_range),
+        cmocka_unit_test(parts_are_the_formula),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
