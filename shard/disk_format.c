@@ -69,6 +69,14 @@ void disk_key_term(struct disk_key *key, uint64_t segment, struct segment_token 
     key->size += token.text.size;
 }
 
+void disk_key_behind(const struct disk_key *prefix, struct disk_key *key)
+{
+    *key = *prefix;
+    while (key->data[key->size - 1] == UINT8_MAX)
+        key->size--;
+    key->data[key->size - 1]++;
+}
+
 void disk_key_chunk(struct disk_key *key, uint64_t segment, uint32_t term_id, uint32_t first_doc)
 {
     disk_key_segment(key, segment);

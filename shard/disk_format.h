@@ -31,6 +31,8 @@ enum disk_column {
 
 void disk_key_segment(struct disk_key *key, uint64_t segment); /* before all rows of it */
 void disk_key_term(struct disk_key *key, uint64_t segment, struct segment_token token);
+/* Behind all keys that begin with `prefix`, which is not all 0xff. */
+void disk_key_behind(const struct disk_key *prefix, struct disk_key *key);
 void disk_key_chunk(struct disk_key *key, uint64_t segment, uint32_t term_id, uint32_t first_doc);
 void disk_key_column(struct disk_key *key, uint64_t segment, enum disk_column column,
                      uint32_t page);

@@ -353,8 +353,8 @@ static const struct segment_terms_ops disk_terms_ops = {
     .close = terms_close,
 };
 
-int disk_terms(struct segment *segment, struct segment_token from, struct segment_terms **out,
-               struct err *err)
+int disk_terms(struct segment *segment, const struct segment_token *within,
+               struct segment_terms **out, struct err *err)
 {
     struct disk_segment *s = disk_segment_of(segment);
     struct disk_terms *t = calloc(1, sizeof(*t));
@@ -366,8 +366,13 @@ int disk_terms(struct segment *segment, struct segment_token from, struct segmen
         return err_set(err, ERR_NOMEM, "terms: out of memory");
     t->base.ops = &disk_terms_ops;
     t->segment = s;
-    disk_key_term(&first, segment->id, from);
-    disk_key_segment(&end, segment->id + 1);
+    if (within == NULL) {
+        disk_key_segment(&first, segment->id);
+        disk_key_segment(&end, segment->id + 1);
+    } else {
+        disk_key_term(&first, segment->id, *within);
+        disk_key_behind(&first, &end);
+    }
     t->it = store_iterate(s->store, STORE_TERM, disk_key_bytes(&first), disk_key_bytes(&end));
     code = terms_settle(t, err);
     if (code != 0) {

@@ -40,7 +40,7 @@ int disk_postings(struct segment *segment, struct segment_token token, uint32_t 
                   struct posting_cursor **out, struct err *err);
 int disk_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit,
                    uint32_t *df, struct err *err);
-int disk_terms(struct segment *segment, struct segment_token from, struct segment_terms **out,
-               struct err *err);
+int disk_terms(struct segment *segment, const struct segment_token *within,
+               struct segment_terms **out, struct err *err);
 
 #endif

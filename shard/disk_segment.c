@@ -279,6 +279,7 @@ int disk_segment_open(struct store *store, uint64_t id, struct segment **out, st
         disk_segment_destroy(&s->base);
         return code;
     }
+    s->base.words = segment_words_create();
     *out = &s->base;
     return 0;
 }

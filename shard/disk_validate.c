@@ -127,7 +127,7 @@ static int check_lists(struct validation *v, struct err *err)
 {
     struct segment *segment = &v->segment->base;
     struct segment_terms *terms;
-    int code = segment->ops->terms(segment, (struct segment_token){0}, &terms, err);
+    int code = segment->ops->terms(segment, NULL, &terms, err);
 
     while (code == 0 && terms->ops->valid(terms)) {
         struct posting_cursor *cursor = NULL;

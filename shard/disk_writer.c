@@ -161,7 +161,7 @@ static int heap_open(struct disk_writer *w, struct head *heap, uint32_t *count)
     for (uint32_t i = 0; i < w->source_count; i++) {
         struct segment *segment = w->sources[i].segment;
         struct segment_terms *terms;
-        int code = segment->ops->terms(segment, (struct segment_token){0}, &terms, w->err);
+        int code = segment->ops->terms(segment, NULL, &terms, w->err);
 
         if (code != 0)
             return code;

@@ -1,5 +1,6 @@
 #include "shard/distance.h"
 
+#include <assert.h>
 #include <string.h>
 
 static uint32_t sequence_length(uint8_t lead)
@@ -112,4 +113,174 @@ uint32_t distance_between(const struct distance_word *a, const struct distance_w
     if (n == 0 || m == 0)
         return n + m;
     return limit == 0 ? 1 : banded(x, n, y, m, limit);
+}
+
+/* ---- walking ----
+ *
+ * Each row of the matrix as sets of bits: bit j of within[e] says that the text so far is at most e
+ * edits from the word's first j code points. A row follows from the one before by a dozen
+ * operations on words of the machine (Wu and Manber, "Fast Text Searching Allowing Errors", 1992;
+ * swap[e] are the pairs of which one code point was found in the other's place). There is a row for
+ * each byte of the text, so that one may go back to any of its beginnings. A text of which a row is
+ * empty is out, whatever comes behind.
+ *
+ * What does not fit in that is compared whole, at its end: bytes that are not UTF-8, and the rest
+ * of a word of more than WALK_POINTS code points, for the few texts that are near as far as that.
+ */
+#define WALK_LIMIT 2
+#define WALK_POINTS 60
+
+struct distance_state {
+    uint64_t within[WALK_LIMIT + 1];
+    uint64_t swap[WALK_LIMIT + 1];
+    uint32_t point;  /* as much as there is of the code point that has begun */
+    uint8_t missing; /* bytes of it */
+    bool whole;      /* compare whole */
+};
+
+/* For each code point of the word, at which places it stands: bit j, the j-th. */
+struct distance_letters {
+    uint64_t ascii[128];
+    uint64_t all; /* bits that there are, from 0 on */
+    uint32_t count;
+    struct {
+        uint32_t point;
+        uint64_t places;
+    } others[WALK_POINTS + WALK_LIMIT];
+};
+
+static void letters_init(struct distance_letters *letters, const struct distance_word *word)
+{
+    uint32_t count = least(word->count, WALK_POINTS + WALK_LIMIT);
+    memset(letters, 0, sizeof *letters);
+    letters->all = (UINT64_C(2) << count) - 1;
+    for (uint32_t i = 0, k; i < count; i++) {
+        uint32_t point = word->points[i];
+        uint64_t place = UINT64_C(2) << i;
+        if (point < 128) {
+            letters->ascii[point] |= place;
+            continue;
+        }
+        for (k = 0; k < letters->count && letters->others[k].point != point;)
+            k++;
+        letters->count += k == letters->count;
+        letters->others[k].point = point;
+        letters->others[k].places |= place;
+    }
+}
+
+static uint64_t places_of(const struct distance_letters *letters, uint32_t point)
+{
+    if (point < 128)
+        return letters->ascii[point];
+    for (uint32_t i = 0; i < letters->count; i++)
+        if (letters->others[i].point == point)
+            return letters->others[i].places;
+    return 0;
+}
+
+bool distance_walk_init(struct distance_walk *walk, const struct distance_word *word,
+                        uint32_t limit, struct arena *arena)
+{
+    assert(limit <= WALK_LIMIT);
+    *walk = (struct distance_walk){.word = word, .limit = limit, .dead = DISTANCE_NO_BYTES};
+    /* Longer texts are dead before, or compared whole. */
+    walk->capacity = 4 * (least(word->count, WALK_POINTS) + WALK_LIMIT + 2);
+    walk->states = arena_calloc(arena, walk->capacity + 1, sizeof *walk->states);
+    walk->letters = arena_alloc(arena, sizeof *walk->letters);
+    walk->text = arena_alloc(arena, DISTANCE_TEXT_MAX);
+    walk->other = arena_alloc(arena, sizeof *walk->other);
+    if (!walk->states || !walk->letters || !walk->text || !walk->other)
+        return false;
+    letters_init(walk->letters, word);
+    for (uint32_t e = 0; e <= WALK_LIMIT; e++) /* as many code points of the word are left out */
+        walk->states[0].within[e] = ((UINT64_C(2) << e) - 1) & walk->letters->all;
+    return true;
+}
+
+/* The row of one more code point of the text. */
+static void next_row(const struct distance_walk *walk, const struct distance_state *from,
+                     struct distance_state *to)
+{
+    uint64_t all = walk->letters->all, places = places_of(walk->letters, to->point);
+    const uint64_t *old = from->within;
+    uint64_t *new = to->within;
+    new[0] = (old[0] << 1) & places;
+    for (uint32_t e = 1; e <= WALK_LIMIT; e++) {
+        uint64_t edits = old[e - 1] | (old[e - 1] | new[e - 1]) << 1;
+        new[e] = (((old[e] << 1) & places) | edits | (from->swap[e] & places << 1)) & all;
+        to->swap[e] = (old[e - 1] << 2) & places;
+    }
+    to->whole = walk->word->count > WALK_POINTS && new[walk->limit] >> WALK_POINTS;
+}
+
+static void take_byte(const struct distance_walk *walk, const struct distance_state *from,
+                      struct distance_state *to, uint8_t byte)
+{
+    if (byte < 0x80 && !from->missing && !from->whole) { /* nearly all */
+        to->point = byte;
+        to->missing = 0;
+        next_row(walk, from, to);
+        return;
+    }
+    *to = *from;
+    if (from->whole)
+        return;
+    if (from->missing) {
+        to->whole = (byte & 0xc0) != 0x80;
+        to->point = from->point << 6 | (byte & 0x3fu);
+        to->missing--;
+    } else {
+        uint32_t length = sequence_length(byte);
+        to->whole = length == 0;
+        to->point = byte & (0xffu >> (length + 1));
+        to->missing = (uint8_t)(length ? length - 1 : 0);
+    }
+    if (!to->missing && !to->whole)
+        next_row(walk, from, to);
+}
+
+static bool is_dead(const struct distance_walk *walk, const struct distance_state *state)
+{
+    return !(state->within[walk->limit] | state->swap[walk->limit]) && !state->whole;
+}
+
+static uint32_t distance_at_end(struct distance_walk *walk, const struct distance_state *state)
+{
+    if (state->whole || state->missing) {
+        distance_word_init(walk->other, distance_walk_text(walk));
+        return distance_between(walk->word, walk->other, walk->limit);
+    }
+    uint32_t distance = 0;
+    if (walk->word->count > WALK_POINTS) /* the text ends before the first of those */
+        return walk->limit + 1;
+    while (distance <= walk->limit && !(state->within[distance] >> walk->word->count & 1))
+        distance++;
+    return distance;
+}
+
+uint32_t distance_walk_to(struct distance_walk *walk, uint32_t shared, struct bytes rest)
+{
+    uint32_t size = shared + (uint32_t)rest.size, at = least(shared, walk->capacity);
+    assert(shared <= walk->known && size <= DISTANCE_TEXT_MAX);
+    const uint8_t *bytes = rest.data;
+    struct distance_state *states = walk->states;
+    walk->dead = DISTANCE_NO_BYTES;
+    for (; at < size && at < walk->capacity; at++) {
+        walk->text[at] = *bytes++;
+        take_byte(walk, &states[at], &states[at + 1], walk->text[at]);
+        if (!is_dead(walk, &states[at + 1]))
+            continue;
+        walk->known = walk->dead = at + 1;
+        return walk->limit + 1;
+    }
+    if (size > shared)
+        memcpy(walk->text + shared, rest.data, rest.size);
+    walk->known = size;
+    return distance_at_end(walk, &states[at]);
+}
+
+struct bytes distance_walk_text(const struct distance_walk *walk)
+{
+    return bytes_of(walk->text, walk->known);
 }

@@ -5,6 +5,7 @@
 #ifndef QUIRE_SHARD_DISTANCE_H
 #define QUIRE_SHARD_DISTANCE_H
 
+#include "proto/base/arena.h"
 #include "proto/base/bytes.h"
 
 #define DISTANCE_POINTS_MAX 4200 /* code points; the key of the longest headword has fewer */
@@ -23,5 +24,36 @@ uint32_t distance_between(const struct distance_word *a, const struct distance_w
 
 /* The bytes of the first code point; empty for an empty text. */
 struct bytes distance_first_letter(struct bytes text);
+
+/* A walk over texts of which each shares its beginning with the one before: what is known of the
+ * shared bytes is not computed again. For limits of 1 and 2. */
+#define DISTANCE_TEXT_MAX 32768 /* bytes of such a text */
+#define DISTANCE_NO_BYTES UINT32_MAX
+
+struct distance_state; /* after so many bytes of a text; distance.c */
+struct distance_letters;
+
+struct distance_walk {
+    const struct distance_word *word;
+    uint32_t limit;
+    struct distance_letters *letters; /* of the word */
+    struct distance_state *states;    /* after 0 .. capacity bytes */
+    uint32_t capacity;
+    uint32_t known; /* bytes of the last text that are in `text` */
+    /* No text that has at least so many bytes in common with the last one is within the limit;
+     * DISTANCE_NO_BYTES: that cannot be said. */
+    uint32_t dead;
+    uint8_t *text;               /* the last one; as far as `dead` when it is dead */
+    struct distance_word *other; /* scratch */
+};
+
+/* `word` must outlive the walk, memory is the arena's. False: no memory. */
+bool distance_walk_init(struct distance_walk *walk, const struct distance_word *word,
+                        uint32_t limit, struct arena *arena);
+/* As distance_between(), of the text that begins with the first `shared` bytes of the one before
+ * (with less than walk->dead of them; 0 for the first one) and goes on with `rest`. */
+uint32_t distance_walk_to(struct distance_walk *walk, uint32_t shared, struct bytes rest);
+/* The last text, unless it is dead; valid until the next one. */
+struct bytes distance_walk_text(const struct distance_walk *walk);
 
 #endif

@@ -149,7 +149,7 @@ int memory_postings(struct segment *segment, struct segment_token token, uint32_
                     struct posting_cursor **out, struct err *err);
 int memory_frequency(struct segment *segment, struct segment_token token, uint32_t doc_limit,
                      uint32_t *df, struct err *err);
-int memory_terms(struct segment *segment, struct segment_token from, struct segment_terms **out,
-                 struct err *err);
+int memory_terms(struct segment *segment, const struct segment_token *within,
+                 struct segment_terms **out, struct err *err);
 
 #endif

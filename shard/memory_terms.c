@@ -3,16 +3,17 @@
  * Lists are found by hash; in order they are wanted now and then: by a prefix or near spelling on
  * the way, and by the flush. So the order is made when it is asked for, and kept: a sorted array of
  * the lists that were there then (shared by reference; a new one replaces it). Lists that came
- * since hang on a chain by age. Who asks sorts those, as long as they are few against the array,
- * and reads both side by side; when they are more, they are merged into a new array. So asking
- * costs about an eighth of the lists at most, and nothing is paid by the writer.
+ * since hang on a chain by age. Who asks sorts those of them that are asked for, as long as all are
+ * few against the array, and reads both side by side; when they are more, they are merged into a
+ * new array. So asking costs a look at a small share of the lists at most, and nothing is paid by
+ * the writer.
  */
 #include "shard/memory_list.h"
 
 #include <stdlib.h>
 
 #define RECENT_MIN 1024
-#define RECENT_SHARE 8 /* of the sorted ones */
+#define RECENT_SHARE 32 /* of the sorted ones */
 
 struct memory_term {
     const struct memory_list *list;
@@ -69,21 +70,39 @@ static int term_compare(const void *a, const void *b)
     return bytes_compare(list_token(x->list).text, list_token(y->list).text);
 }
 
-/* The lists made after `known`, sorted, in *recent (from malloc); false when out of memory. */
+static bool list_within(const struct memory_list *list, const struct segment_token *within)
+{
+    return within == NULL ||
+           (list->field == within->field && bytes_has_prefix(list_token(list).text, within->text));
+}
+
+/* How many lists were made after `known`. */
+static size_t recent_count(const struct memory_list *newest, const struct memory_list *known)
+{
+    size_t count = 0;
+
+    for (const struct memory_list *list = newest; list != known; list = list->older)
+        count++;
+    return count;
+}
+
+/* Those of them that are within, sorted, in *recent (from malloc); false when out of memory. */
 static bool recent_collect(const struct memory_list *newest, const struct memory_list *known,
-                           struct memory_term **recent, size_t *count)
+                           const struct segment_token *within, struct memory_term **recent,
+                           size_t *count)
 {
     const struct memory_list *list;
     size_t n = 0;
 
     for (list = newest; list != known; list = list->older)
-        n++;
+        n += list_within(list, within);
     *count = n;
     *recent = malloc((n + 1) * sizeof(**recent));
     if (*recent == NULL)
         return false;
     for (list = newest, n = 0; list != known; list = list->older)
-        (*recent)[n++] = (struct memory_term){list, token_prefix(list_token(list))};
+        if (list_within(list, within))
+            (*recent)[n++] = (struct memory_term){list, token_prefix(list_token(list))};
     if (n > 1)
         qsort(*recent, n, sizeof(**recent), term_compare);
     return true;
@@ -121,52 +140,79 @@ static struct memory_sorted *sorted_merge(const struct memory_sorted *old,
     return merged;
 }
 
+/* A new array of all lists; false when out of memory. Holder of sorted_lock. */
+static bool sorted_renew(struct memory_segment *s, const struct memory_list *newest,
+                         const struct memory_list *known)
+{
+    struct memory_term *recent;
+    size_t count;
+    struct memory_sorted *merged = NULL;
+
+    if (recent_collect(newest, known, NULL, &recent, &count))
+        merged = sorted_merge(s->sorted, recent, count, newest);
+    free(recent);
+    if (merged == NULL)
+        return false;
+    memory_sorted_unref(s->sorted);
+    s->sorted = merged;
+    return true;
+}
+
 /* Takes a reference on the sorted array, and sorts what is newer; merges the two first when that is
  * much. */
-static bool terms_gather(struct memory_terms *t, size_t *recent_count)
+static bool terms_gather(struct memory_terms *t, const struct segment_token *within,
+                         size_t *recents)
 {
     struct memory_segment *s = t->segment;
-    const struct memory_list *newest;
-    bool done;
+    const struct memory_list *newest, *known;
+    bool done = true;
 
     pthread_mutex_lock(&s->sorted_lock);
     newest = atomic_load_explicit(&s->newest, memory_order_acquire);
-    done = recent_collect(newest, s->sorted == NULL ? NULL : s->sorted->newest, &t->recent,
-                          recent_count);
-    if (done &&
-        *recent_count > RECENT_MIN + (s->sorted == NULL ? 0 : s->sorted->count / RECENT_SHARE)) {
-        struct memory_sorted *merged = sorted_merge(s->sorted, t->recent, *recent_count, newest);
-
-        done = merged != NULL;
-        if (done) {
-            memory_sorted_unref(s->sorted);
-            s->sorted = merged;
-            *recent_count = 0;
-        }
+    known = s->sorted == NULL ? NULL : s->sorted->newest;
+    if (recent_count(newest, known) >
+        RECENT_MIN + (s->sorted == NULL ? 0 : s->sorted->count / RECENT_SHARE)) {
+        done = sorted_renew(s, newest, known);
+        known = newest;
     }
     t->sorted = s->sorted;
     if (t->sorted != NULL)
         atomic_fetch_add_explicit(&t->sorted->refs, 1, memory_order_relaxed);
     pthread_mutex_unlock(&s->sorted_lock);
-    return done;
+    return done && recent_collect(newest, known, within, &t->recent, recents);
 }
 
-static struct run run_from(const struct memory_term *terms, size_t count, struct segment_token from)
+/* The first of the sorted terms from `low` on that does not come before `within`, or, `behind`,
+ * does not begin with it either. */
+static size_t bound(const struct memory_sorted *sorted, size_t low,
+                    const struct segment_token *within, bool behind)
 {
-    uint64_t prefix = token_prefix(from);
-    size_t low = 0, high = count;
+    uint64_t prefix = token_prefix(*within);
+    size_t high = sorted->count;
 
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        const struct memory_term *term = &terms[middle];
+        const struct memory_term *term = &sorted->terms[middle];
 
-        if (term->prefix < prefix ||
-            (term->prefix == prefix && bytes_compare(list_token(term->list).text, from.text) < 0))
+        if (term->prefix < prefix || (behind && list_within(term->list, within)) ||
+            (term->prefix == prefix &&
+             bytes_compare(list_token(term->list).text, within->text) < 0))
             low = middle + 1;
         else
             high = middle;
     }
-    return (struct run){terms + low, terms + count};
+    return low;
+}
+
+static struct run run_within(const struct memory_sorted *sorted, const struct segment_token *within)
+{
+    const struct memory_term *terms = sorted->terms;
+    size_t from;
+
+    if (within == NULL)
+        return (struct run){terms, terms + sorted->count};
+    from = bound(sorted, 0, within, false);
+    return (struct run){terms + from, terms + bound(sorted, from, within, true)};
 }
 
 /* To the next list that has postings: one that was just made may have none yet. */
@@ -229,24 +275,24 @@ static const struct segment_terms_ops memory_terms_ops = {
     .close = terms_close,
 };
 
-int memory_terms(struct segment *segment, struct segment_token from, struct segment_terms **out,
-                 struct err *err)
+int memory_terms(struct segment *segment, const struct segment_token *within,
+                 struct segment_terms **out, struct err *err)
 {
     struct memory_terms *t = calloc(1, sizeof(*t));
-    size_t recent_count = 0;
+    size_t recents = 0;
 
     *out = NULL;
     if (t == NULL)
         return err_set(err, ERR_NOMEM, "terms: out of memory");
     t->base.ops = &memory_terms_ops;
     t->segment = memory_segment_of(segment);
-    if (!terms_gather(t, &recent_count)) {
+    if (!terms_gather(t, within, &recents)) {
         terms_close(&t->base);
         return err_set(err, ERR_NOMEM, "terms: out of memory");
     }
     if (t->sorted != NULL)
-        t->runs[0] = run_from(t->sorted->terms, t->sorted->count, from);
-    t->runs[1] = run_from(t->recent, recent_count, from);
+        t->runs[0] = run_within(t->sorted, within);
+    t->runs[1] = (struct run){t->recent, t->recent + recents};
     terms_step(t);
     *out = &t->base;
     return 0;

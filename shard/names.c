@@ -1,6 +1,8 @@
-/* One scan over the `name` rows serves every strategy: rows are (name key, 0, entry key) -> the
- * name as written, so the entries of a name stand together, the first of them in entry-key order in
- * front. What differs is where the scan begins, when it may end, and which names it takes. */
+/* The `name` rows are (name key, 0, entry key) -> the name as written, so the entries of a name
+ * stand together, the first of them in entry-key order in front. Near spellings are found in the
+ * name index, and then looked up here, the nearest first, until there are enough. For every other
+ * strategy the rows are scanned; what differs is where the scan begins, when it may end, and which
+ * names it takes. */
 #include "shard/names.h"
 #include "proto/base/clock.h"
 #include "proto/limits.h"
@@ -10,13 +12,15 @@
 #include <string.h>
 
 #define ROWS_PER_CHECK 1024
+#define GONE_MAX 64 /* names of the index that are not there, until it is told */
 
 struct scan {
     Quire__MatchRequest__Strategy strategy;
     struct bytes key;
     uint32_t distance;
-    struct distance_word *word;  /* FUZZY: the key */
-    struct distance_word *other; /* FUZZY: the name that is looked at */
+    struct distance_word *word;   /* FUZZY: the key */
+    struct candidates candidates; /* FUZZY */
+    bool no_memory;
     struct nearest nearest;
     const struct search_budget *budget;
     uint32_t rows;
@@ -56,35 +60,28 @@ static struct bytes scan_prefix(const struct scan *scan)
     case QUIRE__MATCH_REQUEST__STRATEGY__EXACT:
     case QUIRE__MATCH_REQUEST__STRATEGY__PREFIX:
         return scan->key;
-    case QUIRE__MATCH_REQUEST__STRATEGY__FUZZY:
-        return distance_first_letter(scan->key);
     default:
         return bytes_of(NULL, 0);
     }
 }
 
-static bool matches(struct scan *scan, struct bytes name, uint32_t *distance)
+static bool matches(const struct scan *scan, struct bytes name)
 {
-    *distance = 0;
     switch (scan->strategy) {
     case QUIRE__MATCH_REQUEST__STRATEGY__EXACT:
         return bytes_equal(name, scan->key);
     case QUIRE__MATCH_REQUEST__STRATEGY__SUBSTRING:
         return scan->key.size == 0 || memmem(name.data, name.size, scan->key.data, scan->key.size);
-    case QUIRE__MATCH_REQUEST__STRATEGY__FUZZY:
-        distance_word_init(scan->other, name);
-        *distance = distance_between(scan->word, scan->other, scan->distance);
-        return *distance <= scan->distance;
     default:
         return true; /* PREFIX: scan_prefix() sees to it */
     }
 }
 
-/* In key order, so the first ones are the nearest: nothing further on can get in any more. */
+/* What comes is the nearest of the rest (or the first in key order): nothing further on can get in.
+ */
 static bool is_full(const struct scan *scan)
 {
-    return scan->strategy != QUIRE__MATCH_REQUEST__STRATEGY__FUZZY &&
-           scan->nearest.count == scan->nearest.limit;
+    return scan->nearest.count == scan->nearest.limit;
 }
 
 /* Counts the rows of the name on which the iterator stands, and moves behind them. */
@@ -103,10 +100,26 @@ static int count_rows(struct scan *scan, struct store_iterator *it, struct bytes
     return 0;
 }
 
+/* Takes the name on which the iterator stands, and moves behind its rows. */
+static int take_name(struct scan *scan, struct store_iterator *it, struct bytes name,
+                     uint32_t distance, struct err *err)
+{
+    struct buf spelling = {0}; /* the row's own memory goes with the next step */
+    buf_append_bytes(&spelling, store_iterator_value(it));
+    struct nearest_item item = {
+        .distance = distance, .text = name, .spelling = buf_bytes(&spelling)};
+    int status = count_rows(scan, it, name, &item.number, err);
+    if (!status && !nearest_add(&scan->nearest, &item))
+        status = err_set(err, ERR_NOMEM, "out of memory for names");
+    buf_deinit(&spelling);
+    return status;
+}
+
 static int scan_rows(struct scan *scan, struct store_iterator *it, struct err *err)
 {
     struct bytes prefix = scan_prefix(scan);
-    struct buf name = {0}, spelling = {0}; /* the row's own memory goes with the next step */
+    struct buf name = {0};
+    uint64_t passed;
     int status = 0;
     while (!status && store_iterator_valid(it) && !is_full(scan)) {
         struct bytes here = name_of(store_iterator_key(it));
@@ -114,20 +127,73 @@ static int scan_rows(struct scan *scan, struct store_iterator *it, struct err *e
             break;
         buf_clear(&name);
         buf_append_bytes(&name, here);
-        buf_clear(&spelling);
-        buf_append_bytes(&spelling, store_iterator_value(it));
-        struct nearest_item item = {.text = buf_bytes(&name), .spelling = buf_bytes(&spelling)};
-        bool taken = matches(scan, item.text, &item.distance) &&
-                     nearest_wants(&scan->nearest, item.distance, item.text);
-        status = count_rows(scan, it, item.text, &item.number, err);
-        if (!status && taken && !nearest_add(&scan->nearest, &item))
-            status = err_set(err, ERR_NOMEM, "out of memory for names");
-        if (scan->strategy == QUIRE__MATCH_REQUEST__STRATEGY__EXACT && taken)
+        if (matches(scan, buf_bytes(&name)))
+            status = take_name(scan, it, buf_bytes(&name), 0, err);
+        else
+            status = count_rows(scan, it, buf_bytes(&name), &passed, err);
+        if (scan->strategy == QUIRE__MATCH_REQUEST__STRATEGY__EXACT)
             break;
     }
     buf_deinit(&name);
-    buf_deinit(&spelling);
     return status ? status : store_iterator_status(it, err);
+}
+
+static int scan_all(struct scan *scan, struct store *store, struct err *err)
+{
+    struct store_iterator *it =
+        store_iterate(store, STORE_NAME, scan_prefix(scan), bytes_of(NULL, 0));
+    int status = scan_rows(scan, it, err);
+    store_iterator_close(it);
+    return status;
+}
+
+/* ---- near spellings ---- */
+
+static void take_candidate(void *data, struct bytes name, uint32_t distance)
+{
+    struct scan *scan = data;
+    scan->no_memory |= !candidates_add(&scan->candidates, name, distance);
+}
+
+static int look_up(struct scan *scan, struct store_iterator *it, uint32_t *gone, struct err *err)
+{
+    struct candidate candidate;
+    int status = 0;
+    while (!status && !is_full(scan) && candidates_take(&scan->candidates, &candidate)) {
+        status = check_budget(scan, err);
+        if (status)
+            return status;
+        store_iterator_seek(it, candidate.text);
+        if (store_iterator_valid(it) &&
+            bytes_equal(name_of(store_iterator_key(it)), candidate.text))
+            status = take_name(scan, it, candidate.text, candidate.distance, err);
+        else
+            ++*gone;
+    }
+    return status ? status : store_iterator_status(it, err);
+}
+
+static int find_near(struct scan *scan, struct name_index *index, struct arena *arena,
+                     struct err *err)
+{
+    struct distance_walk walk;
+    struct bytes letter = distance_first_letter(scan->key);
+    uint32_t gone = 0;
+    candidates_init(&scan->candidates, arena);
+    if (!distance_walk_init(&walk, scan->word, scan->distance, arena))
+        return err_set(err, ERR_NOMEM, "out of memory for names");
+    int status = name_index_near(index, letter, &walk, take_candidate, scan, err);
+    if (!status && scan->no_memory)
+        status = err_set(err, ERR_NOMEM, "out of memory for names");
+    if (status)
+        return status;
+    struct store_iterator *it =
+        store_iterate(name_index_store(index), STORE_NAME, letter, bytes_of(NULL, 0));
+    status = look_up(scan, it, &gone, err);
+    store_iterator_close(it);
+    if (gone > GONE_MAX)
+        name_index_forget(index, letter);
+    return status;
 }
 
 static int scan_init(struct scan *scan, const Quire__ShardMatch *request, struct arena *arena,
@@ -146,8 +212,7 @@ static int scan_init(struct scan *scan, const Quire__ShardMatch *request, struct
     scan->strategy = match->strategy;
     scan->key = bytes_of(request->key.data, request->key.len);
     scan->word = arena_alloc(arena, sizeof *scan->word);
-    scan->other = arena_alloc(arena, sizeof *scan->other);
-    if (!scan->word || !scan->other || !nearest_init(&scan->nearest, (size_t)limit + 1, arena))
+    if (!scan->word || !nearest_init(&scan->nearest, (size_t)limit + 1, arena))
         return err_set(err, ERR_NOMEM, "out of memory for names");
     distance_word_init(scan->word, scan->key);
     return 0;
@@ -183,7 +248,7 @@ static int write_names(struct scan *scan, struct arena *arena, Quire__MatchedNam
     return 0;
 }
 
-int names_match(struct store *store, const Quire__ShardMatch *request,
+int names_match(struct name_index *index, const Quire__ShardMatch *request,
                 const struct search_budget *budget, struct arena *arena,
                 Quire__MatchedName ***names, size_t *count, struct err *err)
 {
@@ -193,11 +258,9 @@ int names_match(struct store *store, const Quire__ShardMatch *request,
     int status = scan_init(&scan, request, arena, err);
     if (status)
         return status;
-    if (scan.key.size == 0 && scan.strategy == QUIRE__MATCH_REQUEST__STRATEGY__FUZZY)
-        return write_names(&scan, arena, names, count, err);
-    struct store_iterator *it =
-        store_iterate(store, STORE_NAME, scan_prefix(&scan), bytes_of(NULL, 0));
-    status = scan_rows(&scan, it, err);
-    store_iterator_close(it);
+    if (scan.strategy != QUIRE__MATCH_REQUEST__STRATEGY__FUZZY)
+        status = scan_all(&scan, name_index_store(index), err);
+    else if (scan.key.size > 0)
+        status = find_near(&scan, index, arena, err);
     return status ? status : write_names(&scan, arena, names, count, err);
 }

@@ -1,6 +1,7 @@
 #include "shard/nearest.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 bool nearest_init(struct nearest *nearest, size_t limit, struct arena *arena)
 {
@@ -71,4 +72,68 @@ void nearest_sort(struct nearest *nearest)
 {
     if (nearest->count)
         qsort(nearest->items, nearest->count, sizeof *nearest->items, compare);
+}
+
+/* ---- candidates ---- */
+
+void candidates_init(struct candidates *candidates, struct arena *arena)
+{
+    *candidates = (struct candidates){.arena = arena};
+}
+
+bool candidates_add(struct candidates *candidates, struct bytes text, uint32_t distance)
+{
+    if (candidates->count == candidates->capacity) {
+        size_t capacity = candidates->capacity ? 2 * candidates->capacity : 64;
+        struct candidate *items = arena_alloc(candidates->arena, capacity * sizeof *items);
+        if (!items)
+            return false;
+        if (candidates->count)
+            memcpy(items, candidates->items, candidates->count * sizeof *items);
+        candidates->items = items;
+        candidates->capacity = capacity;
+    }
+    const uint8_t *copy = arena_copy(candidates->arena, text.data, text.size);
+    if (copy)
+        candidates->items[candidates->count++] =
+            (struct candidate){bytes_of(copy, text.size), distance};
+    return copy != NULL;
+}
+
+static bool is_nearer(const struct candidate *a, const struct candidate *b)
+{
+    return a->distance != b->distance ? a->distance < b->distance
+                                      : bytes_compare(a->text, b->text) < 0;
+}
+
+/* Puts `moved` in at `at` or below. */
+static void sink(struct candidate *heap, size_t at, size_t count, struct candidate moved)
+{
+    for (size_t child = 2 * at + 1; child < count; child = 2 * at + 1) {
+        if (child + 1 < count && is_nearer(&heap[child + 1], &heap[child]))
+            child++;
+        if (!is_nearer(&heap[child], &moved))
+            break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = moved;
+}
+
+bool candidates_take(struct candidates *candidates, struct candidate *out)
+{
+    struct candidate *heap = candidates->items;
+    for (size_t i = candidates->ordered ? 0 : candidates->count / 2; i-- > 0;)
+        sink(heap, i, candidates->count, heap[i]);
+    candidates->ordered = true;
+    while (candidates->count > 0) {
+        *out = heap[0];
+        if (--candidates->count > 0)
+            sink(heap, 0, candidates->count, heap[candidates->count]);
+        bool again = candidates->last.data && bytes_equal(candidates->last, out->text);
+        candidates->last = out->text;
+        if (!again)
+            return true;
+    }
+    return false;
 }

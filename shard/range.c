@@ -20,6 +20,7 @@ static void range_free(struct range *range)
     letters_deinit(&range->now.letters);
     letters_deinit(&range->durable.letters);
     analyzer_destroy(range->analyzer);
+    name_index_destroy(range->names);
     store_close(range->store);
     pthread_mutex_destroy(&range->background);
     pthread_mutex_destroy(&range->apply);
@@ -46,8 +47,10 @@ int range_open(const char *path, const struct range_settings *settings, struct r
     int code = analyzer_create(settings->language, &range->analyzer, err);
     if (code == 0)
         code = store_open(path, settings->cache, &range->store, err);
-    if (code == 0)
+    if (code == 0) {
+        range->names = name_index_create(range->store);
         code = range_recover(range, err);
+    }
     if (code != 0) {
         range_free(range);
         return err_prefix(err, "open range %llu", (unsigned long long)settings->id);
@@ -246,6 +249,11 @@ struct store *range_store(struct range *range)
     return range->store;
 }
 
+struct name_index *range_name_index(struct range *range)
+{
+    return range->names;
+}
+
 uint64_t range_id(const struct range *range)
 {
     return range->settings.id;
@@ -290,6 +298,7 @@ static uint64_t segments_memory(struct range *range)
             bytes += memory_segment_bytes(segment->segment);
         if (segment->dead_terms != NULL)
             bytes += dead_terms_bytes(segment->dead_terms);
+        bytes += segment_words_bytes(segment->segment->words);
     }
     return bytes;
 }
@@ -297,7 +306,8 @@ static uint64_t segments_memory(struct range *range)
 void range_figures(struct range *range, struct range_figures *out)
 {
     *out = (struct range_figures){.disk_bytes = store_disk_bytes(range->store),
-                                  .memory_bytes = store_memory_bytes(range->store),
+                                  .memory_bytes = store_memory_bytes(range->store) +
+                                                  name_index_bytes(range->names),
                                   .durable_seq = range_durable_seq(range)};
     pthread_mutex_lock(&range->lock);
     out->entries = range->now.documents;

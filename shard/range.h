@@ -30,6 +30,7 @@
 #include "proto/quire.pb-c.h"
 #include "shard/document.h"
 #include "shard/index_store.h"
+#include "shard/name_index.h"
 #include "shard/view.h"
 
 struct range;
@@ -92,6 +93,7 @@ int range_broken(struct range *range, struct err *err);
 
 struct view *range_view(struct range *range);
 struct store *range_store(struct range *range);
+struct name_index *range_name_index(struct range *range);
 uint64_t range_id(const struct range *range);
 uint64_t range_applied_seq(struct range *range);
 uint64_t range_durable_seq(struct range *range);

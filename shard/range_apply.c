@@ -42,6 +42,7 @@ struct apply {
     struct arena arena;
     struct store_batch *batch;
     struct buf undo;
+    struct buf names;   /* that get rows in the open batch */
     uint64_t batch_seq; /* of the first operation in the open batch */
 
     struct key_set touched; /* entries that the open batch touches */
@@ -72,7 +73,7 @@ static int write_batch(struct apply *a, struct err *err)
     undo_put(&a->undo, a->batch_seq, a->range->store, a->batch);
     a->batch_seq = 0;
     key_set_clear(&a->touched);
-    return store_write(a->range->store, a->batch, err);
+    return name_index_write(a->range->names, a->batch, &a->names, err);
 }
 
 /* Before an entry is looked at: makes sure that the store shows it as the operations before left
@@ -141,6 +142,7 @@ static void write_names(struct apply *a, struct bytes entry_key_, const Quire__E
         buf_clear(&key);
         range_name_key(news[i].key, entry_key_, &key);
         store_batch_put(a->batch, store, STORE_NAME, buf_bytes(&key), bytes_str(news[i].written));
+        name_index_note(&a->names, news[i].key);
         if (was != NULL)
             undo_value(&a->undo, STORE_NAME, buf_bytes(&key), bytes_str(was->written));
         else
@@ -516,6 +518,7 @@ int range_apply_as(struct range *range, const struct range_session *session,
     code = apply_all(&a, session, ops, count, results, &failure);
     store_batch_destroy(a.batch);
     buf_deinit(&a.undo);
+    buf_deinit(&a.names);
     key_set_deinit(&a.touched);
     free(a.kills);
     free(a.letters);

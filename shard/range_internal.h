@@ -15,6 +15,7 @@
 #include "shard/live.h"
 #include "shard/manifest.h"
 #include "shard/memory_segment.h"
+#include "shard/name_index.h"
 #include "shard/range.h"
 #include "shard/sessions.h"
 
@@ -55,6 +56,7 @@ struct range {
     struct range_settings settings;
     char *path;
     struct store *store;
+    struct name_index *names;
     struct analyzer *analyzer; /* the writer's */
 
     pthread_mutex_t background, apply, lock;

@@ -17,20 +17,14 @@
 #include "shard/search.h"
 #include "shard/search_plan.h"
 
-/* All tokens of a view from a place on, in order, each once. */
+/* The tokens of a view that begin with something, in order, each once. */
 struct token_walk {
     const struct view *view;
     struct segment_terms **terms; /* of each segment; NULL at its end */
     struct buf token;             /* the current one */
+    uint64_t df;                  /* its live document frequency */
     uint8_t field;
 };
-
-static int compare_tokens(struct segment_token a, struct segment_token b)
-{
-    if (a.field != b.field)
-        return a.field < b.field ? -1 : 1;
-    return bytes_compare(a.text, b.text);
-}
 
 static void walk_close(struct token_walk *walk)
 {
@@ -40,16 +34,16 @@ static void walk_close(struct token_walk *walk)
     buf_deinit(&walk->token);
 }
 
-static int walk_open(struct token_walk *walk, const struct view *view, struct segment_token from,
-                     struct arena *arena, struct err *err)
+static int walk_open(struct token_walk *walk, const struct view *view,
+                     const struct segment_token *within, struct arena *arena, struct err *err)
 {
-    *walk = (struct token_walk){.view = view};
+    *walk = (struct token_walk){.view = view, .field = within->field};
     walk->terms = arena_calloc(arena, view->segment_count + 1, sizeof(struct segment_terms *));
     if (!walk->terms)
         return err_set(err, ERR_NOMEM, "out of memory for an expansion");
     for (uint32_t i = 0; i < view->segment_count; i++) {
         struct segment *segment = view->segments[i].segment;
-        int status = segment->ops->terms(segment, from, &walk->terms[i], err);
+        int status = segment->ops->terms(segment, within, &walk->terms[i], err);
         if (status) {
             walk->terms[i] = NULL;
             walk_close(walk);
@@ -59,31 +53,51 @@ static int walk_open(struct token_walk *walk, const struct view *view, struct se
     return 0;
 }
 
+/* Adds what segment i, which stands on the current token, has of it. A list on disk tells without
+ * being looked up; one in memory grows beyond the view. */
+static int add_frequency(struct token_walk *walk, uint32_t i, struct err *err)
+{
+    const struct view_segment *vs = &walk->view->segments[i];
+    struct segment_token token = {walk->field, buf_bytes(&walk->token)};
+    uint32_t listed = walk->terms[i]->ops->frequency(walk->terms[i]);
+    if (!vs->segment->words) {
+        int status = vs->segment->ops->frequency(vs->segment, token, vs->doc_limit, &listed, err);
+        if (status)
+            return status;
+    }
+    uint32_t dead = dead_terms_get(vs->dead_terms, token.field, token.text);
+    walk->df += listed > dead ? listed - dead : 0;
+    return 0;
+}
+
 /* To the next token; *found = false at the end. */
 static int walk_next(struct token_walk *walk, bool *found, struct err *err)
 {
-    struct segment_token lowest = {0};
+    struct bytes lowest = {0};
     *found = false;
     for (uint32_t i = 0; i < walk->view->segment_count; i++) {
         struct segment_terms *terms = walk->terms[i];
         if (!terms || !terms->ops->valid(terms))
             continue;
-        struct segment_token token = terms->ops->token(terms);
-        if (!*found || compare_tokens(token, lowest) < 0)
+        struct bytes token = terms->ops->token(terms).text;
+        if (!*found || bytes_compare(token, lowest) < 0)
             lowest = token;
         *found = true;
     }
     if (!*found)
         return 0;
     buf_clear(&walk->token);
-    buf_append_bytes(&walk->token, lowest.text);
-    walk->field = lowest.field;
-    lowest.text = buf_bytes(&walk->token);
+    buf_append_bytes(&walk->token, lowest);
+    lowest = buf_bytes(&walk->token);
+    walk->df = 0;
     for (uint32_t i = 0; i < walk->view->segment_count; i++) {
         struct segment_terms *terms = walk->terms[i];
-        if (!terms || !terms->ops->valid(terms) || compare_tokens(terms->ops->token(terms), lowest))
+        if (!terms || !terms->ops->valid(terms) ||
+            !bytes_equal(terms->ops->token(terms).text, lowest))
             continue;
-        int status = terms->ops->next(terms, err);
+        int status = add_frequency(walk, i, err);
+        if (!status)
+            status = terms->ops->next(terms, err);
         if (status)
             return status;
     }
@@ -97,22 +111,50 @@ struct expander {
     uint32_t distance; /* 0: prefix */
     struct bytes typed, stem;
     struct distance_word *typed_word, *stem_word, *other;
+    struct candidates candidates;
+    bool no_memory;
     struct nearest nearest;
 };
+
+static int take(struct expander *expander, struct bytes token, uint32_t distance, uint64_t df,
+                struct err *err)
+{
+    struct nearest_item item = {.distance = distance, .text = token, .number = df};
+    if (df == 0 || nearest_add(&expander->nearest, &item))
+        return 0;
+    return err_set(err, ERR_NOMEM, "out of memory for an expansion");
+}
 
 static int consider(struct expander *expander, struct bytes token, uint32_t distance,
                     struct err *err)
 {
+    struct segment_token wanted = {.field = expander->space, .text = token};
+    uint64_t df;
     if (!nearest_wants(&expander->nearest, distance, token))
         return 0;
-    struct segment_token wanted = {.field = expander->space, .text = token};
-    struct nearest_item item = {.distance = distance, .text = token};
-    int status = view_frequency(expander->view, wanted, &item.number, err);
-    if (status || item.number == 0)
+    int status = view_frequency(expander->view, wanted, &df, err);
+    return status ? status : take(expander, token, distance, df, err);
+}
+
+/* The tokens that begin with `prefix`, as many as get in. */
+static int expand_prefix(struct expander *expander, struct bytes prefix, struct err *err)
+{
+    struct token_walk walk;
+    struct segment_token within = {.field = expander->space, .text = prefix};
+    int status = walk_open(&walk, expander->view, &within, expander->arena, err);
+    if (status)
         return status;
-    return nearest_add(&expander->nearest, &item)
-               ? 0
-               : err_set(err, ERR_NOMEM, "out of memory for an expansion");
+    while (expander->nearest.count < expander->nearest.limit) {
+        bool found;
+        status = walk_next(&walk, &found, err);
+        if (status || !found)
+            break;
+        status = take(expander, buf_bytes(&walk.token), 0, walk.df, err);
+        if (status)
+            break;
+    }
+    walk_close(&walk);
+    return status;
 }
 
 /* Near spellings keep the first letter: of what was typed, or of its stem. */
@@ -124,56 +166,59 @@ static uint32_t distance_to(const struct expander *expander, const struct distan
     return distance_between(word, other, expander->distance);
 }
 
-static uint32_t token_distance(struct expander *expander, struct bytes token)
+/* A token that is near the one of typed word and stem that is walked with. */
+static void take_token(void *data, struct bytes token, uint32_t distance)
 {
-    if (expander->distance == 0)
-        return 0;
-    distance_word_init(expander->other, token);
-    uint32_t typed = distance_to(expander, expander->typed_word);
-    uint32_t stem = distance_to(expander, expander->stem_word);
-    return typed < stem ? typed : stem;
+    struct expander *expander = data;
+    if (expander->stem.size) {
+        distance_word_init(expander->other, token);
+        uint32_t typed = distance_to(expander, expander->typed_word);
+        uint32_t stem = distance_to(expander, expander->stem_word);
+        distance = typed < stem ? typed : stem;
+    }
+    expander->no_memory |= !candidates_add(&expander->candidates, token, distance);
 }
 
-/* Over the tokens that begin with `prefix`. */
-static int expand_run(struct expander *expander, struct bytes prefix, struct err *err)
+static int find_near(struct expander *expander, const struct distance_word *word, struct bytes text,
+                     struct err *err)
 {
-    struct token_walk walk;
-    struct segment_token from = {.field = expander->space, .text = prefix};
-    int status = walk_open(&walk, expander->view, from, expander->arena, err);
-    if (status)
-        return status;
-    for (;;) {
-        bool found;
-        status = walk_next(&walk, &found, err);
-        if (status || !found || walk.field != expander->space ||
-            !bytes_has_prefix(buf_bytes(&walk.token), prefix))
-            break;
-        if (expander->distance == 0 && expander->nearest.count == expander->nearest.limit)
-            break; /* in token order: nothing further on gets in */
-        uint32_t distance = token_distance(expander, buf_bytes(&walk.token));
-        if (distance <= expander->distance)
-            status = consider(expander, buf_bytes(&walk.token), distance, err);
+    struct distance_walk walk;
+    struct bytes letter = distance_first_letter(text);
+    if (letter.size == 0)
+        return 0;
+    if (!distance_walk_init(&walk, word, expander->distance, expander->arena))
+        return err_set(err, ERR_NOMEM, "out of memory for an expansion");
+    for (uint32_t i = 0; i < expander->view->segment_count; i++) {
+        int status = segment_near(expander->view->segments[i].segment, expander->space, letter,
+                                  &walk, take_token, expander, err);
         if (status)
-            break;
+            return status;
     }
-    walk_close(&walk);
+    return 0;
+}
+
+/* Near spellings are many where words are short; only as many are looked up as get in. */
+static int expand_near(struct expander *expander, struct err *err)
+{
+    struct candidate candidate;
+    int status = find_near(expander, expander->typed_word, expander->typed, err);
+    if (!status)
+        status = find_near(expander, expander->stem_word, expander->stem, err);
+    if (!status && expander->no_memory)
+        status = err_set(err, ERR_NOMEM, "out of memory for an expansion");
+    while (!status && expander->nearest.count < expander->nearest.limit &&
+           candidates_take(&expander->candidates, &candidate))
+        status = consider(expander, candidate.text, candidate.distance, err);
     return status;
 }
 
 static int expand(struct expander *expander, struct err *err)
 {
-    if (expander->distance == 0) {
-        int status = expand_run(expander, expander->typed, err);
-        if (!status && expander->stem.size && !bytes_has_prefix(expander->stem, expander->typed))
-            status = consider(expander, expander->stem, 0, err);
-        return status;
-    }
-    struct bytes letter = distance_first_letter(expander->typed);
-    struct bytes other = distance_first_letter(expander->stem);
-    int status = expand_run(expander, letter, err);
-    /* Few stemmers touch a first letter; then the tokens near the stem are elsewhere. */
-    if (!status && other.size && !bytes_equal(letter, other))
-        status = expand_run(expander, other, err);
+    if (expander->distance > 0)
+        return expand_near(expander, err);
+    int status = expand_prefix(expander, expander->typed, err);
+    if (!status && expander->stem.size && !bytes_has_prefix(expander->stem, expander->typed))
+        status = consider(expander, expander->stem, 0, err);
     return status;
 }
 
@@ -190,6 +235,7 @@ static int expander_init(struct expander *expander, const struct view *view,
     struct distance_word *words = arena_alloc(arena, 3 * sizeof *words);
     if (!words || !nearest_init(&expander->nearest, (size_t)limit + 1, arena))
         return err_set(err, ERR_NOMEM, "out of memory for an expansion");
+    candidates_init(&expander->candidates, arena);
     expander->typed_word = words;
     expander->stem_word = words + 1;
     expander->other = words + 2;

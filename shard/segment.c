@@ -15,8 +15,10 @@ void segment_unref(struct segment *segment)
     int before = atomic_fetch_sub_explicit(&segment->refs, 1, memory_order_acq_rel);
 
     assert(before > 0);
-    if (before == 1)
+    if (before == 1) {
+        segment_words_destroy(segment->words);
         segment->ops->destroy(segment);
+    }
 }
 
 /* ---- norms ----

@@ -10,6 +10,7 @@
 #define QUIRE_SHARD_SEGMENT_H
 
 #include "proto/text/analysis.h"
+#include "shard/distance.h"
 #include "shard/posting.h"
 
 #include <stdatomic.h>
@@ -34,9 +35,10 @@ struct segment_ops {
      * memory. */
     int (*frequency)(struct segment *segment, struct segment_token token, uint32_t doc_limit,
                      uint32_t *df, struct err *err);
-    /* Starts at the first token >= from. In memory this is a sorted copy of what is there now. */
-    int (*terms)(struct segment *segment, struct segment_token from, struct segment_terms **out,
-                 struct err *err);
+    /* The tokens of the field within->field that begin with within->text; NULL: all there are. In
+     * memory this is a sorted copy of what is there now. */
+    int (*terms)(struct segment *segment, const struct segment_token *within,
+                 struct segment_terms **out, struct err *err);
     uint8_t (*norm)(struct segment *segment, uint32_t doc);
     uint32_t (*body_length)(struct segment *segment,
                             uint32_t doc); /* tokens of the body: positions below it */
@@ -54,6 +56,7 @@ struct segment {
     uint64_t id;          /* unique within the range, rising */
     const uint8_t *norms; /* by document; NULL: ask ops->norm (a segment in memory) */
     _Atomic int refs;
+    struct segment_words *words; /* of a segment that never changes: segment_words.c. NULL: other */
 };
 
 struct segment_terms_ops {
@@ -73,6 +76,16 @@ struct segment_terms {
 
 void segment_ref(struct segment *segment);
 void segment_unref(struct segment *segment);
+
+/* Near spellings: segment_words.c. Calls `visit` with each token of `field` that begins with
+ * `letter` (a code point) and is within the walk's limit, in order. */
+struct segment_words *segment_words_create(void);
+void segment_words_destroy(struct segment_words *words); /* NULL is allowed */
+size_t segment_words_bytes(struct segment_words *words); /* NULL is allowed */
+int segment_near(struct segment *segment, uint8_t field, struct bytes letter,
+                 struct distance_walk *walk,
+                 void (*visit)(void *data, struct bytes token, uint32_t distance), void *data,
+                 struct err *err);
 
 /* The length of an entry as one byte: exact to 40, then four significant bits (as Lucene's
  * SmallFloat.intToByte4). norm_decode(norm_encode(n)) <= n, and rises with n. */

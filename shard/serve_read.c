@@ -412,7 +412,7 @@ static int match_range(struct work *work, struct replica *replica, void *data, s
     struct match_work *it = data;
     Quire__MatchedName **names = NULL;
     size_t count = 0;
-    int code = names_match(range_store(replica->range), it->request, &work->budget,
+    int code = names_match(range_name_index(replica->range), it->request, &work->budget,
                            &work->request->arena, &names, &count, err);
     if (code != 0)
         return code;

@@ -389,7 +389,7 @@ static int check_segment(struct check *check, struct segment_check *at, struct e
         if (disk_segment_validate(segment, &postings, &why) != 0)
             problem(check, "segment %llu: %s", id, why.text);
     }
-    int code = segment->ops->terms(segment, (struct segment_token){0}, &terms, err);
+    int code = segment->ops->terms(segment, NULL, &terms, err);
     while (code == 0 && terms->ops->valid(terms)) {
         check_list(check, at, terms, &dead_tokens);
         code = terms->ops->next(terms, err);

@@ -183,7 +183,7 @@ static void read_lists(struct segment *segment)
     struct segment_terms *terms;
     struct err err;
 
-    check(segment->ops->terms(segment, (struct segment_token){0}, &terms, &err), &err);
+    check(segment->ops->terms(segment, NULL, &terms, &err), &err);
     while (terms->ops->valid(terms)) {
         struct posting_cursor *cursor;
 

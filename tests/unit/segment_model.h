@@ -344,16 +344,21 @@ static inline void model_check_term_list(struct segment_terms *terms, const stru
     posting_close(cursor);
 }
 
-/* All tokens from `first` on, in order, and nothing else. */
+/* All tokens that are within (NULL: all there are), in order, and nothing else. */
 static inline void model_check_terms(struct model *m, struct segment *segment,
-                                     const struct model_list *list, uint32_t first)
+                                     const struct model_list *list,
+                                     const struct segment_token *within)
 {
     struct segment_terms *terms;
 
-    assert_int_equal(segment->ops->terms(segment, m->vocabulary[first], &terms, NULL), 0);
-    for (uint32_t i = first; i < m->vocabulary_size; i++) {
+    assert_int_equal(segment->ops->terms(segment, within, &terms, NULL), 0);
+    for (uint32_t i = 0; i < m->vocabulary_size; i++) {
+        const struct segment_token *wanted = &m->vocabulary[i];
         uint32_t df = 0;
 
+        if (within != NULL &&
+            (wanted->field != within->field || !bytes_has_prefix(wanted->text, within->text)))
+            continue;
         for (uint32_t doc = 0; doc < list->count; doc++)
             df += model_find(list->docs[doc], m->vocabulary[i]) != NULL;
         if (df == 0)
@@ -377,13 +382,17 @@ static inline void model_check(struct model *m, struct segment *segment,
                                const struct model_list *list)
 {
     struct segment_token absent = {TEXT_FIELD_ALL, bytes_str("absent")};
+    struct segment_token within = m->vocabulary[model_random(m, m->vocabulary_size)];
+    size_t beginning = model_random(m, 4);
 
     for (uint32_t i = 0; i < m->vocabulary_size; i++)
         model_check_list(m, segment, list, m->vocabulary[i]);
     model_check_list(m, segment, list, absent);
     model_check_columns(segment, list);
-    model_check_terms(m, segment, list, 0);
-    model_check_terms(m, segment, list, model_random(m, m->vocabulary_size));
+    model_check_terms(m, segment, list, NULL);
+    within.text.size = beginning < within.text.size ? beginning : within.text.size;
+    model_check_terms(m, segment, list, &within);
+    model_check_terms(m, segment, list, &absent);
 }
 
 static inline struct segment *model_memory(struct model *m, struct model_list *list, uint64_t id,

@@ -384,7 +384,7 @@ static void read_all(struct segment *segment)
 {
     struct segment_terms *terms;
 
-    if (segment->ops->terms(segment, (struct segment_token){0}, &terms, NULL) != 0)
+    if (segment->ops->terms(segment, NULL, &terms, NULL) != 0)
         return;
     while (terms->ops->valid(terms)) {
         struct posting_cursor *cursor;

@@ -404,7 +404,7 @@ static int read_list(struct posting_cursor *cursor, struct err *err)
 static int read_terms(struct segment *segment, struct err *err)
 {
     struct segment_terms *terms;
-    int code = segment->ops->terms(segment, (struct segment_token){0}, &terms, err);
+    int code = segment->ops->terms(segment, NULL, &terms, err);
     if (code != 0)
         return code;
     while (code == 0 && terms->ops->valid(terms)) {

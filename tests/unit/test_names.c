@@ -17,6 +17,7 @@
 struct fixture {
     char path[64];
     struct store *store;
+    struct name_index *index;
     struct arena arena;
 };
 
@@ -28,6 +29,7 @@ static int setup(void **state)
     struct err err;
     if (store_open(fixture->path, NULL, &fixture->store, &err))
         fail_msg("%s", err.text);
+    fixture->index = name_index_create(fixture->store);
     arena_init(&fixture->arena, 0);
     *state = fixture;
     return 0;
@@ -36,6 +38,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
+    name_index_destroy(fixture->index);
     store_close(fixture->store);
     store_destroy_files(fixture->path, NULL);
     rmdir(fixture->path);
@@ -92,7 +95,7 @@ static const char *match(struct fixture *fixture, int strategy, const char *word
     Quire__MatchedName **found;
     size_t count;
     struct err err;
-    if (names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, &err))
+    if (names_match(fixture->index, &request, NULL, &fixture->arena, &found, &count, &err))
         fail_msg("%s", err.text);
     struct buf shown = {0};
     for (size_t i = 0; i < count; i++)
@@ -155,19 +158,19 @@ static void refuses_nonsense(void **state)
     request.match = &match;
     match.strategy = (Quire__MatchRequest__Strategy)9;
     assert_int_equal(
-        names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL),
+        names_match(fixture->index, &request, NULL, &fixture->arena, &found, &count, NULL),
         ERR_INVALID);
     match.strategy = QUIRE__MATCH_REQUEST__STRATEGY__FUZZY;
     match.has_distance = 1;
     match.distance = 3;
     assert_int_equal(
-        names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL),
+        names_match(fixture->index, &request, NULL, &fixture->arena, &found, &count, NULL),
         ERR_INVALID);
     match.distance = 1;
     match.has_limit = 1;
     match.limit = LIMIT_MATCHES + 1;
     assert_int_equal(
-        names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL),
+        names_match(fixture->index, &request, NULL, &fixture->arena, &found, &count, NULL),
         ERR_INVALID);
 }
 
@@ -196,13 +199,13 @@ static void stops_in_time(void **state)
     match.strategy = QUIRE__MATCH_REQUEST__STRATEGY__SUBSTRING;
     struct search_budget late = {.deadline_ms = clock_ms() - 1}, gone = {.abandoned = always};
     assert_int_equal(
-        names_match(fixture->store, &request, &late, &fixture->arena, &found, &count, NULL),
+        names_match(fixture->index, &request, &late, &fixture->arena, &found, &count, NULL),
         ERR_DEADLINE);
     assert_int_equal(
-        names_match(fixture->store, &request, &gone, &fixture->arena, &found, &count, NULL),
+        names_match(fixture->index, &request, &gone, &fixture->arena, &found, &count, NULL),
         ERR_CANCELED);
     assert_int_equal(
-        names_match(fixture->store, &request, NULL, &fixture->arena, &found, &count, NULL), 0);
+        names_match(fixture->index, &request, NULL, &fixture->arena, &found, &count, NULL), 0);
     assert_int_equal(count, 0);
 }
 

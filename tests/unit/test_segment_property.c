@@ -236,8 +236,7 @@ static void check_lists(struct seen *seen, uint32_t segment, const struct oracle
     uint64_t found = 0, expected = 0;
     for (uint32_t doc = 0; doc < in->doc_limit; doc++)
         expected += seen->live[segment][doc] != NULL ? seen->live[segment][doc]->term_count : 0;
-    assert_int_equal(in->segment->ops->terms(in->segment, (struct segment_token){0}, &terms, NULL),
-                     0);
+    assert_int_equal(in->segment->ops->terms(in->segment, NULL, &terms, NULL), 0);
     for (; terms->ops->valid(terms); assert_int_equal(terms->ops->next(terms, NULL), 0)) {
         struct segment_token token = terms->ops->token(terms);
         struct counted counted = check_list(seen, segment, token);
