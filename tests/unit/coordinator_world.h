@@ -75,6 +75,8 @@ struct world {
     struct rpc_peer *peer;
     bool client_closed;
     size_t stats_cache_bytes;
+    uv_timer_t pulse;            /* every 10 ms, when the loop gets to it */
+    uint64_t pulse_ms, stall_ms; /* the last time; the longest that it was late */
     char words[WORLD_WORDS][24]; /* sorted keys: headwords are their own keys */
 };
 
@@ -700,6 +702,15 @@ static inline void world_await(struct world *world, size_t up)
     assert_int_equal(nodes_up_count(&world->coordinator->nodes), up);
 }
 
+static inline void world_pulse(uv_timer_t *timer)
+{
+    struct world *world = timer->data;
+    uint64_t now = clock_ms();
+    uint64_t late = now - world->pulse_ms > 10 ? now - world->pulse_ms - 10 : 0;
+    world->stall_ms = late > world->stall_ms ? late : world->stall_ms;
+    world->pulse_ms = now;
+}
+
 static inline struct world *world_create(size_t shards)
 {
     struct err err = {0};
@@ -707,6 +718,9 @@ static inline struct world *world_create(size_t shards)
     world->stats_cache_bytes = 1 << 20;
     log_configure(LOG_ERROR, false, "test");
     uv_loop_init(&world->loop);
+    uv_timer_init(&world->loop, &world->pulse);
+    world->pulse.data = world;
+    uv_timer_start(&world->pulse, world_pulse, 10, 10);
     strcpy(world->dir, "/tmp/quire-test-coordinator-XXXXXX");
     assert_non_null(mkdtemp(world->dir));
     snprintf(world->url, sizeof world->url, "ipc://%s/coordinator", world->dir);
@@ -746,6 +760,7 @@ static inline void world_destroy(struct world *world)
         uv_run(&world->loop, UV_RUN_ONCE);
     for (size_t i = 0; i < world->shard_count; i++)
         fake_stop(&world->shards[i]);
+    uv_close((uv_handle_t *)&world->pulse, NULL);
     uv_run(&world->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&world->loop), 0);
     nftw(world->dir, world_remove, 16, FTW_DEPTH | FTW_PHYS);
@@ -776,18 +791,42 @@ static inline void answer_done(struct rpc_call *call, int status, const struct e
     buf_append_bytes(&answer->payload, payload);
 }
 
-/* Sends bytes as they are; `answer` is to be released with answer_deinit. */
-static inline int ask_raw(struct world *world, struct answer *answer, uint16_t kind,
-                          struct bytes payload, uint32_t timeout_ms)
+static inline void answer_deinit(struct answer *answer)
+{
+    buf_deinit(&answer->payload);
+    arena_deinit(&answer->arena);
+}
+
+static inline void ask_once(struct world *world, struct answer *answer, uint16_t kind,
+                            struct bytes payload, uint32_t timeout_ms)
 {
     struct rpc_call call = {.data = answer, .done = answer_done};
     *answer = (struct answer){0};
     arena_init(&answer->arena, 0);
     uint64_t begin = clock_ms();
+    world->pulse_ms = begin;
+    world->stall_ms = 0;
     rpc_call_start(&call, world->peer, kind, payload, timeout_ms, 0);
     while (!answer->done)
         uv_run(&world->loop, UV_RUN_ONCE);
+    world_pulse(&world->pulse);
     answer->took_ms = clock_ms() - begin;
+}
+
+/* Sends bytes as they are; `answer` is to be released with answer_deinit. The coordinator answers
+ * an eighth of the time ahead of the client's deadline. When the loop itself stood still for so
+ * long, on a machine that has other things to do, that the deadline came first, nothing is proved,
+ * and it is asked again. */
+static inline int ask_raw(struct world *world, struct answer *answer, uint16_t kind,
+                          struct bytes payload, uint32_t timeout_ms)
+{
+    ask_once(world, answer, kind, payload, timeout_ms);
+    for (int again = 0;
+         again < 50 && answer->status == ERR_DEADLINE && world->stall_ms > timeout_ms / 16;
+         again++) {
+        answer_deinit(answer);
+        ask_once(world, answer, kind, payload, timeout_ms);
+    }
     return answer->status;
 }
 
@@ -810,12 +849,6 @@ static inline void *answer_message(struct answer *answer,
         descriptor, arena_protobuf(&answer->arena), answer->payload.size, answer->payload.data);
     assert_non_null(message);
     return message;
-}
-
-static inline void answer_deinit(struct answer *answer)
-{
-    buf_deinit(&answer->payload);
-    arena_deinit(&answer->arena);
 }
 
 /* ImportPrepare with every word as the sample; returns the number of ranges. */
