@@ -1,7 +1,7 @@
 /* The evaluation of a query over a view: plan once, then segment by segment.
  *
  *   search_plan_build()  request -> tree with weights, and its shape
- *   for each segment:    by shape search_term(), search_or() or search_all(), which pass over what
+ *   for each segment:    by shape search_term(), search_any() or search_all(), which pass over what
  *                        cannot get in; else search_tree()
  *   each match           -> collector: liveness, filter, total, facets, top k
  */
@@ -42,6 +42,16 @@ void collector_count_bits(struct collector *collector, uint32_t base, const uint
                 collector_count(collector, doc);
         }
     }
+}
+
+bool collector_count_list(struct search_context *context, struct collector *collector,
+                          const struct plan_node *word)
+{
+    struct segment_token token = {.field = plan_space(word->field), .text = word->tokens[0]};
+    uint64_t frequency = 0;
+    context->status = view_segment_frequency(context->view, token, &frequency, context->err);
+    collector->total += frequency;
+    return context->status == 0;
 }
 
 uint32_t collector_floor_rank(const struct collector *collector)
@@ -113,15 +123,25 @@ typedef void evaluator(struct search_context *context, struct collector *collect
 
 static evaluator *choose(const struct search_plan *plan, const struct collector *collector)
 {
-    bool counts = collector->filter_count > 0 || collector->facets != NULL;
     switch (plan->shape) {
     case PLAN_ANY:
-        return plan->clause_count == 1 && !counts ? search_term : search_or;
+        return plan->clause_count == 1 && collector->by_frequency ? search_term : search_any;
     case PLAN_ALL:
         return search_all;
     default:
         return search_tree;
     }
+}
+
+/* Which matches need not be counted one by one. */
+static void plan_counting(const struct search_plan *plan, struct collector *collector)
+{
+    if (plan->shape != PLAN_ANY || plan->not_count > 0 || collector->filter_count > 0 ||
+        collector->facets)
+        return;
+    collector->by_frequency = plan->must_count == 1;
+    /* More documents bear one of the words than are to be counted. */
+    collector->passes = plan->must_count == 0 && plan->most_frequent > collector->total_limit;
 }
 
 static int run_segment(struct search_context *context, struct collector *collector,
@@ -158,7 +178,7 @@ static void set_total(const struct collector *collector, const struct search_pla
                       evaluator *evaluate, struct search_result *out)
 {
     out->total = collector->total;
-    if (evaluate == search_term || evaluate == search_tree || collector_counts(collector))
+    if (evaluate == search_tree || collector->by_frequency || collector_counts(collector))
         return;
     out->total_is_lower_bound = true;
     out->total = collector->passes ? plan->most_frequent : collector->total_limit;
@@ -176,11 +196,11 @@ static int run(struct view *view, const Quire__ShardSearch *request, bool exhaus
     struct collector collector;
     if (collector_init(&collector, request, arena))
         return err_set(err, ERR_NOMEM, "out of memory for a search");
-    evaluator *evaluate = exhaustive ? search_tree : choose(plan, &collector);
-    /* Of one word alone, more documents bear it than are to be counted. */
-    collector.passes = evaluate == search_or && !collector.filter_count &&
-                       plan->clause_count == plan->wanted_count &&
-                       plan->most_frequent > collector.total_limit;
+    evaluator *evaluate = search_tree;
+    if (!exhaustive) {
+        plan_counting(plan, &collector);
+        evaluate = choose(plan, &collector);
+    }
     status = run_segments(view, plan, evaluate, &collector, budget, arena, err);
     if (status)
         return status;

@@ -114,17 +114,17 @@ static bool is_excluded(struct all_search *all, uint32_t doc)
     return false;
 }
 
-/* What the required clauses add at most, phrases not yet looked at. */
-static uint64_t required_most(struct all_search *all, uint8_t norm)
+/* What the required clauses add at most, from the bounds of the blocks that they stand in. */
+static uint64_t required_bound(const struct all_search *all, uint32_t doc)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < all->required_count; i++)
         if (clause_scored(&all->required[i]))
-            sum += clause_most(all, &all->required[i], norm);
+            sum += clause_bound(&all->required[i], doc);
     return sum;
 }
 
-static uint64_t optional_most(struct all_search *all, uint32_t doc)
+static uint64_t optional_bound(struct all_search *all, uint32_t doc)
 {
     uint64_t sum = 0;
     for (uint32_t i = 0; i < all->optional_count; i++) {
@@ -133,6 +133,33 @@ static uint64_t optional_most(struct all_search *all, uint32_t doc)
             sum += clause_bound(clause, doc);
     }
     return sum;
+}
+
+/* The scores of the required words are added to *words; what the phrases may add to *phrases. */
+static void required_parts(struct all_search *all, uint8_t norm, uint64_t *words, uint64_t *phrases)
+{
+    for (uint32_t i = 0; i < all->required_count; i++) {
+        struct clause *clause = &all->required[i];
+        if (clause_scored(clause))
+            *(clause->positions ? phrases : words) += clause_most(all, clause, norm);
+    }
+}
+
+/* Whether all phrases are there; with `score` theirs are added to *sum. */
+static bool required_phrases(struct all_search *all, uint32_t doc, uint8_t norm, bool score,
+                             uint64_t *sum)
+{
+    for (uint32_t i = 0; i < all->required_count; i++) {
+        struct clause *clause = &all->required[i];
+        if (!clause->positions)
+            continue;
+        uint32_t freq = clause_frequency(all, clause, doc);
+        if (freq == 0)
+            return false;
+        if (score && clause_scored(clause))
+            *sum += score_part(&clause->node->score, freq, norm);
+    }
+    return true;
 }
 
 static uint64_t optional_sum(struct all_search *all, uint32_t doc, uint8_t norm)
@@ -148,36 +175,26 @@ static uint64_t optional_sum(struct all_search *all, uint32_t doc, uint8_t norm)
     return sum;
 }
 
-/* Whether all phrases are there; their and the words' scores are added to *sum. */
-static bool required_sum(struct all_search *all, uint32_t doc, uint8_t norm, bool score,
-                         uint64_t *sum)
-{
-    for (uint32_t i = 0; i < all->required_count; i++) {
-        struct clause *clause = &all->required[i];
-        bool adds = score && clause_scored(clause);
-        if (!clause->positions && !adds)
-            continue;
-        uint32_t freq = clause_frequency(all, clause, doc);
-        if (freq == 0)
-            return false;
-        *sum += adds ? score_part(&clause->node->score, freq, norm) : 0;
-    }
-    return true;
-}
-
+/* From cheap to dear: bounds of blocks, frequencies, positions. */
 static void consider(struct all_search *all, uint32_t doc)
 {
     struct collector *collector = all->collector;
-    bool counts = collector_counts(collector), score = false;
-    uint64_t sum = 0, threshold = top_threshold(&collector->top);
+    uint64_t threshold = top_threshold(&collector->top), sum = 0, phrases = 0, optional = 0;
+    bool score = collector->top.limit > 0;
     uint8_t norm = 0;
     if (!collector_wants(collector, doc))
         return;
-    if (collector->top.limit > 0) {
-        norm = search_norm(all->context, doc);
-        score = threshold == 0 || required_most(all, norm) + optional_most(all, doc) >= threshold;
+    if (score && threshold > 0) {
+        optional = optional_bound(all, doc);
+        score = required_bound(all, doc) + optional >= threshold;
     }
-    if ((!score && !counts) || is_excluded(all, doc) || !required_sum(all, doc, norm, score, &sum))
+    if (score) {
+        norm = search_norm(all->context, doc);
+        required_parts(all, norm, &sum, &phrases);
+        score = threshold == 0 || sum + phrases + optional >= threshold;
+    }
+    if ((!score && !collector_counts(collector)) || is_excluded(all, doc) ||
+        !required_phrases(all, doc, norm, score, &sum))
         return;
     collector_count(collector, doc);
     if (score)

@@ -12,7 +12,8 @@ struct collector {
     struct bytes *filter;        /* tokens of categories, any of which is wanted */
     size_t filter_count;         /* 0: no filter */
     uint64_t total, total_limit; /* with facets: no limit */
-    bool passes; /* more than the limit are known to be there: matches may be passed over */
+    bool by_frequency; /* the hits are the documents of one word: its document frequency says it */
+    bool passes;       /* more than the limit are known to be there: matches may be passed over */
 
     /* of the current segment */
     const struct view_segment *view;
@@ -58,15 +59,19 @@ static inline void collector_take(struct collector *collector, uint32_t doc, uin
 void collector_count_bits(struct collector *collector, uint32_t base, const uint64_t *bits,
                           uint32_t words);
 
+/* Counts all live documents that bear the word. False, with context->status set, on an error. */
+bool collector_count_list(struct search_context *context, struct collector *collector,
+                          const struct plan_node *word);
+
 /* How many documents of a list of the segment must reach a score for as many hits as are wanted to
  * reach it; 0: there is no such number. */
 uint32_t collector_floor_rank(const struct collector *collector);
 
 /* Evaluators of one segment; problems in context->status. */
 void search_tree(struct search_context *context, struct collector *collector); /* any query */
-void search_or(struct search_context *context, struct collector *collector);   /* PLAN_ANY */
+void search_any(struct search_context *context, struct collector *collector);  /* PLAN_ANY */
 void search_all(struct search_context *context, struct collector *collector);  /* PLAN_ALL */
-/* PLAN_ANY of one word, no filter; counts exactly, whatever the limit. */
+/* PLAN_ANY of one word, collector->by_frequency */
 void search_term(struct search_context *context, struct collector *collector);
 
 #endif

@@ -9,7 +9,7 @@
  * Nothing returns an error: the first problem goes into the context, every list ends, and the
  * driver looks at context->status when the root has reached its end.
  *
- * Any query can be evaluated so, and nothing is passed over: what search_or.c, search_all.c and
+ * Any query can be evaluated so, and nothing is passed over: what search_any.c, search_all.c and
  * search_term.c find faster has to be the same.
  */
 #ifndef QUIRE_SHARD_SEARCH_ITER_H

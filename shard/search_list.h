@@ -16,6 +16,8 @@
 
 #include "shard/search_iter.h"
 
+#include <string.h>
+
 struct search_list {
     struct posting_cursor *cursor;  /* NULL: the segment has no such list */
     const struct score_term *score; /* NULL: it adds nothing */
@@ -61,12 +63,17 @@ uint64_t search_list_floor(struct search_context *context, struct search_list *l
  * with POSTING_END to a full block. */
 static inline uint32_t search_find(const uint32_t *docs, uint32_t from, uint32_t target)
 {
-    uint32_t base = from & ~7u, below = 0;
+    typedef uint32_t lanes __attribute__((vector_size(16)));
+    if (docs[from] >= target)
+        return from;
+    uint32_t base = from & ~7u;
     while (base + 8 < POSTING_BLOCK && docs[base + 7] < target)
         base += 8;
-    for (uint32_t i = 0; i < 8; i++)
-        below += docs[base + i] < target;
-    return base + below;
+    lanes low, high;
+    memcpy(&low, docs + base, sizeof low);
+    memcpy(&high, docs + base + 4, sizeof high);
+    lanes below = (lanes)(low < target) + (lanes)(high < target); /* -1 for each that is */
+    return base - (below[0] + below[1] + below[2] + below[3]);
 }
 
 /* To the first posting >= target; its document, POSTING_END at the end. */

@@ -214,34 +214,45 @@ static bool add_root(struct search_plan *plan)
     uint32_t root = plan->node_count - 1;
     const struct plan_node *node = &plan->nodes[root];
     if (node->op != QUIRE__QUERY_NODE__OP__BOOL)
-        return add_clauses(plan, root,
-                           node->op == QUIRE__QUERY_NODE__OP__TERM && node->field != TEXT_FIELD_BODY
-                               ? QUIRE__QUERY_NODE__OCCUR__SHOULD
-                               : QUIRE__QUERY_NODE__OCCUR__MUST);
+        return add_clauses(plan, root, QUIRE__QUERY_NODE__OCCUR__MUST);
     return add_all(plan, node, QUIRE__QUERY_NODE__OCCUR__MUST);
+}
+
+static void count_clauses(struct search_plan *plan, bool *words)
+{
+    *words = true;
+    for (uint32_t i = 0; i < plan->clause_count; i++) {
+        const struct plan_node *node = plan->clauses[i].node;
+        *words &= node->token_count == 1 && node->field != TEXT_FIELD_BODY;
+        switch (plan->clauses[i].occur) {
+        case QUIRE__QUERY_NODE__OCCUR__SHOULD:
+            plan->should_count++;
+            if (node->df > plan->most_frequent)
+                plan->most_frequent = node->df;
+            break;
+        case QUIRE__QUERY_NODE__OCCUR__MUST_NOT:
+            plan->not_count++;
+            break;
+        default:
+            plan->must_count++;
+            *words &= plan->clauses[i].occur == QUIRE__QUERY_NODE__OCCUR__MUST;
+        }
+    }
 }
 
 static void plan_shape(struct search_plan *plan)
 {
-    bool required = false, words = true;
+    bool words;
     plan->shape = PLAN_TREE;
     if (!add_root(plan))
         return;
-    for (uint32_t i = 0; i < plan->clause_count; i++) {
-        const struct plan_clause *clause = &plan->clauses[i];
-        required |= clause->occur == QUIRE__QUERY_NODE__OCCUR__MUST ||
-                    clause->occur == QUIRE__QUERY_NODE__OCCUR__FILTER;
-        words &= clause->node->token_count == 1 && clause->node->field != TEXT_FIELD_BODY;
-        if (clause->occur == QUIRE__QUERY_NODE__OCCUR__SHOULD) {
-            plan->wanted_count++;
-            if (clause->node->df > plan->most_frequent)
-                plan->most_frequent = clause->node->df;
-        }
-    }
-    if (required)
-        plan->shape = PLAN_ALL;
-    else if (words && plan->wanted_count > 0)
+    if (plan->clause_count == 1 && plan->clauses[0].occur == QUIRE__QUERY_NODE__OCCUR__SHOULD)
+        plan->clauses[0].occur = QUIRE__QUERY_NODE__OCCUR__MUST;
+    count_clauses(plan, &words);
+    if (words && plan->must_count <= 1 && plan->must_count + plan->should_count > 0)
         plan->shape = PLAN_ANY;
+    else if (plan->must_count > 0)
+        plan->shape = PLAN_ALL;
 }
 
 static int check_numbers(const Quire__ShardSearch *request, struct err *err)

@@ -28,9 +28,11 @@ struct plan_node {
 /* How a query can be evaluated without its tree. */
 enum plan_shape {
     PLAN_TREE, /* not at all */
-    PLAN_ANY,  /* any of some words (SHOULD), none of others (MUST_NOT) */
-    PLAN_ALL   /* all of some words and phrases (MUST, FILTER), perhaps others (SHOULD), none of
-                  others */
+    /* Any of some words (SHOULD), or one word (MUST) and perhaps some; none of others (MUST_NOT).
+     */
+    PLAN_ANY,
+    /* All of some words and phrases (MUST, FILTER), perhaps some (SHOULD), none of others. */
+    PLAN_ALL
 };
 
 struct plan_clause {
@@ -48,8 +50,8 @@ struct search_plan {
     enum plan_shape shape;
     struct plan_clause *clauses; /* unless PLAN_TREE */
     uint32_t clause_count;
-    uint32_t wanted_count;  /* PLAN_ANY: SHOULD clauses */
-    uint64_t most_frequent; /* their largest document frequency */
+    uint32_t should_count, must_count, not_count; /* clauses of each kind; FILTER is must */
+    uint64_t most_frequent;                       /* document frequency of a SHOULD word */
 };
 
 /* `request->query` is checked (search_check). ERR_INVALID for what cannot be evaluated (PREFIX,

@@ -39,23 +39,14 @@ static void rank_chunk(struct search_context *context, struct collector *collect
     }
 }
 
-/* Adds the live documents of the list. */
-static void count(struct search_context *context, struct collector *collector,
-                  struct segment_token token)
-{
-    uint64_t frequency = 0;
-    context->status = view_segment_frequency(context->view, token, &frequency, context->err);
-    collector->total += frequency;
-}
-
 void search_term(struct search_context *context, struct collector *collector)
 {
     const struct plan_node *node = context->plan->clauses[0].node;
-    struct segment_token token = {.field = plan_space(node->field), .text = node->tokens[0]};
     struct search_list list;
     if (!search_list_open(context, &list, node->field, node->tokens[0], &node->score))
         return;
-    count(context, collector, token);
+    if (!collector_count_list(context, collector, node))
+        return;
     for (uint32_t left = list.cursor->chunks.count; left > 0 && !context->status; left--) {
         uint32_t chunk = greatest(list.chunk_max, list.cursor->chunks.count);
         if (list.chunk_max[chunk] < top_threshold(&collector->top))
