@@ -3,155 +3,73 @@
  * A group is 1 to 128 integers of 32 bits; their number is known from elsewhere.
  *
  *     u8    width (0..32), plus 0x40 when exceptions follow
- *     [     u8 number of exceptions n, 1..31
- *           n bytes: their places in the group, rising
- *           n varints: their bits from `width` up                         ]
+ *     [     u8 number of exceptions, 1..31, plus their bytes less 1 (0..3) times 32
+ *           u8 for each: its place in the group, rising
+ *           le   for each: its bits from `width` up                         ]
  *     bits  the low `width` bits of all values
  *
  * The width is the one that makes the group smallest: a few large values among small ones are
  * exceptions, so that they do not widen all (PFOR; Zukowski, Heman, Nes, Boncz, "Super-Scalar
- * RAM-CPU Cache Compression", 2006).
+ * RAM-CPU Cache Compression", 2006). Putting them in costs about as much time as unpacking twenty
+ * values, so they have to save some bytes.
  *
  * The bits of a full group lie in four lanes: value i is in lane i mod 4, as number i / 4 of it. A
  * lane is `width` little-endian 32-bit words, filled from the low end, and word j of the four lanes
  * lie side by side. So one 128-bit register takes four values at every step, without a shuffle
  * (SIMD-BP128; Lemire and Boytsov, "Decoding billions of integers per second through
- * vectorization", 2015). The code below is written with the compiler's vectors of four: SSE2, NEON
- * or plain integers, the bytes are the same. A loop for each width is compiled with the width
- * constant.
+ * vectorization", 2015). Unpacking: bitpack_unpack.c.
  *
  * The bits of a shorter group follow one another, from the low end of each byte: (count * width +
  * 7) / 8 bytes.
+ *
+ * A group of rising numbers is the group of their gaps (each less the one before, less 1, the first
+ * less `start`), so that numbers without gaps take one byte; or, where that is a good deal smaller,
+ *
+ *     u8    0x80
+ *     u8    bytes that follow
+ *     bits  one for each number from `start` on, from the low end of each byte; the last byte is
+ * not
+ *           0
  */
 #include "shard/bitpack.h"
 
 #include <assert.h>
 #include <string.h>
 
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "bitpack.c loads little-endian words as they are"
-#endif
-
 #define EXCEPTIONS_FLAG 0x40
 #define EXCEPTIONS_MAX 31
+#define EXCEPTIONS_SAVE 4 /* bytes that they have to save */
+#define BITSET 0x80
+#define BITSET_MAX 255 /* bytes */
+#define BITSET_SAVES 6 /* it has to be smaller by this part of it: it is slower */
 
-typedef uint32_t lanes __attribute__((vector_size(16)));
-
-static inline lanes load4(const void *from)
+static uint32_t mask_of(uint32_t width)
 {
-    lanes v;
-
-    memcpy(&v, from, sizeof(v));
-    return v;
+    return width == 0 ? 0 : UINT32_MAX >> (32 - width);
 }
-
-static inline void store4(void *to, lanes v)
-{
-    memcpy(to, &v, sizeof(v));
-}
-
-static inline uint32_t mask_of(uint32_t width)
-{
-    return width == 32 ? UINT32_MAX : (UINT32_C(1) << width) - 1;
-}
-
-/* Inlined with a constant width: shifts become immediate and the tests on them go away. */
-__attribute__((always_inline)) static inline void pack_width(const uint32_t *values,
-                                                             const uint32_t width, uint8_t *out)
-{
-    lanes word = {0};
-    uint32_t bit = 0;
-
-#pragma GCC unroll 32
-    for (uint32_t i = 0; i < 32; i++) {
-        lanes v = load4(values + 4 * i) & mask_of(width);
-
-        word |= v << bit;
-        bit += width;
-        if (bit >= 32) {
-            store4(out, word);
-            out += 16;
-            bit -= 32;
-            word = bit > 0 ? v >> (width - bit) : (lanes){0};
-        }
-    }
-}
-
-__attribute__((always_inline)) static inline void
-unpack_width(const uint8_t *in, const uint32_t width, uint32_t *values)
-{
-    lanes word = load4(in);
-    uint32_t bit = 0;
-
-#pragma GCC unroll 32
-    for (uint32_t i = 0; i < 32; i++) {
-        lanes v = word >> bit;
-
-        bit += width;
-        if (bit >= 32) {
-            bit -= 32;
-            if (i < 31) {
-                in += 16;
-                word = load4(in);
-            }
-            if (bit > 0)
-                v |= word << (width - bit);
-        }
-        store4(values + 4 * i, v & mask_of(width));
-    }
-}
-
-/* clang-format off */
-#define WIDTHS(X) \
-    X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15) X(16) X(17) \
-    X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) X(30) X(31) X(32)
-/* clang-format on */
 
 void bitpack_pack(const uint32_t values[BITPACK_GROUP], uint32_t width, uint8_t *out)
 {
+    uint32_t mask = mask_of(width);
+
     assert(width <= 32);
-    switch (width) {
-#define X(w)                                                                                       \
-    case w:                                                                                        \
-        pack_width(values, w, out);                                                                \
-        break;
-        WIDTHS(X)
-#undef X
-    default:
-        break;
-    }
-}
+    for (uint32_t lane = 0; lane < 4; lane++) {
+        uint8_t *at = out + 4 * lane;
+        uint64_t word = 0;
+        uint32_t bits = 0;
 
-void bitpack_unpack(const uint8_t *in, uint32_t width, uint32_t values[BITPACK_GROUP])
-{
-    assert(width <= 32);
-    switch (width) {
-#define X(w)                                                                                       \
-    case w:                                                                                        \
-        unpack_width(in, w, values);                                                               \
-        break;
-        WIDTHS(X)
-#undef X
-    default:
-        memset(values, 0, BITPACK_GROUP * sizeof(*values));
-        break;
-    }
-}
+        for (uint32_t i = lane; i < BITPACK_GROUP; i += 4) {
+            word |= (uint64_t)(values[i] & mask) << bits;
+            bits += width;
+            if (bits >= 32) {
+                uint32_t full = (uint32_t)word;
 
-void bitpack_sum(uint32_t values[BITPACK_GROUP], uint32_t start)
-{
-    const lanes zero = {0}, ones = {1, 1, 1, 1};
-    uint32_t before = start - 1;
-
-    for (uint32_t i = 0; i < BITPACK_GROUP; i += 4) {
-        lanes v = load4(values + i) + ones;
-
-        /* Within the four: add the neighbour one to the left, then two to the left. */
-        v += __builtin_shufflevector(v, zero, 4, 0, 1, 2);
-        v += __builtin_shufflevector(v, zero, 4, 4, 0, 1);
-        v += before;
-        before = v[3];
-        store4(values + i, v);
+                memcpy(at, &full, sizeof(full));
+                at += 16;
+                word >>= 32;
+                bits -= 32;
+            }
+        }
     }
 }
 
@@ -167,29 +85,31 @@ static uint32_t packed_size(uint32_t count, uint32_t width)
     return (count * width + 7) / 8; /* a full group: 16 * width */
 }
 
-/* The width that makes the group smallest, and how many values are then wider. */
-static uint32_t best_width(const uint32_t *values, uint32_t count, uint32_t *exceptions)
+struct plan { /* how a group is written */
+    uint32_t width;
+    uint32_t exceptions, high_bytes;
+    uint32_t size;
+};
+
+/* The width that makes the group smallest. */
+static struct plan plan_of(const uint32_t *values, uint32_t count)
 {
-    uint32_t having[33] = {0}, best = 32, best_size = UINT32_MAX, wider = 0;
+    uint32_t having[33] = {0}, all = 0, widest, wider;
+    struct plan best;
 
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         having[bits_of(values[i])]++;
-    for (uint32_t width = 33; width-- > 0;) {
-        uint32_t size = packed_size(count, width);
+        all |= values[i];
+    }
+    widest = bits_of(all);
+    best = (struct plan){.width = widest, .size = 1 + packed_size(count, widest)};
+    wider = having[widest];
+    for (uint32_t width = widest; width-- > 0 && wider <= EXCEPTIONS_MAX; wider += having[width]) {
+        uint32_t high_bytes = (widest - width + 7) / 8;
+        uint32_t size = 2 + wider * (1 + high_bytes) + packed_size(count, width);
 
-        if (wider > EXCEPTIONS_MAX)
-            break;
-        if (wider > 0) {
-            size += 1 + wider;
-            for (uint32_t bits = width + 1; bits <= 32; bits++)
-                size += having[bits] * ((bits - width + 6) / 7);
-        }
-        if (size < best_size) {
-            best_size = size;
-            best = width;
-            *exceptions = wider;
-        }
-        wider += having[width];
+        if (size + (best.exceptions == 0 ? EXCEPTIONS_SAVE : 0) < best.size)
+            best = (struct plan){width, wider, high_bytes, size};
     }
     return best;
 }
@@ -210,105 +130,283 @@ static void pack_short(uint8_t *out, const uint32_t *values, uint32_t count, uin
         *out = (uint8_t)word;
 }
 
+/* Each value from the eight bytes that its first bit is in; a copy of the last bytes stands in for
+ * what would lie beyond them. */
 static void unpack_short(const uint8_t *in, uint32_t *values, uint32_t count, uint32_t width)
 {
-    uint64_t word = 0;
-    uint32_t bits = 0;
+    uint32_t size = packed_size(count, width), base = size > 8 ? size - 8 : 0, i = 0;
+    uint32_t mask = mask_of(width);
+    uint8_t last[24] = {0};
+    uint64_t word;
 
-    for (uint32_t i = 0; i < count; i++) {
-        for (; bits < width; bits += 8)
-            word |= (uint64_t)*in++ << bits;
-        values[i] = (uint32_t)word & mask_of(width);
-        word >>= width;
-        bits -= width;
+    for (; i < count && i * width / 8 + 8 <= size; i++) {
+        memcpy(&word, in + i * width / 8, sizeof(word));
+        values[i] = (uint32_t)(word >> i * width % 8) & mask;
     }
+    memcpy(last, in + base, size - base);
+    for (; i < count; i++) {
+        memcpy(&word, last + (i * width / 8 - base), sizeof(word));
+        values[i] = (uint32_t)(word >> i * width % 8) & mask;
+    }
+}
+
+static void put_exceptions(struct buf *out, const uint32_t *values, uint32_t count,
+                           const struct plan *plan)
+{
+    buf_append_u8(out, (uint8_t)(plan->exceptions | (plan->high_bytes - 1) << 5));
+    for (uint32_t i = 0; i < count; i++)
+        if (bits_of(values[i]) > plan->width)
+            buf_append_u8(out, (uint8_t)i);
+    for (uint32_t i = 0; i < count; i++)
+        if (bits_of(values[i]) > plan->width) {
+            uint32_t high = values[i] >> plan->width; /* below 32: a value is wider */
+
+            for (uint32_t byte = 0; byte < plan->high_bytes; byte++)
+                buf_append_u8(out, (uint8_t)(high >> 8 * byte));
+        }
+}
+
+static void put_planned(struct buf *out, const uint32_t *values, uint32_t count,
+                        const struct plan *plan)
+{
+    uint8_t *bits;
+
+    buf_append_u8(out, (uint8_t)(plan->width | (plan->exceptions > 0 ? EXCEPTIONS_FLAG : 0)));
+    if (plan->exceptions > 0)
+        put_exceptions(out, values, count, plan);
+    if (plan->width == 0)
+        return;
+    bits = buf_extend(out, packed_size(count, plan->width));
+    if (count == BITPACK_GROUP)
+        bitpack_pack(values, plan->width, bits);
+    else
+        pack_short(bits, values, count, plan->width);
 }
 
 void bitpack_put(struct buf *out, const uint32_t *values, uint32_t count)
 {
-    uint32_t exceptions = 0, width = best_width(values, count, &exceptions);
+    struct plan plan;
 
     assert(count >= 1 && count <= BITPACK_GROUP);
-    buf_append_u8(out, (uint8_t)(width | (exceptions > 0 ? EXCEPTIONS_FLAG : 0)));
-    if (exceptions > 0) {
-        buf_append_u8(out, (uint8_t)exceptions);
-        for (uint32_t i = 0; i < count; i++)
-            if (bits_of(values[i]) > width)
-                buf_append_u8(out, (uint8_t)i);
-        for (uint32_t i = 0; i < count; i++)
-            if (bits_of(values[i]) > width)
-                buf_append_varint(out, values[i] >> width); /* width < 32: a value is wider */
-    }
-    if (width == 0)
-        return;
-    if (count == BITPACK_GROUP)
-        bitpack_pack(values, width, buf_extend(out, packed_size(count, width)));
-    else
-        pack_short(buf_extend(out, packed_size(count, width)), values, count, width);
+    plan = plan_of(values, count);
+    put_planned(out, values, count, &plan);
 }
 
-struct exceptions {
-    uint32_t count;
-    const uint8_t *places;
-    uint32_t high[EXCEPTIONS_MAX];
+/* A group's parts, within its bytes. */
+struct group {
+    uint32_t width, exceptions, high_bytes;
+    const uint8_t *places, *highs, *bits;
 };
 
-static bool get_header(struct reader *reader, uint32_t count, uint32_t *width,
-                       struct exceptions *exceptions)
+static bool get_group(struct reader *reader, uint32_t count, struct group *group)
 {
-    struct bytes places;
-    uint8_t header, n;
+    struct bytes bytes;
+    uint8_t header, exceptions;
 
-    exceptions->count = 0;
     if (!reader_u8(reader, &header))
         return false;
-    *width = header & (uint8_t)~EXCEPTIONS_FLAG;
-    if (*width > 32)
+    group->width = header & (uint8_t)~EXCEPTIONS_FLAG;
+    group->exceptions = group->high_bytes = 0;
+    if (group->width > 32)
         return false;
-    if (!(header & EXCEPTIONS_FLAG))
-        return true;
-    if (!reader_u8(reader, &n) || n == 0 || n > EXCEPTIONS_MAX || *width == 32 ||
-        !reader_bytes(reader, n, &places))
-        return false;
-    exceptions->places = places.data;
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t high;
-
-        if (!reader_varint(reader, &high) || high > UINT32_MAX >> *width || places.data[i] >= count)
+    if (header & EXCEPTIONS_FLAG) {
+        if (!reader_u8(reader, &exceptions) || exceptions >> 7 ||
+            (exceptions & EXCEPTIONS_MAX) == 0 || group->width == 32)
             return false;
-        exceptions->high[i] = (uint32_t)high;
+        group->exceptions = exceptions & EXCEPTIONS_MAX;
+        group->high_bytes = (exceptions >> 5) + 1u;
+        if (!reader_bytes(reader, group->exceptions * (size_t)(1 + group->high_bytes), &bytes))
+            return false;
+        group->places = bytes.data;
+        group->highs = bytes.data + group->exceptions;
     }
-    exceptions->count = n;
+    if (!reader_bytes(reader, packed_size(count, group->width), &bytes))
+        return false;
+    group->bits = bytes.data;
     return true;
 }
 
-bool bitpack_get(struct reader *reader, uint32_t *values, uint32_t count, uint32_t *width)
+/* Every value is below 2 to the power of this. */
+static uint32_t bits_at_most(const struct group *group)
 {
-    struct exceptions exceptions;
-    struct bytes packed;
-    uint32_t bits;
+    return group->width + 8 * group->high_bytes;
+}
+
+/* Puts the exceptions in; the values may be one more than what was packed. */
+static bool patch(const struct group *group, uint32_t *values, uint32_t count)
+{
+    const uint8_t *places = group->places, *highs = group->highs;
+    uint64_t most = 0;
+    uint32_t last = 0;
+
+    for (uint32_t i = 0; i < group->exceptions; i++) {
+        uint64_t high = highs[i];
+
+        if (group->high_bytes > 1) {
+            high = 0;
+            for (uint32_t byte = 0; byte < group->high_bytes; byte++)
+                high |= (uint64_t)highs[i * group->high_bytes + byte] << 8 * byte;
+        }
+        high <<= group->width;
+        most |= high;
+        last = places[i] > last ? places[i] : last;
+        values[places[i] & (BITPACK_GROUP - 1)] += (uint32_t)high;
+    }
+    return last < count && most <= UINT32_MAX;
+}
+
+bool bitpack_get(struct reader *reader, uint32_t *values, uint32_t count)
+{
+    struct group group;
 
     assert(count >= 1 && count <= BITPACK_GROUP);
-    if (!get_header(reader, count, &bits, &exceptions) ||
-        !reader_bytes(reader, packed_size(count, bits), &packed))
+    if (!get_group(reader, count, &group))
         return false;
     if (count == BITPACK_GROUP)
-        bitpack_unpack(packed.data, bits, values);
+        bitpack_kernels()->plain[group.width](group.bits, 0, values);
     else
-        unpack_short(packed.data, values, count, bits);
-    for (uint32_t i = 0; i < exceptions.count; i++)
-        values[exceptions.places[i]] |= exceptions.high[i] << bits;
-    if (width != NULL)
-        *width = exceptions.count > 0 ? 32 : bits;
-    return true;
+        unpack_short(group.bits, values, count, group.width);
+    return patch(&group, values, count);
+}
+
+/* Whether none of them is 0. */
+static bool none_zero(const uint32_t *values, uint32_t count)
+{
+    uint32_t zero = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        zero |= values[i] == 0;
+    return zero == 0;
+}
+
+bool bitpack_get_plus_one(struct reader *reader, uint32_t *values, uint32_t count)
+{
+    struct group group;
+
+    assert(count >= 1 && count <= BITPACK_GROUP);
+    if (!get_group(reader, count, &group))
+        return false;
+    if (count == BITPACK_GROUP) {
+        bitpack_kernels()->plus_one[group.width](group.bits, 0, values);
+    } else {
+        unpack_short(group.bits, values, count, group.width);
+        for (uint32_t i = 0; i < count; i++)
+            values[i]++;
+    }
+    if (!patch(&group, values, count))
+        return false;
+    return bits_at_most(&group) < 32 || none_zero(values, count);
 }
 
 bool bitpack_skip(struct reader *reader, uint32_t count)
 {
-    struct exceptions exceptions;
-    struct bytes packed;
-    uint32_t bits;
+    struct group group;
 
-    return get_header(reader, count, &bits, &exceptions) &&
-           reader_bytes(reader, packed_size(count, bits), &packed);
+    return get_group(reader, count, &group);
+}
+
+/* ---- rising numbers ---- */
+
+static void put_bitset(struct buf *out, const uint32_t *numbers, uint32_t count, uint32_t start,
+                       uint32_t size)
+{
+    uint8_t *bits;
+
+    buf_append_u8(out, BITSET);
+    buf_append_u8(out, (uint8_t)size);
+    bits = buf_extend(out, size);
+    memset(bits, 0, size);
+    for (uint32_t i = 0; i < count; i++)
+        bits[(numbers[i] - start) / 8] |= (uint8_t)(1u << (numbers[i] - start) % 8);
+}
+
+void bitpack_put_rising(struct buf *out, const uint32_t *numbers, uint32_t count, uint32_t start)
+{
+    uint32_t gaps[BITPACK_GROUP], next = start, bytes;
+    struct plan plan;
+
+    assert(count >= 1 && count <= BITPACK_GROUP);
+    for (uint32_t i = 0; i < count; i++) {
+        assert(numbers[i] >= next && numbers[i] < UINT32_MAX);
+        gaps[i] = numbers[i] - next;
+        next = numbers[i] + 1;
+    }
+    plan = plan_of(gaps, count);
+    bytes = (numbers[count - 1] - start) / 8 + 1;
+    if (bytes <= BITSET_MAX && bytes + bytes / BITSET_SAVES + 2 < plan.size &&
+        start < UINT32_MAX - 8 * bytes)
+        put_bitset(out, numbers, count, start, bytes);
+    else
+        put_planned(out, gaps, count, &plan);
+}
+
+static bool get_bitset(struct reader *reader, uint32_t *numbers, uint32_t count, uint32_t start)
+{
+    struct bytes bits;
+    uint8_t size;
+
+    if (!reader_u8(reader, &size) || !reader_bytes(reader, size, &bits) || size == 0 ||
+        bits.data[size - 1] == 0 || start >= UINT32_MAX - 8u * size)
+        return false;
+    return bitpack_unpack_bits(bits.data, size, start, numbers) == count;
+}
+
+/* From gaps to numbers. */
+static void sum(uint32_t *values, uint32_t count, uint32_t start)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        values[i] += start;
+        start = values[i] + 1;
+    }
+}
+
+static bool sum_fits(const uint32_t *gaps, uint32_t count, uint32_t start)
+{
+    uint64_t last = (uint64_t)start + count - 1;
+
+    for (uint32_t i = 0; i < count; i++)
+        last += gaps[i];
+    return last < UINT32_MAX;
+}
+
+/* Up to this width, 128 gaps cannot sum up to 2^32: a sum that wraps around ends below its start.
+ */
+#define WIDTH_SAFE 24
+
+/* A full group of gaps. */
+static bool get_gaps(const struct group *group, uint32_t *numbers, uint32_t start)
+{
+    const struct bitpack_kernels *kernels = bitpack_kernels();
+
+    if (group->exceptions > 0 || group->width > WIDTH_SAFE) {
+        kernels->plain[group->width](group->bits, 0, numbers);
+        if (!patch(group, numbers, BITPACK_GROUP) ||
+            (bits_at_most(group) > WIDTH_SAFE && !sum_fits(numbers, BITPACK_GROUP, start)))
+            return false;
+        /* Unpacked values are a group of width 32, which may be unpacked onto itself. */
+        kernels->sum[32]((const uint8_t *)numbers, start, numbers);
+    } else {
+        kernels->sum[group->width](group->bits, start, numbers);
+    }
+    return numbers[BITPACK_GROUP - 1] >= start && numbers[BITPACK_GROUP - 1] < UINT32_MAX;
+}
+
+bool bitpack_get_rising(struct reader *reader, uint32_t *numbers, uint32_t count, uint32_t start)
+{
+    struct group group;
+
+    assert(count >= 1 && count <= BITPACK_GROUP);
+    if (reader_left(reader) > 0 && *reader->at == BITSET) {
+        reader->at++;
+        return get_bitset(reader, numbers, count, start);
+    }
+    if (!get_group(reader, count, &group))
+        return false;
+    if (count == BITPACK_GROUP)
+        return get_gaps(&group, numbers, start);
+    unpack_short(group.bits, numbers, count, group.width);
+    if (!patch(&group, numbers, count) || !sum_fits(numbers, count, start))
+        return false;
+    sum(numbers, count, start);
+    return true;
 }

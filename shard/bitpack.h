@@ -9,17 +9,43 @@
 
 #define BITPACK_GROUP 128
 
+/* ---- groups of 1 to 128 values, self-describing but for their number ----
+ *
+ * `values` has room for BITPACK_GROUP; those from `count` on are undefined afterwards. False on
+ * damaged bytes. */
+
+void bitpack_put(struct buf *out, const uint32_t *values, uint32_t count);
+bool bitpack_get(struct reader *reader, uint32_t *values, uint32_t count);
+/* Each one more than what was put; false also when one would be 2^32. */
+bool bitpack_get_plus_one(struct reader *reader, uint32_t *values, uint32_t count);
+bool bitpack_skip(struct reader *reader, uint32_t count);
+
+/* A group of numbers that rise strictly, the first at least `start`, the last below UINT32_MAX. */
+void bitpack_put_rising(struct buf *out, const uint32_t *numbers, uint32_t count, uint32_t start);
+bool bitpack_get_rising(struct reader *reader, uint32_t *numbers, uint32_t count, uint32_t start);
+
+/* ---- the inner loops ---- */
+
 /* 128 values of `width` bits (0..32) each: 16 * width bytes. Higher bits of a value are ignored. */
 void bitpack_pack(const uint32_t values[BITPACK_GROUP], uint32_t width, uint8_t *out);
-void bitpack_unpack(const uint8_t *in, uint32_t width, uint32_t values[BITPACK_GROUP]);
-/* values[i] = start + i + (values[0] + ... + values[i]), modulo 2^32. */
-void bitpack_sum(uint32_t values[BITPACK_GROUP], uint32_t start);
 
-/* A group: 1 to 128 values, self-describing but for their number. */
-void bitpack_put(struct buf *out, const uint32_t *values, uint32_t count);
-/* `values` has room for BITPACK_GROUP; those from `count` on are undefined afterwards. *width (may
- * be NULL): every value is below 2^width. */
-bool bitpack_get(struct reader *reader, uint32_t *values, uint32_t count, uint32_t *width);
-bool bitpack_skip(struct reader *reader, uint32_t count);
+/* The numbers, from `start` on, of the bits that are set, and how many; more than 128: they do
+ * not fit, and there are at least that many. What stands behind them is undefined. */
+uint32_t bitpack_unpack_bits(const uint8_t *bits, uint32_t size, uint32_t start, uint32_t *numbers);
+
+/* Unpacks 128 values from 16 * width bytes. */
+typedef void bitpack_unpacker(const uint8_t *in, uint32_t start, uint32_t *values);
+
+struct bitpack_kernels { /* by width */
+    const char *name;
+    bitpack_unpacker *plain[33];
+    bitpack_unpacker *plus_one[33];
+    /* values[i] = start + i + (the first i + 1 packed values), modulo 2^32 */
+    bitpack_unpacker *sum[33];
+};
+
+const struct bitpack_kernels *bitpack_kernels(void); /* the best for this machine */
+/* All of them, the best last; NULL where there is none (any more). */
+const struct bitpack_kernels *bitpack_kernels_of(uint32_t number);
 
 #endif

@@ -10,7 +10,7 @@
  *   doc     be64 segment, u8 column, be32 page        page
  *
  * Term:
- *     u8       version 1 in the high half; flags: 1 chunked, 2 has positions, 4 positions inline
+ *     u8       version 2 in the high half; flags: 1 chunked, 2 has positions, 4 positions inline
  *     varint   document frequency: postings in the list, dead ones included
  *     [varint  term id, when there are rows of postings or positions]
  *     inline (up to 128 postings): a block of postings; when flag 4, its positions
@@ -29,7 +29,7 @@
  * bytes long, inside blocks that RocksDB checks as well.
  *
  * Page:
- *     u8       version, 1
+ *     u8       version, 2
  *     le32     checksum of what follows
  *     payload, of documents (ordinals) 4,096 * page and following:
  *         n  norms, a byte each
@@ -44,7 +44,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define DISK_VERSION 1
+#define DISK_VERSION 2
 
 static void key_u32(struct disk_key *key, uint32_t value)
 {

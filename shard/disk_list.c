@@ -12,8 +12,8 @@ int disk_list_corrupt(const struct disk_segment *s, const struct disk_list *list
                    (const char *)list->entry.token.data, chunk, what);
 }
 
-static int term_corrupt(const struct disk_segment *s, struct segment_token token, const char *what,
-                        struct err *err)
+int disk_term_corrupt(const struct disk_segment *s, struct segment_token token, const char *what,
+                      struct err *err)
 {
     return err_set(err, ERR_CORRUPT, "segment %llu, field %u, token \"%.*s\": %s",
                    (unsigned long long)s->base.id, token.field, (int)token.text.size,
@@ -139,7 +139,7 @@ static int list_open_chunked(const struct disk_segment *s, struct segment_token 
         return no_memory(err);
     if (!disk_get_directory(term, (uint32_t)s->header.documents, entries)) {
         free(entries);
-        return term_corrupt(s, token, "damaged directory of chunks", err);
+        return disk_term_corrupt(s, token, "damaged directory of chunks", err);
     }
     for (uint32_t i = 0; i < count; i++)
         pairs += entries[i].bounds.count;
@@ -183,7 +183,7 @@ static int list_open_inline(const struct disk_segment *s, struct segment_token t
     uint8_t *at;
 
     if (!inline_read(s, term, &entry, &positions))
-        return term_corrupt(s, token, "malformed inline list", err);
+        return disk_term_corrupt(s, token, "malformed inline list", err);
     list = list_create(term, token,
                        chunks_size(term->flags, 1, entry.bounds.count) +
                            rounded(2 * sizeof(*offset)) + rounded(term->rest.size),
@@ -210,7 +210,7 @@ int disk_list_open(const struct disk_segment *s, struct segment_token token, str
 
     *out = NULL;
     if (!disk_get_term(row, &term))
-        return term_corrupt(s, token, "damaged term", err);
+        return disk_term_corrupt(s, token, "damaged term", err);
     return term.flags & DISK_TERM_CHUNKED ? list_open_chunked(s, token, &term, out, err)
                                           : list_open_inline(s, token, &term, out, err);
 }

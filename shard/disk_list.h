@@ -59,6 +59,8 @@ int disk_positions_get(const struct disk_segment *s, struct disk_list *list, uin
                        const struct disk_position_chunk **out, void **own, struct err *err);
 
 /* ERR_CORRUPT, saying where. */
+int disk_term_corrupt(const struct disk_segment *s, struct segment_token token, const char *what,
+                      struct err *err);
 int disk_list_corrupt(const struct disk_segment *s, const struct disk_list *list, uint32_t chunk,
                       const char *what, struct err *err);
 

@@ -295,12 +295,15 @@ static int terms_settle(struct disk_terms *t, struct err *err)
     t->valid = store_iterator_valid(t->it);
     if (!t->valid)
         return store_iterator_status(t->it, err);
-    if (disk_key_token(store_iterator_key(t->it), &t->token) &&
-        disk_get_term(store_iterator_value(t->it), &t->term))
+    if (!disk_key_token(store_iterator_key(t->it), &t->token)) {
+        t->valid = false;
+        return err_set(err, ERR_CORRUPT, "segment %llu: damaged key of a term",
+                       (unsigned long long)t->segment->base.id);
+    }
+    if (disk_get_term(store_iterator_value(t->it), &t->term))
         return 0;
     t->valid = false;
-    return err_set(err, ERR_CORRUPT, "segment %llu: damaged term",
-                   (unsigned long long)t->segment->base.id);
+    return disk_term_corrupt(t->segment, t->token, "damaged term", err);
 }
 
 static bool terms_valid(const struct segment_terms *terms)

@@ -69,8 +69,7 @@ static bool read_norms(struct disk_segment *s, struct reader *reader, uint32_t f
 static bool read_groups(struct reader *reader, uint32_t *to, uint32_t count)
 {
     for (uint32_t i = 0; i < count; i += BITPACK_GROUP)
-        if (!bitpack_get(reader, to + i, count - i > BITPACK_GROUP ? BITPACK_GROUP : count - i,
-                         NULL))
+        if (!bitpack_get(reader, to + i, count - i > BITPACK_GROUP ? BITPACK_GROUP : count - i))
             return false;
     return true;
 }

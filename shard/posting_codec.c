@@ -1,28 +1,35 @@
 /* Postings and positions on disk.
  *
- * Block: 1 to 128 postings of rising documents. From each document, one more than the one before is
- * taken away (before the first stands what the place of the block says), and 1 from each frequency,
- * so that the commonest case of both is 0. 8 postings and more   a bit-packed group (bitpack.c) of
- * documents, one of frequencies fewer                 for each posting a varint: document << 1 |
- * (frequency is 1), and unless it is 1, a varint: frequency - 1
+ * Block: 1 to 128 postings of rising documents, in groups (bitpack.c).
+ *     8 postings and more:
+ *         group of the documents, as rising numbers; they start at what the place of the block says
+ *         group of the frequencies less 1
+ *     fewer, for each posting:
+ *         varint    document, less the one before, less 1, times 2, plus 1 if the frequency is 1
+ *         [varint   frequency less 1, unless it is 1]
  *
  * Positions of a block:
  *     group     for each posting its frequency minus its number of positions: mostly zeros, since a
- * word of the body counts as often as it stands there groups    all positions, 128 in each group
- * but the last; those of one posting are the first as it is, the others less the one before Groups
- * tell their own size, so one posting's positions are reached without decoding others.
+ *               word of the body counts as often as it stands there
+ *     groups    all positions, 128 in each group but the last; of those of one posting, the first
+ *               as it is, the others less the one before
+ * Groups tell their own size, so one posting's positions are reached without decoding others.
  *
  * Chunk of postings, up to 8,192 of them:
- *     u8        version, 1
+ *     u8        version, 2
  *     le32      checksum of what follows
  *     varint    postings
  *     directory, for each block of 128 postings (the last may be shorter):
- *         varint    last document, less that of the block before, less 1 (the first: less the
- * chunk's first document) varint    bytes of the block bounds blocks The first document of the
- * chunk is not in it: it is in its key, and is what the first block counts from.
+ *         varint    last document, less that of the block before, less 1
+ *                   (the first: less the chunk's first document)
+ *         varint    bytes of the block
+ *         bounds
+ *     blocks
+ * The first document of the chunk is not in it: it is in its key, and is what the first block
+ * counts from.
  *
  * Chunk of positions, for the same blocks:
- *     u8        version, 1
+ *     u8        version, 2
  *     le32      checksum of what follows
  *     varints   bytes of each block's positions
  *     positions of the blocks
@@ -39,13 +46,9 @@
 #include <assert.h>
 #include <string.h>
 
-#define CHUNK_VERSION 1
+#define CHUNK_VERSION 2
 #define BOUNDS_JOINED 0x80
 #define BLOCK_VARINT 8 /* blocks below this many postings are varints */
-
-/* Up to this width, 128 gaps cannot sum up to 2^32: a sum that wraps around ends below its start.
- */
-#define WIDTH_SAFE 24
 
 _Static_assert(BITPACK_GROUP == POSTING_BLOCK, "a block is a group");
 
@@ -135,24 +138,24 @@ void codec_level_add(struct codec_level *level, const struct posting_bounds *bou
 void codec_put_block(struct buf *out, const uint32_t *docs, const uint32_t *freqs, uint32_t count,
                      uint32_t next_doc)
 {
-    uint32_t gaps[POSTING_BLOCK], rest[POSTING_BLOCK];
+    uint32_t rest[POSTING_BLOCK];
 
     assert(count >= 1 && count <= POSTING_BLOCK);
     for (uint32_t i = 0; i < count; i++) {
-        assert(docs[i] >= next_doc && docs[i] < POSTING_END && freqs[i] >= 1);
-        gaps[i] = docs[i] - next_doc;
+        assert(freqs[i] >= 1);
         rest[i] = freqs[i] - 1;
-        next_doc = docs[i] + 1;
     }
     if (count >= BLOCK_VARINT) {
-        bitpack_put(out, gaps, count);
+        bitpack_put_rising(out, docs, count, next_doc);
         bitpack_put(out, rest, count);
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        buf_append_varint(out, (uint64_t)gaps[i] << 1 | (rest[i] == 0));
+        assert(docs[i] >= next_doc && docs[i] < POSTING_END);
+        buf_append_varint(out, (uint64_t)(docs[i] - next_doc) << 1 | (rest[i] == 0));
         if (rest[i] != 0)
             buf_append_varint(out, rest[i]);
+        next_doc = docs[i] + 1;
     }
 }
 
@@ -175,31 +178,12 @@ static bool get_block_varint(struct reader *reader, uint32_t count, uint32_t nex
     return true;
 }
 
-/* From gaps to documents; false when they do not rise, which only damaged bytes can bring about. */
-static bool block_sum(uint32_t *docs, uint32_t count, uint32_t next_doc, uint32_t width)
-{
-    uint64_t doc = next_doc;
-
-    if (count == POSTING_BLOCK && width <= WIDTH_SAFE) {
-        bitpack_sum(docs, next_doc);
-        return docs[POSTING_BLOCK - 1] >= next_doc && docs[POSTING_BLOCK - 1] < POSTING_END;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        doc += docs[i];
-        docs[i] = (uint32_t)doc++;
-    }
-    return doc <= POSTING_END;
-}
-
 static bool get_docs(struct reader *reader, uint32_t count, uint32_t next_doc,
                      struct posting_block *block)
 {
-    uint32_t width;
-
     if (count < BLOCK_VARINT)
         return get_block_varint(reader, count, next_doc, block);
-    return bitpack_get(reader, block->docs, count, &width) &&
-           block_sum(block->docs, count, next_doc, width);
+    return bitpack_get_rising(reader, block->docs, count, next_doc);
 }
 
 bool codec_get_docs(struct reader *reader, uint32_t count, uint32_t next_doc,
@@ -218,17 +202,9 @@ bool codec_get_docs(struct reader *reader, uint32_t count, uint32_t next_doc,
 
 bool codec_get_freqs(struct reader *reader, struct posting_block *block)
 {
-    uint32_t overflow = 0;
-
     assert(!block->has_freqs && block->count >= BLOCK_VARINT);
-    if (!bitpack_get(reader, block->freqs, block->count, NULL))
-        return false;
-    for (uint32_t i = 0; i < block->count; i++) {
-        block->freqs[i]++;
-        overflow |= block->freqs[i] == 0;
-    }
-    block->has_freqs = overflow == 0;
-    return overflow == 0;
+    block->has_freqs = bitpack_get_plus_one(reader, block->freqs, block->count);
+    return block->has_freqs;
 }
 
 /* ---- positions ---- */
@@ -261,41 +237,81 @@ void codec_put_positions(struct buf *out, const uint32_t *freqs, const uint32_t 
         bitpack_put(out, values, filled);
 }
 
+/* Where each posting's positions start, from the numbers of them in start[1..count]; false when a
+ * number is 0 or the sum too large. */
+static bool positions_starts(struct codec_positions *p)
+{
+    uint64_t total = 0;
+
+    for (uint32_t i = 0; i < p->count; i++) {
+        if (p->start[i + 1] == 0)
+            return false;
+        total += p->start[i + 1];
+        if (total > UINT32_MAX)
+            return false;
+        p->start[i + 1] = (uint32_t)total;
+    }
+    return true;
+}
+
+#define COUNT_SAFE (UINT32_C(1) << 24) /* 128 smaller numbers cannot sum up to 2^32 */
+
+/* The same for a full block of small numbers: a group of gaps, each one less, is summed up. */
+static void positions_starts_full(struct codec_positions *p)
+{
+    uint32_t *ends = p->start + 1;
+
+    for (uint32_t i = 0; i < POSTING_BLOCK; i++)
+        ends[i]--;
+    bitpack_kernels()->sum[32]((const uint8_t *)ends, 1, ends);
+}
+
+/* From frequencies to numbers of positions. */
+static bool positions_counts(struct reader *reader, const struct posting_block *block,
+                             struct codec_positions *p)
+{
+    uint32_t all = 0, bad = 0;
+
+    if (!bitpack_get(reader, p->values, block->count))
+        return false;
+    for (uint32_t i = 0; i < block->count; i++) {
+        p->start[i + 1] = block->freqs[i] - p->values[i];
+        bad |= p->values[i] >= block->freqs[i];
+        all |= block->freqs[i];
+    }
+    if (bad)
+        return false;
+    if (block->count < POSTING_BLOCK || all >= COUNT_SAFE)
+        return positions_starts(p);
+    positions_starts_full(p);
+    return true;
+}
+
 bool codec_positions_open(struct bytes bytes, const struct posting_block *block,
                           struct codec_positions *out)
 {
-    uint64_t total = 0;
     struct reader reader;
 
     reader_init(&reader, bytes);
     out->count = block->count;
-    if (!bitpack_get(&reader, out->values, block->count, NULL))
+    out->start[0] = 0;
+    if (!positions_counts(&reader, block, out))
         return false;
-    for (uint32_t i = 0; i < block->count; i++) {
-        if (out->values[i] >= block->freqs[i])
-            return false;
-        out->start[i] = (uint32_t)total;
-        total += block->freqs[i] - out->values[i];
-        /* A group takes a byte at least. */
-        if (total > (uint64_t)reader_left(&reader) * POSTING_BLOCK || total > UINT32_MAX)
-            return false;
-    }
-    out->start[block->count] = (uint32_t)total;
     out->groups = bytes_of(reader.at, reader_left(&reader));
     out->group = UINT32_MAX;
     out->next_group = 0;
     out->next_offset = 0;
-    return true;
+    /* A group takes a byte at least. */
+    return out->start[block->count] <= (uint64_t)out->groups.size * POSTING_BLOCK;
 }
 
-/* Decodes group `number`, going on from the last one where that lies before it. */
+/* Decodes group `number`, which is not the decoded one, going on from the last one where that lies
+ * before it. */
 static bool positions_group(struct codec_positions *p, uint32_t number)
 {
     uint32_t total = p->start[p->count], left;
     struct reader reader;
 
-    if (p->group == number)
-        return true;
     if (number < p->next_group) {
         p->next_group = 0;
         p->next_offset = 0;
@@ -307,7 +323,7 @@ static bool positions_group(struct codec_positions *p, uint32_t number)
             return false;
     left = total - number * POSTING_BLOCK;
     p->group = UINT32_MAX;
-    if (!bitpack_get(&reader, p->values, left > POSTING_BLOCK ? POSTING_BLOCK : left, NULL))
+    if (!bitpack_get(&reader, p->values, left > POSTING_BLOCK ? POSTING_BLOCK : left))
         return false;
     p->group = number;
     p->next_group = number + 1;
@@ -317,16 +333,25 @@ static bool positions_group(struct codec_positions *p, uint32_t number)
 
 bool codec_positions_get(struct codec_positions *p, uint32_t index, uint32_t *out)
 {
+    uint32_t at = p->start[index], end = p->start[index + 1];
     uint64_t position = 0;
 
     assert(index < p->count);
-    for (uint32_t at = p->start[index]; at < p->start[index + 1]; at++) {
-        if (!positions_group(p, at / POSTING_BLOCK))
+    while (at < end) {
+        uint32_t group = at / POSTING_BLOCK, group_end = (group + 1) * POSTING_BLOCK;
+        const uint32_t *values = p->values + at % POSTING_BLOCK;
+        uint32_t count = (end < group_end ? end : group_end) - at;
+
+        if (p->group != group && !positions_group(p, group))
             return false;
-        position += p->values[at % POSTING_BLOCK];
+        for (uint32_t i = 0; i < count; i++) {
+            position += values[i];
+            out[i] = (uint32_t)position;
+        }
         if (position > UINT32_MAX)
             return false;
-        *out++ = (uint32_t)position;
+        out += count;
+        at += count;
     }
     return true;
 }

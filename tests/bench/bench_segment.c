@@ -8,13 +8,13 @@
 #include "shard/disk_segment.h"
 #include "shard/memory_segment.h"
 
-#include <jansson.h>
+#include "arxiv.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include <zstd.h>
 
 #define SEGMENTS_MAX 64
 
@@ -71,32 +71,19 @@ static void flush(struct bench *b)
     b->flush += seconds_since(start);
 }
 
-static char **texts(const json_t *list, size_t *count)
-{
-    char **out = calloc(json_array_size(list) + 1, sizeof(*out));
-
-    *count = json_array_size(list);
-    for (size_t i = 0; out != NULL && i < *count; i++)
-        out[i] = (char *)json_string_value(json_array_get(list, i));
-    return out;
-}
-
 static void add_line(struct bench *b, const char *line, size_t size)
 {
     static const struct document_settings weights = {3, 2, 1, 1};
     Quire__Entry entry = QUIRE__ENTRY__INIT;
     uint64_t start = cpu_ns();
-    json_t *json = json_loadb(line, size, 0, NULL);
+    json_t *json;
     struct document document;
     struct err err;
     uint32_t doc;
 
+    json = arxiv_entry(line, size, &entry);
     if (json == NULL)
         return;
-    entry.headword = (char *)json_string_value(json_object_get(json, "id"));
-    entry.body = (char *)json_string_value(json_object_get(json, "body"));
-    entry.terms = texts(json_object_get(json, "terms"), &entry.n_terms);
-    entry.categories = texts(json_object_get(json, "category"), &entry.n_categories);
     b->parse += seconds_since(start);
     start = cpu_ns();
     check(document_analyze(b->analyzer, &weights, &entry, &b->arena, &document, &err), &err);
@@ -107,36 +94,7 @@ static void add_line(struct bench *b, const char *line, size_t size)
     b->entries++;
     b->text_bytes += strlen(entry.headword) + (entry.body == NULL ? 0 : strlen(entry.body));
     arena_deinit(&b->arena);
-    free(entry.terms);
-    free(entry.categories);
-    json_decref(json);
-}
-
-static char *load(size_t *size)
-{
-    const char *corpus = getenv("QUIRE_CORPUS");
-    unsigned long long raw;
-    char path[4096], *packed, *text;
-    FILE *file;
-    long length;
-
-    snprintf(path, sizeof(path), "%s/arxiv200k/docs.jsonl.zst",
-             corpus == NULL ? "../shared/corpus" : corpus);
-    file = fopen(path, "rb");
-    if (file == NULL || fseek(file, 0, SEEK_END) != 0 || (length = ftell(file)) < 0)
-        return NULL;
-    rewind(file);
-    packed = malloc((size_t)length + 1);
-    if (packed == NULL || fread(packed, 1, (size_t)length, file) != (size_t)length)
-        return NULL;
-    fclose(file);
-    raw = ZSTD_getFrameContentSize(packed, (size_t)length);
-    if (raw > (UINT64_C(1) << 32))
-        raw = UINT64_C(1) << 30;
-    text = malloc(raw);
-    *size = text == NULL ? 0 : ZSTD_decompress(text, raw, packed, (size_t)length);
-    free(packed);
-    return text == NULL || ZSTD_isError(*size) ? NULL : text;
+    arxiv_entry_free(json, &entry);
 }
 
 static uint64_t row_sum(const struct store_iterator *it)
@@ -236,7 +194,7 @@ int main(int argc, char **argv)
     struct err err;
     size_t size;
 
-    text = load(&size);
+    text = arxiv_load(&size);
     if (text == NULL) {
         fprintf(stderr, "bench_segment: no arxiv200k in $QUIRE_CORPUS: skipped\n");
         return 0;

@@ -1,6 +1,6 @@
-/* Decoders of postings, positions, terms, directories, pages and dead documents, on any bytes. The
- * first byte chooses the decoder. Checksums are set right first, since behind a wrong one nothing
- * is decoded. */
+/* Decoders of groups, postings, positions, terms, directories, pages and dead documents, on any
+ * bytes. The first byte chooses the decoder. Checksums are set right first, since behind a wrong
+ * one nothing is decoded. */
 #include "fuzz.h"
 
 #include "shard/bitpack.h"
@@ -26,9 +26,9 @@ static void must(bool held)
 }
 
 /* Version, checksum, body: a chunk, a page or an image of dead documents. */
-static struct bytes framed(struct buf *out, const uint8_t *data, size_t size)
+static struct bytes framed(struct buf *out, uint8_t version, const uint8_t *data, size_t size)
 {
-    buf_append_u8(out, 1);
+    buf_append_u8(out, version);
     buf_append_le32(out, checksum32(data, size));
     buf_append(out, data, size);
     return buf_bytes(out);
@@ -78,7 +78,7 @@ static void fuzz_chunk(const uint8_t *data, size_t size)
     struct codec_chunk chunk;
     struct buf out = {0};
 
-    if (codec_chunk_open(framed(&out, data, size), first_doc, &chunk)) {
+    if (codec_chunk_open(framed(&out, 2, data, size), first_doc, &chunk)) {
         uint32_t next_doc = first_doc;
 
         for (uint32_t i = 0; i < chunk.block_count; i++) {
@@ -103,7 +103,7 @@ static void fuzz_position_chunk(const uint8_t *data, size_t size)
 
     for (uint32_t i = 0; i < POSTING_BLOCK; i++)
         block.freqs[i] = 1 + i % 5 * 1000;
-    if (codec_position_chunk_open(framed(&out, data, size), blocks, &chunk))
+    if (codec_position_chunk_open(framed(&out, 2, data, size), blocks, &chunk))
         for (uint32_t i = 0; i < chunk.block_count; i++)
             read_positions(codec_position_chunk_block(&chunk, i), &block);
     buf_deinit(&out);
@@ -118,6 +118,24 @@ static void fuzz_block(const uint8_t *data, size_t size)
     reader_init(&reader, bytes_of(data, size));
     if (read_block(&reader, count, 0, &block))
         read_positions(bytes_of(reader.at, reader_left(&reader)), &block);
+}
+
+/* Groups of every kind, of any number of values. */
+static void fuzz_group(const uint8_t *data, size_t size)
+{
+    uint32_t count = 1 + read_byte(&data, &size) % BITPACK_GROUP, values[BITPACK_GROUP];
+    uint32_t start = read_byte(&data, &size) << 24;
+    struct reader plain, skipped, rising;
+
+    reader_init(&plain, bytes_of(data, size));
+    skipped = rising = plain;
+    if (bitpack_get(&plain, values, count))
+        must(bitpack_skip(&skipped, count) && skipped.at == plain.at);
+    if (bitpack_get_rising(&rising, values, count, start)) {
+        must(values[0] >= start && values[count - 1] < UINT32_MAX);
+        for (uint32_t i = 1; i < count; i++)
+            must(values[i] > values[i - 1]);
+    }
 }
 
 static void fuzz_term(const uint8_t *data, size_t size)
@@ -148,7 +166,7 @@ static void fuzz_live(const uint8_t *data, size_t size)
     struct buf image = {0};
     struct live *live;
 
-    if (live_decode(framed(&image, data, size), &live, NULL) == 0) {
+    if (live_decode(framed(&image, 1, data, size), &live, NULL) == 0) {
         must(live_is_dead(live, 0) <= live_dead_count(live));
         live_unref(live);
     }
@@ -161,7 +179,7 @@ static void fuzz_page(const uint8_t *data, size_t size)
     struct disk_header header;
     struct reader reader;
 
-    if (disk_get_page(framed(&page, data, size), &reader))
+    if (disk_get_page(framed(&page, 2, data, size), &reader))
         (void)disk_get_header(&reader, &header);
     buf_deinit(&page);
 }
@@ -169,7 +187,7 @@ static void fuzz_page(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const targets[])(const uint8_t *, size_t) = {
-        fuzz_chunk, fuzz_position_chunk, fuzz_block, fuzz_term, fuzz_live, fuzz_page,
+        fuzz_chunk, fuzz_position_chunk, fuzz_block, fuzz_term, fuzz_live, fuzz_page, fuzz_group,
     };
     uint32_t which = read_byte(&data, &size);
 
@@ -189,6 +207,8 @@ enum {
     SEED_DIRECTORY,
     SEED_LIVE,
     SEED_HEADER,
+    SEED_GROUP,
+    SEED_BITS,
     SEEDS
 };
 
@@ -249,6 +269,20 @@ static void seed_others(struct buf *seeds)
     disk_put_header(&seeds[SEED_HEADER], &header);
 }
 
+static void seed_groups(struct buf *seeds)
+{
+    uint32_t numbers[BITPACK_GROUP], next = 0;
+
+    for (uint32_t i = 0; i < BITPACK_GROUP; i++)
+        numbers[i] = next += i % 40 == 0 ? 900 : 1 + i % 3;
+    buf_append(&seeds[SEED_GROUP], "\6\177\0", 3);
+    bitpack_put_rising(&seeds[SEED_GROUP], numbers, BITPACK_GROUP, 0);
+    for (uint32_t i = 0; i < BITPACK_GROUP; i++)
+        numbers[i] = i * 2 - i % 2;
+    buf_append(&seeds[SEED_BITS], "\6\177\0", 3);
+    bitpack_put_rising(&seeds[SEED_BITS], numbers, BITPACK_GROUP, 0);
+}
+
 const struct fuzz_seed *fuzz_seeds(size_t *count)
 {
     static struct buf buffers[SEEDS];
@@ -256,6 +290,7 @@ const struct fuzz_seed *fuzz_seeds(size_t *count)
 
     seed_lists(buffers);
     seed_others(buffers);
+    seed_groups(buffers);
     for (size_t i = 0; i < SEEDS; i++)
         seeds[i] = (struct fuzz_seed){buffers[i].data, buffers[i].size};
     *count = SEEDS;

@@ -26,17 +26,64 @@ static uint32_t random_bits(uint32_t width)
                : (uint32_t)(((uint64_t)random_below(UINT32_MAX) + random_below(2)) >> (32 - width));
 }
 
+/* What the unpackers of one kind should give. */
+static void unpack_model(const uint32_t *values, uint32_t start, uint32_t *plain,
+                         uint32_t *plus_one, uint32_t *sum)
+{
+    for (uint32_t i = 0; i < BITPACK_GROUP; i++) {
+        plain[i] = values[i];
+        plus_one[i] = values[i] + 1;
+        sum[i] = start + values[i];
+        start = sum[i] + 1;
+    }
+}
+
+/* Every version of the inner loops, at one width, on bytes that end where the group ends. */
+static void check_kernels(const uint32_t *values, uint32_t width, const uint8_t *packed)
+{
+    uint32_t expected[3][BITPACK_GROUP], start = random_below(1000000), versions = 0;
+    const struct bitpack_kernels *kernels;
+    uint8_t *exact = malloc(16 * width + 1);
+
+    assert_non_null(exact);
+    memcpy(exact, packed, 16 * width);
+    unpack_model(values, start, expected[0], expected[1], expected[2]);
+    for (; (kernels = bitpack_kernels_of(versions)) != NULL; versions++) {
+        bitpack_unpacker *unpack[3] = {kernels->plain[width], kernels->plus_one[width],
+                                       kernels->sum[width]};
+
+        for (uint32_t i = 0; i < 3; i++) {
+            uint32_t back[BITPACK_GROUP + 1];
+
+            memset(back, 0xa5, sizeof(back));
+            unpack[i](exact, start, back);
+            if (memcmp(back, expected[i], sizeof(expected[i])) != 0)
+                fail_msg("%s, width %u, mode %u", kernels->name, width, i);
+            assert_int_equal(back[BITPACK_GROUP], 0xa5a5a5a5);
+        }
+        /* Onto itself. */
+        memcpy(expected[1], values, sizeof(expected[1]));
+        kernels->sum[32]((const uint8_t *)expected[1], start, expected[1]);
+        assert_memory_equal(expected[1], expected[2], sizeof(expected[2]));
+        unpack_model(values, start, expected[0], expected[1], expected[2]);
+    }
+    assert_in_range(versions, 2, 3);
+    assert_ptr_equal(bitpack_kernels(), bitpack_kernels_of(versions - 1));
+    free(exact);
+}
+
 /* The layout, value by value: lane i mod 4, bit (i / 4) * width of that lane. */
 static void test_pack_layout(void **state)
 {
-    for (uint32_t width = 0; width <= 32; width++) {
-        uint32_t values[BITPACK_GROUP], back[BITPACK_GROUP];
+    for (uint32_t turn = 0; turn < 33 * 20; turn++) {
+        uint32_t values[BITPACK_GROUP], width = turn % 33;
         uint8_t packed[16 * 32 + 1], expected[16 * 32 + 1];
 
         memset(packed, 0xa5, sizeof(packed));
         memset(expected, 0, sizeof(expected));
         for (uint32_t i = 0; i < BITPACK_GROUP; i++) {
-            values[i] = random_bits(width);
+            values[i] =
+                turn >= 33 * 19 && width > 0 ? UINT32_MAX >> (32 - width) : random_bits(width);
             for (uint32_t b = 0; b < width; b++) {
                 uint32_t bit = i / 4 * width + b;
                 uint32_t byte = bit / 32 * 16 + i % 4 * 4 + bit % 32 / 8;
@@ -47,23 +94,93 @@ static void test_pack_layout(void **state)
         bitpack_pack(values, width, packed);
         assert_memory_equal(packed, expected, 16 * width);
         assert_int_equal(packed[16 * width], 0xa5);
-        memset(back, 0xff, sizeof(back));
-        bitpack_unpack(packed, width, back);
-        assert_memory_equal(back, values, sizeof(values));
+        check_kernels(values, width, packed);
     }
 }
 
-static void test_sum(void **state)
+/* A copy whose end is the end of its memory, so that reading on is noticed. */
+static struct reader exact_reader(const struct buf *bytes, size_t size, uint8_t **copy)
 {
-    uint32_t values[BITPACK_GROUP], expected[BITPACK_GROUP], doc = 12345;
+    struct reader reader;
 
-    for (uint32_t i = 0; i < BITPACK_GROUP; i++) {
-        values[i] = random_below(1000);
-        doc += values[i];
-        expected[i] = doc++;
+    *copy = malloc(size + (size == 0));
+    assert_non_null(*copy);
+    if (size > 0)
+        memcpy(*copy, bytes->data, size);
+    reader_init(&reader, bytes_of(*copy, size));
+    return reader;
+}
+
+static void check_rising(const uint32_t *numbers, uint32_t count, uint32_t start)
+{
+    uint32_t back[BITPACK_GROUP];
+    struct buf out = {0};
+    uint8_t *copy;
+
+    bitpack_put_rising(&out, numbers, count, start);
+    for (size_t size = 0; size <= out.size; size++) {
+        struct reader reader = exact_reader(&out, size, &copy);
+        bool good = bitpack_get_rising(&reader, back, count, start);
+
+        assert_int_equal(good, size == out.size);
+        free(copy);
     }
-    bitpack_sum(values, 12345);
-    assert_memory_equal(values, expected, sizeof(values));
+    assert_memory_equal(back, numbers, count * sizeof(*numbers));
+    for (uint32_t i = 0; i < 20; i++) { /* damaged: refused, or rising all the same */
+        struct reader reader = exact_reader(&out, out.size, &copy);
+
+        copy[random_below((uint32_t)out.size)] ^= (uint8_t)(1u << random_below(8));
+        if (bitpack_get_rising(&reader, back, count, start)) {
+            assert_true(back[0] >= start && back[count - 1] < UINT32_MAX);
+            for (uint32_t k = 1; k < count; k++)
+                assert_true(back[k] > back[k - 1]);
+        }
+        free(copy);
+    }
+    buf_deinit(&out);
+}
+
+static void test_rising(void **state)
+{
+    for (uint32_t turn = 0; turn < 3000; turn++) {
+        uint32_t numbers[BITPACK_GROUP], count = 1 + random_below(BITPACK_GROUP);
+        uint32_t start = random_below(2) ? random_below(1000) : 0, next = start;
+        uint32_t gap = 1u << random_below(22), rare = 1 + random_below(30);
+
+        if (turn % 2 == 0)
+            count = BITPACK_GROUP;
+        for (uint32_t i = 0; i < count; i++) {
+            numbers[i] = next + random_below(random_below(rare) == 0 ? gap : 2);
+            next = numbers[i] + 1;
+        }
+        if (turn % 8 == 1)
+            numbers[count - 1] = UINT32_MAX - 1;
+        check_rising(numbers, count, start);
+    }
+}
+
+/* How many bytes the numbers take in which one of `stride` is left out. */
+static size_t size_without(uint32_t stride)
+{
+    uint32_t numbers[BITPACK_GROUP], next = 0;
+    struct buf out = {0};
+    size_t size;
+
+    for (uint32_t i = 0; i < BITPACK_GROUP; i++, next++) {
+        next += stride > 0 && next % stride == 0;
+        numbers[i] = next;
+    }
+    bitpack_put_rising(&out, numbers, BITPACK_GROUP, 0);
+    size = out.size;
+    buf_deinit(&out);
+    return size;
+}
+
+/* Neighbouring numbers take a byte, dense ones a bit for each that there could be. */
+static void test_dense_is_small(void **state)
+{
+    assert_int_equal(size_without(0), 1);
+    assert_true(size_without(3) <= 2 + 192 / 8 + 1);
 }
 
 static void test_groups(void **state)
@@ -81,15 +198,28 @@ static void test_groups(void **state)
             values[i] = random_bits(random_below(often) == 0 ? wider : width);
         bitpack_put(&out, values, count);
         reader_init(&reader, buf_bytes(&out));
-        assert_true(bitpack_get(&reader, back, count, NULL));
+        assert_true(bitpack_get(&reader, back, count));
         assert_int_equal(reader_left(&reader), 0);
         assert_memory_equal(back, values, count * sizeof(*values));
         reader_init(&reader, buf_bytes(&out));
+        {
+            bool fits = true;
+
+            for (uint32_t i = 0; i < count; i++)
+                fits &= values[i] != UINT32_MAX;
+            assert_int_equal(bitpack_get_plus_one(&reader, back, count), fits);
+            for (uint32_t i = 0; i < count && fits; i++)
+                assert_int_equal(back[i], values[i] + 1);
+        }
+        reader_init(&reader, buf_bytes(&out));
         assert_true(bitpack_skip(&reader, count));
         assert_int_equal(reader_left(&reader), 0);
-        for (size_t size = 0; size < out.size; size += 1 + size / 8) {
-            reader_init(&reader, bytes_of(out.data, size));
-            assert_false(bitpack_get(&reader, back, count, NULL));
+        for (size_t size = 0; size <= out.size; size += size + 1 < out.size ? 1 + size / 8 : 1) {
+            uint8_t *copy;
+
+            reader = exact_reader(&out, size, &copy);
+            assert_int_equal(bitpack_get(&reader, back, count), size >= out.size);
+            free(copy);
         }
         buf_deinit(&out);
     }
@@ -309,10 +439,10 @@ static void test_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pack_layout), cmocka_unit_test(test_sum),
-        cmocka_unit_test(test_groups),      cmocka_unit_test(test_exceptions_are_cheap),
-        cmocka_unit_test(test_bounds),      cmocka_unit_test(test_block_extremes),
-        cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_pack_layout),          cmocka_unit_test(test_rising),
+        cmocka_unit_test(test_dense_is_small),       cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_exceptions_are_cheap), cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_block_extremes),       cmocka_unit_test(test_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
