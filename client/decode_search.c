@@ -100,6 +100,7 @@ static void missing_of(struct decoder *d, const Quire__MissingRange *in, struct 
 static void search_init(void *result)
 {
     ((struct quire_search_result *)result)->cursor = "";
+    ((struct quire_search_result *)result)->did_you_mean = "";
 }
 
 static int decode_search(struct box *box, struct bytes payload, struct err *err)
@@ -136,6 +137,7 @@ static int decode_search(struct box *box, struct bytes payload, struct err *err)
     result->complete = in->complete;
     result->expansion_limited = in->expansion_limited;
     result->cursor = text(&d, in->cursor);
+    result->did_you_mean = text(&d, in->did_you_mean);
     result->took_us = in->took_us;
     return finish(&d, err);
 }

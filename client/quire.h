@@ -623,6 +623,9 @@ struct quire_search_result {
     const char *const *warnings; /* what lenient parsing made of the query */
     size_t warning_count;
     uint64_t took_us; /* in the cluster */
+    /* Words of the query are in no entry: the query with the nearest words that are. "": none. Of
+     * the first page only. */
+    const char *did_you_mean;
 };
 typedef void (*quire_search_cb)(void *data, const struct quire_search_result *result);
 

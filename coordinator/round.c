@@ -306,6 +306,7 @@ bool round_start(struct round *round, const Quire__Collection *collection, const
         request_error(request, err.code, "%s", err.text);
         return false;
     }
+    round->analyzer = analyzer;
     round->collection = collection->id;
     round->k1 = collection->has_k1 ? collection->k1 : DEFAULT_K1;
     round->b = collection->has_b ? collection->b : DEFAULT_B;

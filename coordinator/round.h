@@ -44,6 +44,7 @@ struct round {
 
     /* For `done`, in the request's arena: */
     uint64_t collection;
+    struct analyzer *analyzer; /* of the collection's language */
     Quire__Query *query;
     char **warnings;
     size_t warning_count;

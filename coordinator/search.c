@@ -14,6 +14,9 @@
  * collection alone, not on what the shards happened to count: the limit itself, or the frequency of
  * the most frequent word when any word is enough. A single word is as frequent as it has hits.
  *
+ * Words that no entry bears get a round of their own in between, for what may have been meant
+ * (suggest.h).
+ *
  * The cursor carries the last hit; the next page is whatever sorts after it. When the statistics
  * have changed since, so have the scores, and the reply says in a warning that hits may repeat or
  * be left out.
@@ -23,6 +26,7 @@
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
 #include "coordinator/round.h"
+#include "coordinator/suggest.h"
 #include "proto/base/clock.h"
 #include "proto/limits.h"
 #include "proto/text/key.h"
@@ -35,6 +39,8 @@
 
 struct search {
     struct round round;
+    struct suggest suggest;
+    char *did_you_mean; /* NULL: nothing to suggest */
     struct scatter scatter;
     struct rpc_request *request;
     Quire__SearchRequest *message;
@@ -295,6 +301,7 @@ static void finish(struct search *search, Quire__SearchReply *reply)
     reply->took_us = clock_us() - search->started_us;
     reply->has_expansion_limited = true;
     reply->expansion_limited = search->round.limited;
+    reply->did_you_mean = search->did_you_mean;
     request_reply(search->request, &reply->base);
 }
 
@@ -344,14 +351,11 @@ static void build_search(struct scatter *scatter, Quire__RangeRef **ranges, size
     message_pack(&message.base, out);
 }
 
-static void on_statistics(struct round *round)
+static void start_search(void *data, char *did_you_mean)
 {
-    struct search *search = round->data;
-    if (round->none) {
-        Quire__SearchReply reply = QUIRE__SEARCH_REPLY__INIT;
-        finish(search, &reply);
-        return;
-    }
+    struct search *search = data;
+    struct round *round = &search->round;
+    search->did_you_mean = did_you_mean;
     set_count_limit(search);
     search->scatter = (struct scatter){
         .coordinator = round->coordinator,
@@ -366,6 +370,20 @@ static void on_statistics(struct round *round)
         .done = on_hits,
     };
     scatter_start(&search->scatter);
+}
+
+static void on_statistics(struct round *round)
+{
+    struct search *search = round->data;
+    if (round->none) {
+        Quire__SearchReply reply = QUIRE__SEARCH_REPLY__INIT;
+        finish(search, &reply);
+        return;
+    }
+    bool first = search->after == NULL;
+    if (!first ||
+        !suggest_start(&search->suggest, round, search->message->query, start_search, search))
+        start_search(search, NULL);
 }
 
 /* ---- what is asked for ---- */

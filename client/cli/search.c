@@ -76,6 +76,8 @@ static json_t *search_json(const char *query, const char *collection,
                             cli_texts(result->warnings, result->warning_count));
     if (result != NULL && result->expansion_limited)
         json_object_set_new(document, "expansion_limited", json_true());
+    if (result != NULL && result->did_you_mean[0] != '\0')
+        json_object_set_new(document, "did_you_mean", cli_text(result->did_you_mean));
     return document;
 }
 
@@ -158,6 +160,8 @@ static int tell_answer(struct cli *cli, const char *query, const struct quire_se
         cli_say(cli, "the answer lacks the entries from '%s' to '%s': %s", missing->lo,
                 missing->hi[0] != '\0' ? missing->hi : "the end", missing->reason);
     }
+    if (!cli->json && result->did_you_mean[0] != '\0')
+        cli_say(cli, "did you mean: %s", result->did_you_mean);
     if (!result->complete)
         return CLI_CLUSTER;
     if (result->hit_count > 0)

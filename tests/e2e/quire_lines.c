@@ -66,11 +66,11 @@ static void searched(void *data, const struct quire_search_result *result)
         json_array_append_new(facets, json_pack("{s:s, s:I}", "value", result->categories[i]->value,
                                                 "count", (json_int_t)result->categories[i]->count));
     answer(data, result->status, result->error,
-           json_pack("{s:o, s:o, s:I, s:s, s:b, s:I, s:s}", "hits", hits, "facets", facets, "total",
-                     (json_int_t)result->total, "total_relation",
+           json_pack("{s:o, s:o, s:I, s:s, s:b, s:I, s:s, s:s}", "hits", hits, "facets", facets,
+                     "total", (json_int_t)result->total, "total_relation",
                      result->total_is_lower_bound ? "gte" : "eq", "complete", (int)result->complete,
                      "took_us", (json_int_t)result->took_us, "cursor",
-                     result->cursor ? result->cursor : ""));
+                     result->cursor ? result->cursor : "", "did_you_mean", result->did_you_mean));
 }
 
 static void written(void *data, const struct quire_write_result *result)

@@ -71,6 +71,7 @@ static void answer_full_search(void *data, struct rpc_request *request)
     reply.warnings = warnings;
     reply.total = 41;
     reply.cursor = lend("NEXT");
+    reply.did_you_mean = lend("gradient descent");
     reply.has_took_us = true;
     reply.took_us = 1234;
     fake_reply(request, QUIRE__KIND__KIND_SEARCH + 1, &reply.base);
@@ -117,6 +118,7 @@ static void test_search(void **state)
     assert_int_equal(result->categories[0]->count, 9);
     assert_string_equal(result->cursor, "NEXT");
     assert_string_equal(result->warnings[0], "a quote was not closed");
+    assert_string_equal(result->did_you_mean, "gradient descent");
     assert_int_equal(result->took_us, 1234);
     assert_ptr_equal(quire_result_keep(result), result);
     quire_result_free(result);
