@@ -222,11 +222,11 @@ static uint64_t others_bound(struct all_search *all, const struct clause *but, u
     return sum;
 }
 
-/* The first document that all required lists may share, from `doc` on, which the lead has: `doc`
- * itself when they do. */
-static uint32_t meet(struct all_search *all, uint32_t doc)
+/* The first document that the lists from order[from] on may share, from `doc` on: `doc` itself when
+ * they do. */
+static uint32_t meet(struct all_search *all, uint32_t from, uint32_t doc)
 {
-    for (uint32_t i = 1; i < all->order_count; i++) {
+    for (uint32_t i = from; i < all->order_count; i++) {
         struct search_list *list = all->order[i];
         uint32_t at = list->ended ? POSTING_END : search_list_seek(all->context, list, doc);
         if (at != doc)
@@ -242,10 +242,10 @@ static bool hopeless(struct all_search *all, uint32_t doc, uint64_t lead_part, u
     return others == UINT64_MAX || lead_part + others < threshold;
 }
 
-/* The decoded block of the lead, from `from` on. `parts`: its scores, when those help to pass over
+/* The decoded block of the lead, from `from` on, where its scores `parts` help to pass over
  * documents; `others`: what all other clauses add at most. The document to go on with. */
-static uint32_t walk_block(struct all_search *all, uint32_t from, const uint32_t *parts,
-                           uint64_t others)
+static uint32_t walk_scored(struct all_search *all, uint32_t from, const uint32_t *parts,
+                            uint64_t others)
 {
     struct search_list *lead = all->order[0];
     struct posting_cursor *cursor = lead->cursor;
@@ -253,15 +253,13 @@ static uint32_t walk_block(struct all_search *all, uint32_t from, const uint32_t
     uint32_t i = search_find(block->docs, 0, from);
     while (i < block->count && !all->context->status) {
         uint32_t doc = block->docs[i];
-        if (parts) {
-            uint64_t threshold = top_threshold(&all->collector->top);
-            if (parts[i] + others < threshold ||
-                (all->order_count > 1 && hopeless(all, doc, parts[i], threshold))) {
-                i++;
-                continue;
-            }
+        uint64_t threshold = top_threshold(&all->collector->top);
+        if (parts[i] + others < threshold ||
+            (all->order_count > 1 && hopeless(all, doc, parts[i], threshold))) {
+            i++;
+            continue;
         }
-        uint32_t next = meet(all, doc);
+        uint32_t next = meet(all, 1, doc);
         if (next == doc) {
             cursor->index = i++;
             consider(all, doc);
@@ -272,6 +270,98 @@ static uint32_t walk_block(struct all_search *all, uint32_t from, const uint32_t
         }
     }
     return lead->last + 1;
+}
+
+/* Documents of two sorted lists that are in both. */
+struct pairs {
+    uint32_t count;
+    uint8_t first[POSTING_BLOCK], second[POSTING_BLOCK]; /* their indices */
+};
+
+/* The documents of `second` are entered in a table by what they are above the first of them; those
+ * of `first` look themselves up: no branch depends on the data. */
+#define JOIN_SPAN 2048
+static void join_by_table(const uint32_t *first, uint32_t i, uint32_t i_end, const uint32_t *second,
+                          uint32_t k, uint32_t k_end, struct pairs *out)
+{
+    uint8_t table[JOIN_SPAN];
+    uint32_t base = second[k];
+    memset(table, 0, second[k_end - 1] - base + 1);
+    for (; k < k_end; k++)
+        table[second[k] - base] = (uint8_t)(POSTING_BLOCK | k);
+    for (; i < i_end && first[i] <= second[k_end - 1]; i++) {
+        uint8_t there = table[first[i] - base];
+        out->first[out->count] = (uint8_t)i;
+        out->second[out->count] = there & (POSTING_BLOCK - 1);
+        out->count += there / POSTING_BLOCK;
+    }
+}
+
+/* The documents first[i .. i_end - 1], which are at or above second[k], that are in
+ * second[k .. k_end - 1] as well. */
+static void join(const uint32_t *first, uint32_t i, uint32_t i_end, const uint32_t *second,
+                 uint32_t k, uint32_t k_end, struct pairs *out)
+{
+    out->count = 0;
+    if (i_end - i >= (k_end - k) / 8 && second[k_end - 1] - second[k] < JOIN_SPAN) {
+        join_by_table(first, i, i_end, second, k, k_end, out);
+        return;
+    }
+    for (; i < i_end && first[i] <= second[k_end - 1]; i++) {
+        k = search_find(second, k, first[i]);
+        if (second[k] != first[i])
+            continue;
+        out->first[out->count] = (uint8_t)i;
+        out->second[out->count++] = (uint8_t)k;
+    }
+}
+
+/* The first index of a block whose document is above `doc`. */
+static uint32_t index_above(const struct posting_block *block, uint32_t from, uint32_t doc)
+{
+    return doc >= block->docs[block->count - 1] ? block->count
+                                                : search_find(block->docs, from, doc + 1);
+}
+
+/* The decoded block of the lead, from `from` on, joined with the blocks of the next shortest list;
+ * the others are asked about what is in both. The document to go on with. */
+static uint32_t walk_joined(struct all_search *all, uint32_t from)
+{
+    struct search_list *lead = all->order[0], *next = all->order[1];
+    const struct posting_block *block = &lead->cursor->block, *other = &next->cursor->block;
+    uint32_t i = search_find(block->docs, 0, from);
+    while (i < block->count && !all->context->status) {
+        uint32_t at =
+            next->ended ? POSTING_END : search_list_seek(all->context, next, block->docs[i]);
+        if (at > lead->last)
+            return at;
+        i = search_find(block->docs, i, at);
+        uint32_t end = lead->last < next->last ? lead->last : next->last;
+        uint32_t i_end = index_above(block, i, end);
+        struct pairs pairs;
+        join(block->docs, i, i_end, other->docs, next->cursor->index,
+             index_above(other, next->cursor->index, end), &pairs);
+        for (uint32_t k = 0; k < pairs.count; k++) {
+            uint32_t doc = block->docs[pairs.first[k]];
+            lead->cursor->index = pairs.first[k];
+            next->cursor->index = pairs.second[k];
+            if (all->order_count == 2 || meet(all, 2, doc) == doc)
+                consider(all, doc);
+        }
+        i = i_end;
+    }
+    return lead->last + 1;
+}
+
+static uint32_t walk_alone(struct all_search *all, uint32_t from)
+{
+    struct posting_cursor *cursor = all->order[0]->cursor;
+    uint32_t i = search_find(cursor->block.docs, 0, from);
+    for (; i < cursor->block.count && !all->context->status; i++) {
+        cursor->index = i;
+        consider(all, cursor->block.docs[i]);
+    }
+    return all->order[0]->last + 1;
 }
 
 static void walk(struct all_search *all)
@@ -297,7 +387,10 @@ static void walk(struct all_search *all)
         if (!search_list_decode(context, lead) ||
             (scored && !search_list_parts(context, lead, parts)))
             return;
-        target = walk_block(all, target, scored ? parts : NULL, others);
+        if (scored)
+            target = walk_scored(all, target, parts, others);
+        else
+            target = all->order_count > 1 ? walk_joined(all, target) : walk_alone(all, target);
     }
 }
 
