@@ -21,7 +21,9 @@ struct clause {
      * its words; a near phrase than its first one, since several beginnings may share what follows.
      */
     uint32_t bounding;
-    bool positions; /* a phrase, or a word of the body */
+    bool positions;                  /* a phrase, or a word of the body */
+    struct posting_cursor **cursors; /* of the lists */
+    uint32_t freq;                   /* of a required phrase, in the document under consideration */
 };
 
 struct all_search {
@@ -72,17 +74,13 @@ static bool clause_seek(struct all_search *all, struct clause *clause, uint32_t 
 /* Its frequency in the document that all its lists stand on; 0: words are there, but no phrase. */
 static uint32_t clause_frequency(struct all_search *all, struct clause *clause, uint32_t doc)
 {
-    struct posting_cursor *cursors[LIMIT_PHRASE_TOKENS];
-    struct posting_cursor *first = clause->lists[0].cursor;
-    if (!clause->positions)
-        return search_list_freqs(all->context, &clause->lists[0]) ? posting_freq(first) : 0;
-    for (uint32_t i = 0; i < clause->count; i++) {
-        cursors[i] = clause->lists[i].cursor;
-        /* Positions are stored by frequencies. */
-        if (!search_list_freqs(all->context, &clause->lists[i]))
+    for (uint32_t i = 0; i < clause->count; i++) /* positions are stored by frequencies */
+        if (!clause->cursors[i]->block.has_freqs &&
+            !search_list_freqs(all->context, &clause->lists[i]))
             return 0;
-    }
-    return search_phrase_frequency(all->context, clause->node, cursors, doc);
+    return clause->positions
+               ? search_phrase_frequency(all->context, clause->node, clause->cursors, doc)
+               : posting_freq(clause->cursors[0]);
 }
 
 /* No more than this, from frequencies alone. */
@@ -145,21 +143,30 @@ static void required_parts(struct all_search *all, uint8_t norm, uint64_t *words
     }
 }
 
-/* Whether all phrases are there; with `score` theirs are added to *sum. */
-static bool required_phrases(struct all_search *all, uint32_t doc, uint8_t norm, bool score,
-                             uint64_t *sum)
+/* Whether all phrases are there. */
+static bool has_phrases(struct all_search *all, uint32_t doc)
 {
     for (uint32_t i = 0; i < all->required_count; i++) {
         struct clause *clause = &all->required[i];
         if (!clause->positions)
             continue;
-        uint32_t freq = clause_frequency(all, clause, doc);
-        if (freq == 0)
+        clause->freq = clause_frequency(all, clause, doc);
+        if (clause->freq == 0)
             return false;
-        if (score && clause_scored(clause))
-            *sum += score_part(&clause->node->score, freq, norm);
     }
     return true;
+}
+
+/* What the phrases add that has_phrases() found. */
+static uint64_t phrases_sum(const struct all_search *all, uint8_t norm)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < all->required_count; i++) {
+        const struct clause *clause = &all->required[i];
+        if (clause->positions && clause_scored(clause))
+            sum += score_part(&clause->node->score, clause->freq, norm);
+    }
+    return sum;
 }
 
 static uint64_t optional_sum(struct all_search *all, uint32_t doc, uint8_t norm)
@@ -175,30 +182,37 @@ static uint64_t optional_sum(struct all_search *all, uint32_t doc, uint8_t norm)
     return sum;
 }
 
-/* From cheap to dear: bounds of blocks, frequencies, positions. */
+/* Whether the document may get in: from cheap to dear, bounds of blocks, then frequencies. Adds the
+ * scores of the required words to *words. */
+static bool may_get_in(struct all_search *all, uint32_t doc, uint64_t *words)
+{
+    uint64_t threshold = top_threshold(&all->collector->top), phrases = 0, optional = 0;
+    if (all->collector->top.limit == 0)
+        return false;
+    if (threshold > 0) {
+        optional = optional_bound(all, doc);
+        if (required_bound(all, doc) + optional < threshold)
+            return false;
+    }
+    required_parts(all, search_norm(all->context, doc), words, &phrases);
+    return *words + phrases + optional >= threshold;
+}
+
+/* A document that is in all required lists. As long as hits are counted it matters first whether it
+ * is one; afterwards, whether it could get in. */
 static void consider(struct all_search *all, uint32_t doc)
 {
     struct collector *collector = all->collector;
-    uint64_t threshold = top_threshold(&collector->top), sum = 0, phrases = 0, optional = 0;
-    bool score = collector->top.limit > 0;
-    uint8_t norm = 0;
-    if (!collector_wants(collector, doc))
-        return;
-    if (score && threshold > 0) {
-        optional = optional_bound(all, doc);
-        score = required_bound(all, doc) + optional >= threshold;
-    }
-    if (score) {
-        norm = search_norm(all->context, doc);
-        required_parts(all, norm, &sum, &phrases);
-        score = threshold == 0 || sum + phrases + optional >= threshold;
-    }
-    if ((!score && !collector_counts(collector)) || is_excluded(all, doc) ||
-        !required_phrases(all, doc, norm, score, &sum))
+    bool counts = collector_counts(collector);
+    uint64_t sum = 0;
+    if (!collector_wants(collector, doc) || (!counts && !may_get_in(all, doc, &sum)) ||
+        is_excluded(all, doc) || !has_phrases(all, doc))
         return;
     collector_count(collector, doc);
-    if (score)
-        collector_offer(collector, doc, sum + optional_sum(all, doc, norm));
+    if (counts && !may_get_in(all, doc, &sum))
+        return;
+    uint8_t norm = search_norm(all->context, doc);
+    collector_offer(collector, doc, sum + phrases_sum(all, norm) + optional_sum(all, doc, norm));
 }
 
 /* ---- blocks of the lead ---- */
@@ -408,7 +422,10 @@ static bool open_clause(struct all_search *all, struct clause *clause, const str
         if (!search_list_open(all->context, &clause->lists[i], node->field, node->tokens[i],
                               scored ? &node->score : NULL))
             return false;
-    return clause->lists != NULL;
+    clause->cursors = search_alloc(all->context, clause->count, sizeof(struct posting_cursor *));
+    for (uint32_t i = 0; clause->lists && clause->cursors && i < clause->count; i++)
+        clause->cursors[i] = clause->lists[i].cursor;
+    return clause->lists && clause->cursors;
 }
 
 /* False: nothing can match. */
