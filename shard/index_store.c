@@ -20,11 +20,11 @@
  * flush (avoid_flush_during_shutdown). The range does not depend on either: what became durable
  * early is taken back at open by its undo rows (range.h).
  *
- * Values of postings and columns are packed already and are not compressed again. Entries are short
- * texts that look alike: on the last level they get zstd with a dictionary by file. What a flush
- * writes is soon rewritten, so above the last level lz4 must do, without a dictionary: loading that
- * for each block would cost lz4 as much as zstd takes. Every block has RocksDB's own xxh3 checksum,
- * checked on each read from disk.
+ * Values of postings and columns are packed already and are not compressed again. Rows of terms are
+ * written once, at the last level, and are worth zstd. Entries are short texts that look alike: on
+ * the last level they get zstd with a dictionary by file. What a flush writes is soon rewritten, so
+ * above the last level lz4 must do, without a dictionary, which lz4 would have to load for each
+ * block. Every block has RocksDB's own xxh3 checksum, checked on each read from disk.
  */
 #include "shard/index_store_internal.h"
 
@@ -64,7 +64,7 @@ static const struct family_settings FAMILY[FAMILIES] = {
     [STORE_ENTRY] = {"entry", rocksdb_lz4_compression, true, 16 << 10, true, true},
     [STORE_NAME] = {"name", rocksdb_lz4_compression, false, 8 << 10, false, false},
     [STORE_PLACE] = {"place", rocksdb_lz4_compression, false, 4 << 10, true, false},
-    [STORE_TERM] = {"term", rocksdb_lz4_compression, false, 8 << 10, true, false},
+    [STORE_TERM] = {"term", rocksdb_zstd_compression, false, 8 << 10, true, false},
     [STORE_POST] = {"post", rocksdb_no_compression, false, 32 << 10, false, false},
     [STORE_POS] = {"pos", rocksdb_no_compression, false, 32 << 10, false, false},
     [STORE_DOC] = {"doc", rocksdb_lz4_compression, false, 32 << 10, false, false},

@@ -1,7 +1,8 @@
 /* Filling and opening a range, through its own code.
  *
  *     bench_ingest open [ENTRIES]    short generated entries (default 1,000,000), then: how long
- *                                    opening the range takes, cold and warm, and its memory
+ *                                    opening the range takes, with its files in the page cache,
+ *                                    and its memory
  *     bench_ingest acks [ENTRIES]    (200,000) how long a batch of 100 waits to be applied while a
  *                                    second thread flushes and merges, by what that one is doing
  *
