@@ -26,29 +26,40 @@ struct replicas {
     uint64_t durable_epoch; /* of the newest assignment ever seen: an older one drops nothing */
 };
 
-/* ---- the epoch file ---- */
+/* ---- the epoch file ----
+ *
+ * The number and its checksum: one that a flipped bit made larger would have every assignment
+ * refused for good. */
+
+#define EPOCH_TEXT_MAX 32
+
+static void epoch_text(uint64_t epoch, char text[EPOCH_TEXT_MAX])
+{
+    int size = snprintf(text, EPOCH_TEXT_MAX, "%llu", (unsigned long long)epoch);
+    snprintf(text + size, EPOCH_TEXT_MAX - (size_t)size, " %08x",
+             (unsigned)checksum32(text, (size_t)size));
+}
 
 static int read_epoch(struct replicas *replicas, struct err *err)
 {
-    char text[32];
-    char *end;
+    char text[EPOCH_TEXT_MAX + 1], right[EPOCH_TEXT_MAX];
     int code = data_dir_read(replicas->settings.dir, EPOCH_FILE, text, sizeof text, err);
     if (code == ERR_NOT_FOUND)
         return 0;
     if (code != 0)
         return code;
-    replicas->durable_epoch = strtoull(text, &end, 10);
-    if (end == text || *end != '\0')
-        return err_set(err, ERR_CORRUPT, "%s/" EPOCH_FILE " does not hold a number",
-                       replicas->settings.dir);
+    replicas->durable_epoch = strtoull(text, NULL, 10);
+    epoch_text(replicas->durable_epoch, right);
+    if (strcmp(text, right) != 0)
+        return err_set(err, ERR_CORRUPT, "%s/" EPOCH_FILE " is damaged", replicas->settings.dir);
     return 0;
 }
 
 static void write_epoch(struct replicas *replicas, uint64_t epoch)
 {
-    char text[32];
+    char text[EPOCH_TEXT_MAX];
     struct err err;
-    snprintf(text, sizeof text, "%llu", (unsigned long long)epoch);
+    epoch_text(epoch, text);
     if (data_dir_write(replicas->settings.dir, EPOCH_FILE, text, &err) != 0)
         log_event(LOG_WARN, "the map's epoch cannot be kept", LOG_STR("error", err.text));
 }
