@@ -10,8 +10,7 @@
  *
  * The width is the one that makes the group smallest: a few large values among small ones are
  * exceptions, so that they do not widen all (PFOR; Zukowski, Heman, Nes, Boncz, "Super-Scalar
- * RAM-CPU Cache Compression", 2006). Putting them in costs about as much time as unpacking twenty
- * values, so they have to save some bytes.
+ * RAM-CPU Cache Compression", 2006).
  *
  * The bits of a full group lie in four lanes: value i is in lane i mod 4, as number i / 4 of it. A
  * lane is `width` little-endian 32-bit words, filled from the low end, and word j of the four lanes
@@ -38,7 +37,6 @@
 
 #define EXCEPTIONS_FLAG 0x40
 #define EXCEPTIONS_MAX 31
-#define EXCEPTIONS_SAVE 4 /* bytes that they have to save */
 #define BITSET 0x80
 #define BITSET_MAX 255 /* bytes */
 #define BITSET_SAVES 6 /* it has to be smaller by this part of it: it is slower */
@@ -108,7 +106,7 @@ static struct plan plan_of(const uint32_t *values, uint32_t count)
         uint32_t high_bytes = (widest - width + 7) / 8;
         uint32_t size = 2 + wider * (1 + high_bytes) + packed_size(count, width);
 
-        if (size + (best.exceptions == 0 ? EXCEPTIONS_SAVE : 0) < best.size)
+        if (size < best.size)
             best = (struct plan){width, wider, high_bytes, size};
     }
     return best;

@@ -162,6 +162,45 @@ static void read_lists(struct segment *segment)
            seconds_since(start), seconds_since(start) * 1e9 / (double)postings);
 }
 
+#define OPENED 2000
+
+/* What a query pays to begin with a list: at first, and when it is kept. */
+static void open_lists(struct segment *segment)
+{
+    static uint8_t texts[OPENED][UINT8_MAX];
+    static struct segment_token tokens[OPENED];
+    struct segment_terms *terms;
+    uint32_t count = 0;
+    struct err err;
+
+    check(segment->ops->terms(segment, NULL, &terms, &err), &err);
+    for (; count < OPENED && terms->ops->valid(terms); check(terms->ops->next(terms, &err), &err)) {
+        struct segment_token token = terms->ops->token(terms);
+
+        if (terms->ops->frequency(terms) < 100)
+            continue;
+        memcpy(texts[count], token.text.data, token.text.size);
+        tokens[count] =
+            (struct segment_token){token.field, bytes_of(texts[count], token.text.size)};
+        count++;
+    }
+    terms->ops->close(terms);
+    for (uint32_t turn = 0; turn < 3; turn++) {
+        uint64_t start = cpu_ns(), opened, df = 0;
+
+        for (uint32_t i = 0; i < count; i++) {
+            struct posting_cursor *cursor;
+
+            check(segment->ops->postings(segment, tokens[i], POSTING_END, &cursor, &err), &err);
+            df += cursor->df;
+            posting_close(cursor);
+        }
+        opened = cpu_ns() - start;
+        printf("open   %u lists of %llu postings: %.0f ns each\n", count, (unsigned long long)df,
+               (double)opened / count);
+    }
+}
+
 static void merge(struct bench *b)
 {
     uint64_t start = cpu_ns(), postings;
@@ -178,6 +217,7 @@ static void merge(struct bench *b)
            (unsigned long long)disk_segment_postings(merged), disk_segment_documents(merged));
     sizes(b, 1000);
     read_lists(merged);
+    open_lists(merged);
     start = cpu_ns();
     check(disk_segment_validate(merged, &postings, &err), &err);
     printf("validate %.2f s\n", seconds_since(start));
