@@ -46,4 +46,7 @@ int engine_query(struct engine *engine, enum engine_mode mode, struct err *err);
 /* Runs each query in all modes. *differ: some answers did, the first of which is printed. */
 int engine_compare(struct engine *engine, bool *differ, struct err *err);
 
+/* The stemmed words of each line of stdin, a line each. Byte 0x1f stands for a line break. */
+int engine_tokens(bool markdown, struct err *err);
+
 #endif

@@ -4,6 +4,7 @@
 #include "coordinator/query_parse.h"
 #include "coordinator/query_plan.h"
 #include "proto/base/clock.h"
+#include "proto/text/key.h"
 #include "shard/search.h"
 #include "tests/bench/engine.h"
 
@@ -220,6 +221,35 @@ int engine_compare(struct engine *engine, bool *differ, struct err *err)
     if (code == 0 && !*differ)
         printf("%llu queries: the same hits in every mode\n", (unsigned long long)count);
     view_release(view);
+    session_close(&session);
+    return code;
+}
+
+/* ---- tokens ---- */
+
+static bool print_token(void *data, const struct token *token)
+{
+    bool *first = data;
+    printf("%s%.*s", *first ? "" : " ", (int)token->text.size, (const char *)token->text.data);
+    *first = false;
+    return true;
+}
+
+int engine_tokens(bool markdown, struct err *err)
+{
+    struct session session;
+    int code = session_open(&session, NULL, err);
+    while (code == 0 && next_line(&session)) {
+        bool first = true;
+        for (char *at = session.line; (at = strchr(at, 0x1f)) != NULL;)
+            *at = '\n';
+        if (text_valid(bytes_str(session.line), NULL))
+            analyzer_run(session.analyzer, bytes_str(session.line), ANALYSIS_STEMMED, markdown,
+                         print_token, &first);
+        else
+            code = err_set(err, ERR_INVALID, "a line that is not UTF-8");
+        printf("\n");
+    }
     session_close(&session);
     return code;
 }

@@ -71,4 +71,5 @@ def main():
     sys.exit(1 if below and '--check' in sys.argv else 0)
 
 
-main()
+if __name__ == '__main__':
+    main()

@@ -6,6 +6,7 @@
  *     quire-engine query DIR [top10|exact|exhaustive]
  *     quire-engine compare DIR                the same hits in all three modes?
  *     quire-engine sizes DIR
+ *     quire-engine tokens plain|markdown      the stemmed words of each line of stdin
  *
  * The range is the one of the shard (range_open, range_apply, flush, merge) with the settings of a
  * new collection; only the log and the network are not there. An entry has the id as its headword
@@ -134,6 +135,7 @@ static void usage(FILE *to)
                 "                             query DIR [top10|exact|exhaustive]\n"
                 "                             compare DIR\n"
                 "                             sizes DIR\n"
+                "                             tokens plain|markdown\n"
                 "\n"
                 "  --memory-bytes SIZE  a memory segment is flushed at this size (default 64M)\n"
                 "  --cache-bytes SIZE   of the block cache (default 256M)\n"
@@ -233,7 +235,8 @@ static int run(struct engine *engine, const char *command, const char *argument,
 
 static bool is_command(const char *text)
 {
-    static const char *const commands[] = {"index", "merge", "delete", "query", "compare", "sizes"};
+    static const char *const commands[] = {"index",   "merge", "delete", "query",
+                                           "compare", "sizes", "tokens"};
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
         if (strcmp(text, commands[i]) == 0)
             return true;
@@ -252,12 +255,16 @@ int main(int argc, char **argv)
         usage(stderr);
         return 2;
     }
-    struct engine engine;
+    struct engine engine = {0};
     struct err err = {0};
     bool differ = false;
     const char *command = argv[optind];
-    code = engine_open(&engine, argv[optind + 1], &options, strcmp(command, "index") == 0, &err);
-    if (code == 0)
+    if (strcmp(command, "tokens") == 0)
+        code = engine_tokens(strcmp(argv[optind + 1], "markdown") == 0, &err);
+    else
+        code =
+            engine_open(&engine, argv[optind + 1], &options, strcmp(command, "index") == 0, &err);
+    if (code == 0 && engine.range != NULL)
         code = run(&engine, command, left > 2 ? argv[optind + 2] : NULL, &differ, &err);
     engine_close(&engine);
     if (code != 0)
