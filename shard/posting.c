@@ -16,12 +16,18 @@ void posting_cursor_init(struct posting_cursor *cursor, const struct posting_cur
     cursor->block.has_freqs = false;
 }
 
+/* Gallops, since most moves are short, then halves. */
 uint32_t posting_level_find(const struct posting_level *level, uint32_t from, uint32_t target)
 {
-    uint32_t low = from, high = level->count;
+    uint32_t step = 1, low = from, high = from;
 
-    if (low < high && level->last_doc[low] >= target)
-        return low;
+    while (high < level->count && level->last_doc[high] < target) {
+        low = high + 1;
+        high += step;
+        step *= 2;
+    }
+    if (high > level->count)
+        high = level->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
 
@@ -38,32 +44,6 @@ static void posting_finish(struct posting_cursor *cursor)
     cursor->chunk = cursor->chunks.count;
     cursor->block_number = POSTING_NONE;
     cursor->block.count = 0;
-}
-
-/* The first index >= from with docs[index] >= target; the caller knows that there is one. Gallops,
- * since most moves are short, then halves. */
-static uint32_t posting_find(const struct posting_block *block, uint32_t from, uint32_t target)
-{
-    uint32_t step = 1, low = from, high = from;
-
-    while (block->docs[high] < target) {
-        low = high + 1;
-        high += step;
-        step *= 2;
-        if (high >= block->count - 1) {
-            high = block->count - 1;
-            break;
-        }
-    }
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-
-        if (block->docs[middle] < target)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
 }
 
 /* Into the chunk that holds the first posting >= target; chunk is chunks.count when there is none.
@@ -99,7 +79,7 @@ static int posting_load(struct posting_cursor *cursor, uint32_t target, struct e
         posting_finish(cursor);
         return code;
     }
-    cursor->index = posting_find(&cursor->block, cursor->index, target);
+    cursor->index = posting_find(cursor->block.docs, cursor->index, target);
     return 0;
 }
 
@@ -111,7 +91,7 @@ int posting_advance(struct posting_cursor *cursor, uint32_t target, struct err *
         return 0;
     if (block->count == 0 || block->docs[block->count - 1] < target)
         return posting_load(cursor, target, err);
-    cursor->index = posting_find(block, cursor->index, target);
+    cursor->index = posting_find(block->docs, cursor->index, target);
     return 0;
 }
 

@@ -21,6 +21,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #define POSTING_BLOCK 128
 #define POSTING_END UINT32_MAX  /* no document has this id */
@@ -101,6 +102,24 @@ static inline int posting_load_freqs(struct posting_cursor *cursor, struct err *
 static inline uint32_t posting_freq(const struct posting_cursor *cursor)
 {
     return cursor->block.freqs[cursor->index];
+}
+
+/* Index of the first of a block's documents that is >= target, from `from` on; there is one, or the
+ * padding is found. Eight are compared at once, since most moves are short. */
+static inline uint32_t posting_find(const uint32_t *docs, uint32_t from, uint32_t target)
+{
+    typedef uint32_t lanes __attribute__((vector_size(16)));
+    uint32_t base = from & ~7u;
+    lanes low, high;
+
+    if (docs[from] >= target)
+        return from;
+    while (base + 8 < POSTING_BLOCK && docs[base + 7] < target)
+        base += 8;
+    memcpy(&low, docs + base, sizeof(low));
+    memcpy(&high, docs + base + 4, sizeof(high));
+    low = (lanes)(low < target) + (lanes)(high < target); /* -1 for each that is */
+    return base - (low[0] + low[1] + low[2] + low[3]);
 }
 
 /* The first element from `from` on whose last document is >= target; level->count: none. */

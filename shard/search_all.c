@@ -264,7 +264,7 @@ static uint32_t walk_scored(struct all_search *all, uint32_t from, const uint32_
     struct search_list *lead = all->order[0];
     struct posting_cursor *cursor = lead->cursor;
     const struct posting_block *block = &cursor->block;
-    uint32_t i = search_find(block->docs, 0, from);
+    uint32_t i = posting_find(block->docs, 0, from);
     while (i < block->count && !all->context->status) {
         uint32_t doc = block->docs[i];
         uint64_t threshold = top_threshold(&all->collector->top);
@@ -280,7 +280,7 @@ static uint32_t walk_scored(struct all_search *all, uint32_t from, const uint32_
         } else if (next > lead->last) {
             return next;
         } else {
-            i = search_find(block->docs, i, next);
+            i = posting_find(block->docs, i, next);
         }
     }
     return lead->last + 1;
@@ -322,7 +322,7 @@ static void join(const uint32_t *first, uint32_t i, uint32_t i_end, const uint32
         return;
     }
     for (; i < i_end && first[i] <= second[k_end - 1]; i++) {
-        k = search_find(second, k, first[i]);
+        k = posting_find(second, k, first[i]);
         if (second[k] != first[i])
             continue;
         out->first[out->count] = (uint8_t)i;
@@ -334,7 +334,7 @@ static void join(const uint32_t *first, uint32_t i, uint32_t i_end, const uint32
 static uint32_t index_above(const struct posting_block *block, uint32_t from, uint32_t doc)
 {
     return doc >= block->docs[block->count - 1] ? block->count
-                                                : search_find(block->docs, from, doc + 1);
+                                                : posting_find(block->docs, from, doc + 1);
 }
 
 /* The decoded block of the lead, from `from` on, joined with the blocks of the next shortest list;
@@ -343,13 +343,13 @@ static uint32_t walk_joined(struct all_search *all, uint32_t from)
 {
     struct search_list *lead = all->order[0], *next = all->order[1];
     const struct posting_block *block = &lead->cursor->block, *other = &next->cursor->block;
-    uint32_t i = search_find(block->docs, 0, from);
+    uint32_t i = posting_find(block->docs, 0, from);
     while (i < block->count && !all->context->status) {
         uint32_t at =
             next->ended ? POSTING_END : search_list_seek(all->context, next, block->docs[i]);
         if (at > lead->last)
             return at;
-        i = search_find(block->docs, i, at);
+        i = posting_find(block->docs, i, at);
         uint32_t end = lead->last < next->last ? lead->last : next->last;
         uint32_t i_end = index_above(block, i, end);
         struct pairs pairs;
@@ -370,7 +370,7 @@ static uint32_t walk_joined(struct all_search *all, uint32_t from)
 static uint32_t walk_alone(struct all_search *all, uint32_t from)
 {
     struct posting_cursor *cursor = all->order[0]->cursor;
-    uint32_t i = search_find(cursor->block.docs, 0, from);
+    uint32_t i = posting_find(cursor->block.docs, 0, from);
     for (; i < cursor->block.count && !all->context->status; i++) {
         cursor->index = i;
         consider(all, cursor->block.docs[i]);

@@ -109,7 +109,7 @@ static void lead_block(struct any_search *any, uint32_t count, uint32_t from, ui
     uint32_t parts[POSTING_BLOCK];
     if (!search_list_decode(any->context, lead) || !search_list_parts(any->context, lead, parts))
         return;
-    for (uint32_t i = search_find(block->docs, 0, from); i < block->count; i++) {
+    for (uint32_t i = posting_find(block->docs, 0, from); i < block->count; i++) {
         if (block->docs[i] >= end)
             break;
         if (parts[i] + others >= top_threshold(&any->collector->top))
@@ -151,7 +151,7 @@ static void add_list(struct any_search *any, struct search_list *list, uint32_t 
         if (!search_list_decode(any->context, list) || list->last < target ||
             !search_list_freqs(any->context, list))
             return;
-        uint32_t from = search_find(block->docs, 0, target), to = block->count;
+        uint32_t from = posting_find(block->docs, 0, target), to = block->count;
         while (to > from && block->docs[to - 1] >= end)
             to--;
         search_norms(any->context, block->docs + from, to - from, norms);
@@ -329,7 +329,7 @@ static void mark(struct search_context *context, struct search_list *list, uint3
     while (target < end && search_list_reach(context, list, target)) {
         if (!search_list_decode(context, list) || list->last < target)
             return;
-        for (uint32_t i = search_find(block->docs, 0, target); i < block->count; i++) {
+        for (uint32_t i = posting_find(block->docs, 0, target); i < block->count; i++) {
             uint32_t at = block->docs[i] - base;
             if (at >= end - base)
                 return;

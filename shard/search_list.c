@@ -27,7 +27,7 @@ static uint64_t best_parts(const struct posting_level *level, const struct score
 bool search_list_open(struct search_context *context, struct search_list *list, uint32_t field,
                       struct bytes token, const struct score_term *score)
 {
-    *list = (struct search_list){.score = score, .maxed = UINT32_MAX, .ended = true};
+    *list = (struct search_list){.score = score, .maxed = POSTING_NONE, .ended = true};
     list->cursor = search_open(context, field, token);
     if (!list->cursor)
         return false;
@@ -75,32 +75,10 @@ void search_list_rewind(struct search_list *list)
 {
     if (!list->cursor)
         return;
-    list->cursor->chunk = UINT32_MAX;
+    list->cursor->chunk = POSTING_NONE;
     list->cursor->block.count = 0;
     list->last = 0;
     list->ended = false;
-}
-
-/* The first element from `from` on that ends at the target or behind it; level->count: none. Most
- * moves are short. */
-static uint32_t level_find(const struct posting_level *level, uint32_t from, uint32_t target)
-{
-    uint32_t step = 1, low = from, high = from;
-    while (high < level->count && level->last_doc[high] < target) {
-        low = high + 1;
-        high += step;
-        step *= 2;
-    }
-    if (high > level->count)
-        high = level->count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (level->last_doc[middle] < target)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
 }
 
 bool search_list_reach(struct search_context *context, struct search_list *list, uint32_t target)
@@ -109,14 +87,14 @@ bool search_list_reach(struct search_context *context, struct search_list *list,
     if (list->ended)
         return false;
     uint32_t chunk = cursor->chunk;
-    if (chunk == UINT32_MAX || cursor->chunks.last_doc[chunk] < target) {
-        chunk = level_find(&cursor->chunks, chunk == UINT32_MAX ? 0 : chunk + 1, target);
+    if (chunk == POSTING_NONE || cursor->chunks.last_doc[chunk] < target) {
+        chunk = posting_level_find(&cursor->chunks, chunk == POSTING_NONE ? 0 : chunk + 1, target);
         if (chunk >= cursor->chunks.count)
             return fail(list);
         if (!search_list_enter(context, list, chunk))
             return false;
     }
-    list->block = level_find(&cursor->blocks, list->block, target);
+    list->block = posting_level_find(&cursor->blocks, list->block, target);
     return true;
 }
 
@@ -162,7 +140,7 @@ uint32_t search_list_seek_slow(struct search_context *context, struct search_lis
     struct posting_cursor *cursor = list->cursor;
     if (!search_list_reach(context, list, target) || !search_list_decode(context, list))
         return POSTING_END;
-    cursor->index = search_find(cursor->block.docs, cursor->index, target);
+    cursor->index = posting_find(cursor->block.docs, cursor->index, target);
     return cursor->block.docs[cursor->index];
 }
 

@@ -16,8 +16,6 @@
 
 #include "shard/search_iter.h"
 
-#include <string.h>
-
 struct search_list {
     struct posting_cursor *cursor;  /* NULL: the segment has no such list */
     const struct score_term *score; /* NULL: it adds nothing */
@@ -59,23 +57,6 @@ bool search_list_parts(struct search_context *context, struct search_list *list,
  * list count (none is dead or filtered away). */
 uint64_t search_list_floor(struct search_context *context, struct search_list *list, uint32_t k);
 
-/* Index of the first of `docs` that is >= target, from `from` on; there is one. `docs` are padded
- * with POSTING_END to a full block. */
-static inline uint32_t search_find(const uint32_t *docs, uint32_t from, uint32_t target)
-{
-    typedef uint32_t lanes __attribute__((vector_size(16)));
-    if (docs[from] >= target)
-        return from;
-    uint32_t base = from & ~7u;
-    while (base + 8 < POSTING_BLOCK && docs[base + 7] < target)
-        base += 8;
-    lanes low, high;
-    memcpy(&low, docs + base, sizeof low);
-    memcpy(&high, docs + base + 4, sizeof high);
-    lanes below = (lanes)(low < target) + (lanes)(high < target); /* -1 for each that is */
-    return base - (below[0] + below[1] + below[2] + below[3]);
-}
-
 /* To the first posting >= target; its document, POSTING_END at the end. */
 static inline uint32_t search_list_seek(struct search_context *context, struct search_list *list,
                                         uint32_t target)
@@ -83,7 +64,7 @@ static inline uint32_t search_list_seek(struct search_context *context, struct s
     struct posting_cursor *cursor = list->cursor;
     if (target > list->last || cursor->block.count == 0)
         return search_list_seek_slow(context, list, target);
-    cursor->index = search_find(cursor->block.docs, cursor->index, target);
+    cursor->index = posting_find(cursor->block.docs, cursor->index, target);
     return cursor->block.docs[cursor->index];
 }
 

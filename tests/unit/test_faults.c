@@ -12,6 +12,7 @@
 
 #define model segment_model /* both fixtures have one */
 #include "segment_model.h"
+#include "tests/unit/store_fixture.h"
 #undef model
 
 #include <dirent.h>
@@ -323,34 +324,6 @@ static void a_store_that_fails_from_then_on(void **state)
 }
 
 /* ---- segments without memory ---- */
-
-struct disk {
-    char path[64];
-    struct store *store;
-};
-
-static int open_disk(void **state)
-{
-    struct disk *disk = calloc(1, sizeof *disk);
-    struct err err;
-    assert_non_null(disk);
-    strcpy(disk->path, "/tmp/quire-faults-XXXXXX");
-    assert_non_null(mkdtemp(disk->path));
-    if (store_open(disk->path, NULL, &disk->store, &err) != 0)
-        fail_msg("%s", err.text);
-    *state = disk;
-    return 0;
-}
-
-static int close_disk(void **state)
-{
-    struct disk *disk = *state;
-    store_close(disk->store);
-    store_destroy_files(disk->path, NULL);
-    rmdir(disk->path);
-    free(disk);
-    return 0;
-}
 
 struct segments {
     struct store *store;

@@ -13,6 +13,7 @@
 #include "proto/base/clock.h"
 #include "proto/limits.h"
 #include "tests/unit/search_world.h"
+#include "tests/unit/store_fixture.h"
 
 static Quire__ShardSearch new_request(struct world *world, const Quire__Query *query,
                                       uint32_t limit)
@@ -190,33 +191,6 @@ static void agrees_with_brute_force(void **state)
         print_message("seed %llu\n", (unsigned long long)seed);
         check_world(seed, NULL);
     }
-}
-
-struct disk {
-    char path[64];
-    struct store *store;
-};
-
-static int open_disk(void **state)
-{
-    struct disk *disk = calloc(1, sizeof *disk);
-    strcpy(disk->path, "/tmp/quire-search-XXXXXX");
-    assert_non_null(mkdtemp(disk->path));
-    struct err err;
-    if (store_open(disk->path, NULL, &disk->store, &err))
-        fail_msg("%s", err.text);
-    *state = disk;
-    return 0;
-}
-
-static int close_disk(void **state)
-{
-    struct disk *disk = *state;
-    store_close(disk->store);
-    store_destroy_files(disk->path, NULL);
-    rmdir(disk->path);
-    free(disk);
-    return 0;
 }
 
 static void agrees_with_brute_force_on_disk(void **state)

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/search_world.h"
+#include "tests/unit/store_fixture.h"
 
 static uint64_t passed_over; /* searches whose total was a lower bound */
 
@@ -222,33 +223,6 @@ static void check_world(uint64_t seed, uint32_t documents, int queries, struct s
 }
 
 /* ---- tests ---- */
-
-struct disk {
-    char path[64];
-    struct store *store;
-};
-
-static int open_disk(void **state)
-{
-    struct disk *disk = calloc(1, sizeof *disk);
-    strcpy(disk->path, "/tmp/quire-pruned-XXXXXX");
-    assert_non_null(mkdtemp(disk->path));
-    struct err err;
-    if (store_open(disk->path, NULL, &disk->store, &err))
-        fail_msg("%s", err.text);
-    *state = disk;
-    return 0;
-}
-
-static int close_disk(void **state)
-{
-    struct disk *disk = *state;
-    store_close(disk->store);
-    store_destroy_files(disk->path, NULL);
-    rmdir(disk->path);
-    free(disk);
-    return 0;
-}
 
 /* Seeds from .. to - 1, or the one that is asked for. */
 static void check_worlds(uint64_t from, uint64_t to, uint32_t documents, int queries,
