@@ -101,6 +101,8 @@ static struct plan plan_of(const uint32_t *values, uint32_t count)
     }
     widest = bits_of(all);
     best = (struct plan){.width = widest, .size = 1 + packed_size(count, widest)};
+    if (count == 1) /* most tokens of a corpus occur once: an exception never saves anything */
+        return best;
     wider = having[widest];
     for (uint32_t width = widest; width-- > 0 && wider <= EXCEPTIONS_MAX; wider += having[width]) {
         uint32_t high_bytes = (widest - width + 7) / 8;

@@ -10,7 +10,7 @@
  *   doc     be64 segment, u8 column, be32 page        page
  *
  * Term:
- *     u8       version 2 in the high half; flags: 1 chunked, 2 has positions, 4 positions inline
+ *     u8       version 3 in the high half; flags: 1 chunked, 2 has positions, 4 positions inline
  *     varint   document frequency: postings in the list, dead ones included
  *     [varint  term id, when there are rows of postings or positions]
  *     inline (up to 128 postings): a block of postings; when flag 4, its positions
@@ -18,18 +18,18 @@
  *         varint  sum of all frequencies
  *         varint  number of chunks
  *         for each: varint first document, less the last one of the chunk before, less 1 (the
- * first: as it is); varint last document less the first; varint postings; bounds le16     low half
- * of the checksum of what stands before
+ * first: as it is); varint last document less the first; varint postings; bounds
+ *     le16     CRC of what stands before (checksum16())
  *
  * Most tokens of a corpus occur in a few documents: their list lies in the term's value, with its
  * positions when these take no more than a line, so that one row holds all. A list longer than a
  * block is cut into chunks of 4,096 postings; the directory lets a reader skip whole chunks without
  * reading them. The term id is a number from 0 in the order of terms, so chunks lie on the disk in
  * the order of the terms. Two bytes of checksum are enough for values of which the most are ten
- * bytes long, inside blocks that RocksDB checks as well.
+ * bytes long, inside blocks that RocksDB checks as well; as a CRC they miss no single flipped bit.
  *
  * Page:
- *     u8       version, 2
+ *     u8       version, 3
  *     le32     checksum of what follows
  *     payload, of documents (ordinals) 4,096 * page and following:
  *         n  norms, a byte each
@@ -44,7 +44,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define DISK_VERSION 2
+#define DISK_VERSION 3
 
 static void key_u32(struct disk_key *key, uint32_t value)
 {
@@ -142,7 +142,7 @@ bool disk_get_header(struct reader *payload, struct disk_header *header)
 void disk_put_term(struct buf *out, const struct disk_term *term)
 {
     size_t start = out->size;
-    uint64_t hash;
+    uint16_t crc;
 
     buf_append_u8(out, (uint8_t)(DISK_VERSION << 4 | term->flags));
     buf_append_varint(out, term->df);
@@ -153,14 +153,15 @@ void disk_put_term(struct buf *out, const struct disk_term *term)
         buf_append_varint(out, term->chunk_count);
     }
     buf_append_bytes(out, term->rest);
-    hash = hash64(out->data + start, out->size - start);
-    buf_append_u8(out, (uint8_t)hash);
-    buf_append_u8(out, (uint8_t)(hash >> 8));
+    crc = checksum16(out->data + start, out->size - start);
+    buf_append_u8(out, (uint8_t)crc);
+    buf_append_u8(out, (uint8_t)(crc >> 8));
 }
 
 bool disk_get_term(struct bytes value, struct disk_term *term)
 {
-    uint64_t df, id = 0, chunks = 0, hash;
+    uint64_t df, id = 0, chunks = 0;
+    uint16_t crc;
     struct reader reader;
     uint8_t first;
 
@@ -168,9 +169,8 @@ bool disk_get_term(struct bytes value, struct disk_term *term)
     if (value.size < 4)
         return false;
     value.size -= 2;
-    hash = hash64(value.data, value.size);
-    if (value.data[value.size] != (uint8_t)hash ||
-        value.data[value.size + 1] != (uint8_t)(hash >> 8))
+    crc = checksum16(value.data, value.size);
+    if (value.data[value.size] != (uint8_t)crc || value.data[value.size + 1] != crc >> 8)
         return false;
     reader_init(&reader, value);
     if (!reader_u8(&reader, &first) || first >> 4 != DISK_VERSION || (first & 0x0f) > 7 ||

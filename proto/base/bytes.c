@@ -286,3 +286,18 @@ uint32_t checksum32(const void *data, size_t size)
 {
     return (uint32_t)hash64(data, size);
 }
+
+uint16_t checksum16(const void *data, size_t size)
+{
+    static const uint16_t table[16] = {0x0000, 0x1021, 0x2042, 0x3063, 0x4084, 0x50a5,
+                                       0x60c6, 0x70e7, 0x8108, 0x9129, 0xa14a, 0xb16b,
+                                       0xc18c, 0xd1ad, 0xe1ce, 0xf1ef};
+    const uint8_t *bytes = data;
+    uint16_t crc = 0xffff;
+
+    for (size_t i = 0; i < size; i++) { /* four bits at a time */
+        crc = (uint16_t)(crc << 4) ^ table[crc >> 12 ^ bytes[i] >> 4];
+        crc = (uint16_t)(crc << 4) ^ table[crc >> 12 ^ (bytes[i] & 0x0f)];
+    }
+    return crc;
+}

@@ -71,8 +71,11 @@ bool reader_le64(struct reader *reader, uint64_t *value);
 bool reader_varint(struct reader *reader, uint64_t *value); /* at most 10 bytes */
 bool reader_bytes(struct reader *reader, size_t size, struct bytes *out);
 
-/* XXH3, the one checksum of Quire (frames, pages, chunks) and the hash of its tables. */
+/* XXH3: the checksum of frames, pages and chunks, and the hash of tables. */
 uint64_t hash64(const void *data, size_t size);
 uint32_t checksum32(const void *data, size_t size); /* the low half of hash64 */
+/* CRC-16 (polynomial 0x1021, start 0xffff: "CCITT-FALSE"), for rows of a few bytes: one flipped bit
+ * is always noticed, and any damage within 16 neighbouring bits. */
+uint16_t checksum16(const void *data, size_t size);
 
 #endif

@@ -142,12 +142,11 @@ static void fuzz_term(const uint8_t *data, size_t size)
 {
     struct disk_term term;
     struct buf value = {0};
-    uint64_t hash;
+    uint16_t crc = checksum16(data, size);
 
     buf_append(&value, data, size);
-    hash = hash64(data, size);
-    buf_append_u8(&value, (uint8_t)hash);
-    buf_append_u8(&value, (uint8_t)(hash >> 8));
+    buf_append_u8(&value, (uint8_t)crc);
+    buf_append_u8(&value, (uint8_t)(crc >> 8));
     if (disk_get_term(buf_bytes(&value), &term) && (term.flags & DISK_TERM_CHUNKED)) {
         struct disk_chunk_entry *chunks = malloc(term.chunk_count * sizeof(*chunks));
 

@@ -217,11 +217,21 @@ static void test_buf(void **state)
 
 static void test_hashes(void **state)
 {
+    uint8_t row[300] = "quire";
+
     (void)state;
     /* Files and frames depend on these: known values of XXH3-64. */
     assert_true(hash64("", 0) == 0x2d06800538d394c2);
     assert_true(hash64(NULL, 0) == 0x2d06800538d394c2);
     assert_int_equal(checksum32("", 0), 0x38d394c2);
+    assert_int_equal(checksum16("123456789", 9), 0x29b1); /* the check value of its catalogue */
+    for (size_t bit = 0; bit < 8 * sizeof(row); bit++) {
+        uint16_t before = checksum16(row, sizeof(row));
+
+        row[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        assert_int_not_equal(checksum16(row, sizeof(row)), before);
+        row[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
     /* The vectors of the SipHash paper: key 00..0f, messages of 0 and 15 bytes. */
     uint8_t key[16], message[15];
     for (uint8_t i = 0; i < 16; i++)
