@@ -80,6 +80,7 @@ static void freeze(struct range *range, struct snapshot *out)
         abort();
     for (uint32_t i = 0; i < out->count; i++)
         freeze_segment(&range->segments[i], &out->segments[i]);
+    atomic_store(&range->places_written, false);
 }
 
 /* ---- the commit's rows ---- */
@@ -214,7 +215,7 @@ int range_flush_locked(struct range *range, struct err *err)
     if (code != 0)
         return code;
     pthread_mutex_lock(&range->apply);
-    bool clean = range->now.seq == range->durable.seq;
+    bool clean = range->now.seq == range->durable.seq && !atomic_load(&range->places_written);
     if (!clean)
         freeze(range, &snapshot);
     pthread_mutex_unlock(&range->apply);
@@ -259,8 +260,8 @@ bool range_wants_flush(struct range *range)
         if (!range->segments[i].on_disk)
             bytes += memory_segment_bytes(range->segments[i].segment);
     pthread_mutex_unlock(&range->lock);
-    return bytes >= range->settings.memory_limit &&
-           range_applied_seq(range) > range_durable_seq(range);
+    bool idle = range_applied_seq(range) == range_durable_seq(range);
+    return idle ? atomic_load(&range->places_written) : bytes >= range->settings.memory_limit;
 }
 
 int range_reap(struct range *range, struct err *err)

@@ -55,6 +55,9 @@ struct range_totals {
 struct range {
     struct range_settings settings;
     char *path;
+    /* Places were rewritten that the durable manifest still calls pending: until the next flush
+     * every open does it again. */
+    _Atomic bool places_written;
     struct store *store;
     struct name_index *names;
     struct analyzer *analyzer; /* the writer's */

@@ -437,6 +437,7 @@ static void end_places(struct merge *merge)
     struct range *range = merge->range;
     pthread_mutex_lock(&range->apply);
     range_find_segment(range, merge->id)->places_pending = false;
+    atomic_store(&range->places_written, true);
     free(range->remap.source);
     range->remap = (struct range_remap){0};
     pthread_mutex_unlock(&range->apply);

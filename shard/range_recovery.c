@@ -228,8 +228,11 @@ static int take_back(struct range *range, struct err *err)
         undo_forget_above(seq, range->store, batch);
         code = store_write(range->store, batch, err);
     }
-    for (uint32_t i = 0; i < range->segment_count; i++)
+    for (uint32_t i = 0; i < range->segment_count; i++) {
+        if (range->segments[i].places_pending)
+            atomic_store(&range->places_written, true);
         range->segments[i].places_pending = false;
+    }
     store_batch_destroy(batch);
     key_set_deinit(&touched.keys);
     arena_deinit(&touched.arena);

@@ -437,6 +437,30 @@ static void *read_views(void *data)
     return NULL;
 }
 
+/* Else every open would rewrite the places of what was merged. */
+static void an_idle_range_makes_its_places_durable(void **state)
+{
+    struct model model = {.seed = 12};
+    struct range *range = open_range(folder);
+    for (int i = 0; i < 3; i++) {
+        apply_next(range, &model, 50);
+        flush(range);
+    }
+    assert_false(range_wants_flush(range));
+    assert_true(merge(range, true));
+    assert_true(range_wants_flush(range));
+    range_close(range);
+    range = open_range(folder);
+    assert_true(range_wants_flush(range));
+    flush(range);
+    assert_false(range_wants_flush(range));
+    range_close(range);
+    range = open_range(folder);
+    assert_false(range_wants_flush(range));
+    compare(range, &model);
+    range_close(range);
+}
+
 static void writer_readers_flushes_and_merges_get_along(void **state)
 {
     struct model model = {.seed = 77};
@@ -473,6 +497,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_number_of_sessions_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(letters_are_counted_in_key_order, setup, teardown),
         cmocka_unit_test_setup_teardown(verify_finds_what_was_planted, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_idle_range_makes_its_places_durable, setup, teardown),
         cmocka_unit_test_setup_teardown(writer_readers_flushes_and_merges_get_along, setup,
                                         teardown),
     };
