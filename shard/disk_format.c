@@ -10,7 +10,7 @@
  *   doc     be64 segment, u8 column, be32 page        page
  *
  * Term:
- *     u8       version 3 in the high half; flags: 1 chunked, 2 has positions, 4 positions inline
+ *     u8       version 4 in the high half; flags: 1 chunked, 2 has positions, 4 positions inline
  *     varint   document frequency: postings in the list, dead ones included
  *     [varint  term id, when there are rows of postings or positions]
  *     inline (up to 128 postings): a block of postings; when flag 4, its positions
@@ -19,7 +19,7 @@
  *         varint  number of chunks
  *         for each: varint first document, less the last one of the chunk before, less 1 (the
  * first: as it is); varint last document less the first; varint postings; bounds
- *     le16     CRC of what stands before (checksum16())
+ *     be16     CRC of what stands before (checksum16())
  *
  * Most tokens of a corpus occur in a few documents: their list lies in the term's value, with its
  * positions when these take no more than a line, so that one row holds all. A list longer than a
@@ -29,7 +29,7 @@
  * bytes long, inside blocks that RocksDB checks as well; as a CRC they miss no single flipped bit.
  *
  * Page:
- *     u8       version, 3
+ *     u8       version, 4
  *     le32     checksum of what follows
  *     payload, of documents (ordinals) 4,096 * page and following:
  *         n  norms, a byte each
@@ -44,7 +44,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define DISK_VERSION 3
+#define DISK_VERSION 4
 
 static void key_u32(struct disk_key *key, uint32_t value)
 {
@@ -154,8 +154,8 @@ void disk_put_term(struct buf *out, const struct disk_term *term)
     }
     buf_append_bytes(out, term->rest);
     crc = checksum16(out->data + start, out->size - start);
-    buf_append_u8(out, (uint8_t)crc);
     buf_append_u8(out, (uint8_t)(crc >> 8));
+    buf_append_u8(out, (uint8_t)crc);
 }
 
 bool disk_get_term(struct bytes value, struct disk_term *term)
@@ -170,7 +170,7 @@ bool disk_get_term(struct bytes value, struct disk_term *term)
         return false;
     value.size -= 2;
     crc = checksum16(value.data, value.size);
-    if (value.data[value.size] != (uint8_t)crc || value.data[value.size + 1] != crc >> 8)
+    if (value.data[value.size] != crc >> 8 || value.data[value.size + 1] != (uint8_t)crc)
         return false;
     reader_init(&reader, value);
     if (!reader_u8(&reader, &first) || first >> 4 != DISK_VERSION || (first & 0x0f) > 7 ||

@@ -74,8 +74,9 @@ bool reader_bytes(struct reader *reader, size_t size, struct bytes *out);
 /* XXH3: the checksum of frames, pages and chunks, and the hash of tables. */
 uint64_t hash64(const void *data, size_t size);
 uint32_t checksum32(const void *data, size_t size); /* the low half of hash64 */
-/* CRC-16 (polynomial 0x1021, start 0xffff: "CCITT-FALSE"), for rows of a few bytes: one flipped bit
- * is always noticed, and any damage within 16 neighbouring bits. */
+/* CRC-16 (polynomial 0x1021, start 0xffff: "CCITT-FALSE"), for rows of a few bytes. Stored behind
+ * them high byte first, it notices one flipped bit always, and any damage within 16 neighbouring
+ * bits, its own included. */
 uint16_t checksum16(const void *data, size_t size);
 
 #endif

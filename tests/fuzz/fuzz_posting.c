@@ -145,8 +145,8 @@ static void fuzz_term(const uint8_t *data, size_t size)
     uint16_t crc = checksum16(data, size);
 
     buf_append(&value, data, size);
-    buf_append_u8(&value, (uint8_t)crc);
     buf_append_u8(&value, (uint8_t)(crc >> 8));
+    buf_append_u8(&value, (uint8_t)crc);
     if (disk_get_term(buf_bytes(&value), &term) && (term.flags & DISK_TERM_CHUNKED)) {
         struct disk_chunk_entry *chunks = malloc(term.chunk_count * sizeof(*chunks));
 

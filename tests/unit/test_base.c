@@ -215,6 +215,30 @@ static void test_buf(void **state)
     buf_deinit(&buf);
 }
 
+/* Every burst of up to 16 bits, anywhere in a row and the checksum behind it. */
+static void test_checksum16_bursts(void **state)
+{
+    uint8_t row[12] = "tokens 37";
+    const size_t size = sizeof(row) - 2;
+    uint16_t crc = checksum16(row, size);
+
+    (void)state;
+    row[size] = (uint8_t)(crc >> 8);
+    row[size + 1] = (uint8_t)crc;
+    for (size_t at = 0; at + 16 <= 8 * sizeof(row); at++)
+        for (uint32_t burst = 1; burst <= 0xffff; burst++) {
+            uint32_t bits = burst << (8 - at % 8);
+            uint8_t damaged[sizeof(row) + 1] = {0};
+
+            memcpy(damaged, row, sizeof(row));
+            damaged[at / 8] ^= (uint8_t)(bits >> 16);
+            damaged[at / 8 + 1] ^= (uint8_t)(bits >> 8);
+            damaged[at / 8 + 2] ^= (uint8_t)bits;
+            crc = checksum16(damaged, size);
+            assert_false(damaged[size] == crc >> 8 && damaged[size + 1] == (uint8_t)crc);
+        }
+}
+
 static void test_hashes(void **state)
 {
     uint8_t row[300] = "quire";
@@ -573,6 +597,7 @@ int main(void)
         cmocka_unit_test(test_reader_bounds),
         cmocka_unit_test(test_buf),
         cmocka_unit_test(test_hashes),
+        cmocka_unit_test(test_checksum16_bursts),
         cmocka_unit_test(test_err),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_log),

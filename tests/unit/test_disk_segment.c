@@ -411,8 +411,8 @@ static void repair_checksum(enum store_family family, uint8_t *row, size_t size)
     if (family == STORE_TERM && size > 2) {
         uint16_t crc = checksum16(row, size - 2);
 
-        row[size - 2] = (uint8_t)crc;
-        row[size - 1] = (uint8_t)(crc >> 8);
+        row[size - 2] = (uint8_t)(crc >> 8);
+        row[size - 1] = (uint8_t)crc;
     } else if (family != STORE_TERM && size > 5) {
         uint32_t sum = checksum32(row + 5, size - 5);
 
