@@ -260,7 +260,7 @@ static void walk_window(struct any_search *any, uint32_t base, uint32_t end)
         walk_several(any, essential, base, end);
 }
 
-/* A document at or before which no list has one, from `base` on. */
+/* From `base` on no hit is below this document; POSTING_END: there is none at all. */
 static uint32_t next_base(struct any_search *any, uint32_t base)
 {
     uint32_t next = POSTING_END;
