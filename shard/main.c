@@ -17,6 +17,7 @@
 #define DEFAULT_LISTEN "tcp://127.0.0.1:7401"
 #define DEFAULT_COORDINATORS "tcp://127.0.0.1:7400"
 #define THREADS_MAX 256
+#define DEFAULT_MERGE_BYTES (32 << 20) /* a second; README.md, "When it flushes and merges" */
 #define HEAPS_MIN 2
 #define HEAPS_MAX 8
 #define MAP_THRESHOLD (256 << 10)
@@ -29,6 +30,7 @@ struct options {
     char *coordinators;
     int threads;
     size_t cache_bytes, memory_bytes; /* 0: from the memory limit */
+    size_t merge_bytes_per_second;    /* 0: no limit */
     enum log_level level;
     bool json;
 };
@@ -55,6 +57,9 @@ static void usage(FILE *to)
           "memory\n"
           "                         limit)\n"
           "  --memory-bytes SIZE    of what is indexed but not yet on disk (default: a quarter)\n"
+          "  --merge-bytes-per-second SIZE\n"
+          "                         that merges write at most, all ranges together; 0: no limit\n"
+          "                         (default 32M)\n"
           "  --log-level LEVEL      debug, info, warn or error (default info)\n"
           "  --log-json             log lines as JSON\n"
           "  --help, --version\n"
@@ -93,6 +98,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         THREADS,
         CACHE,
         MEMORY,
+        MERGE,
         LEVEL,
         JSON,
         HELP,
@@ -107,6 +113,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         {"threads", required_argument, NULL, THREADS},
         {"cache-bytes", required_argument, NULL, CACHE},
         {"memory-bytes", required_argument, NULL, MEMORY},
+        {"merge-bytes-per-second", required_argument, NULL, MERGE},
         {"log-level", required_argument, NULL, LEVEL},
         {"log-json", no_argument, NULL, JSON},
         {"help", no_argument, NULL, HELP},
@@ -117,6 +124,7 @@ static int parse_options(int argc, char **argv, struct options *out)
     *out = (struct options){.listen = DEFAULT_LISTEN,
                             .coordinators = default_coordinators,
                             .threads = (int)sysconf(_SC_NPROCESSORS_ONLN),
+                            .merge_bytes_per_second = DEFAULT_MERGE_BYTES,
                             .level = LOG_INFO};
     int which;
     while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -147,6 +155,10 @@ static int parse_options(int argc, char **argv, struct options *out)
         case MEMORY:
             if (!size_parse(optarg, &out->memory_bytes) || out->memory_bytes == 0)
                 return complain("--memory-bytes is a size like 512M");
+            break;
+        case MERGE:
+            if (!size_parse(optarg, &out->merge_bytes_per_second))
+                return complain("--merge-bytes-per-second is a size like 32M, or 0");
             break;
         case LEVEL:
             if (!log_level_parse(optarg, &out->level))
@@ -234,6 +246,7 @@ static int serve(const struct options *options, const char *id)
         .threads = options->threads < 1 ? 1 : options->threads,
         .cache_bytes = options->cache_bytes > 0 ? options->cache_bytes : limit / 4,
         .memory_bytes = options->memory_bytes > 0 ? options->memory_bytes : limit / 4,
+        .merge_bytes_per_second = options->merge_bytes_per_second,
     };
     struct server *server;
     struct err err = {0};
@@ -246,6 +259,7 @@ static int serve(const struct options *options, const char *id)
     snprintf(line, sizeof line, "quire-shard: listening on %s", options->listen);
     log_event(LOG_INFO, line, LOG_STR("id", id), LOG_U64("memory_bytes", settings.memory_bytes),
               LOG_U64("cache_bytes", settings.cache_bytes),
+              LOG_U64("merge_bytes_per_second", settings.merge_bytes_per_second),
               LOG_U64("threads", (uint64_t)settings.threads));
     return run(&loop, server);
 }

@@ -22,9 +22,13 @@ static void range_free(struct range *range)
     analyzer_destroy(range->analyzer);
     name_index_destroy(range->names);
     store_close(range->store);
+    if (range->behind)
+        merge_pace_behind(range->settings.merge_pace, false);
+    pthread_mutex_destroy(&range->merging);
     pthread_mutex_destroy(&range->background);
     pthread_mutex_destroy(&range->apply);
     pthread_mutex_destroy(&range->lock);
+    pthread_cond_destroy(&range->visited);
     free((char *)range->settings.language);
     free(range->path);
     free(range);
@@ -38,9 +42,11 @@ int range_open(const char *path, const struct range_settings *settings, struct r
     if (range == NULL)
         return err_set(err, ERR_NOMEM, "open range %llu: out of memory",
                        (unsigned long long)settings->id);
+    pthread_mutex_init(&range->merging, NULL);
     pthread_mutex_init(&range->background, NULL);
     pthread_mutex_init(&range->apply, NULL);
     pthread_mutex_init(&range->lock, NULL);
+    pthread_cond_init(&range->visited, NULL);
     range->settings = *settings;
     range->settings.language = strdup(settings->language);
     range->path = strdup(path);
@@ -55,6 +61,7 @@ int range_open(const char *path, const struct range_settings *settings, struct r
         range_free(range);
         return err_prefix(err, "open range %llu", (unsigned long long)settings->id);
     }
+    range_count_segments(range);
     *out = range;
     return 0;
 }
@@ -62,6 +69,8 @@ int range_open(const char *path, const struct range_settings *settings, struct r
 void range_stop(struct range *range)
 {
     atomic_store(&range->stopping, true);
+    if (range->settings.merge_pace != NULL)
+        merge_pace_wake(range->settings.merge_pace);
 }
 
 void range_close(struct range *range)
@@ -69,9 +78,25 @@ void range_close(struct range *range)
     if (range == NULL)
         return;
     range_stop(range);
+    pthread_mutex_lock(&range->merging);
     pthread_mutex_lock(&range->background);
     pthread_mutex_unlock(&range->background);
+    pthread_mutex_unlock(&range->merging);
     range_free(range);
+}
+
+void range_visit(struct range *range)
+{
+    atomic_fetch_add(&range->guests, 1);
+    pthread_mutex_lock(&range->background);
+}
+
+void range_visit_end(struct range *range)
+{
+    atomic_fetch_sub(&range->guests, 1);
+    range->visits++;
+    pthread_cond_signal(&range->visited);
+    pthread_mutex_unlock(&range->background);
 }
 
 int range_break(struct range *range, const struct err *err)

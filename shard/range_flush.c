@@ -206,7 +206,8 @@ static void swap(struct range *range, struct snapshot *snapshot, struct segment 
     atomic_store(&range->durable_seq, range->durable.seq);
 }
 
-int range_flush_locked(struct range *range, struct err *err)
+/* Holder of `background`. */
+static int flush(struct range *range, struct err *err)
 {
     struct err failure = {0};
     struct snapshot snapshot;
@@ -235,6 +236,7 @@ int range_flush_locked(struct range *range, struct err *err)
     else if (disk != NULL)
         segment_unref(disk);
     snapshot_deinit(&snapshot);
+    range_count_segments(range);
     if (code == 0)
         return range_reap(range, err);
     err_prefix(&failure, "flush range %llu", (unsigned long long)range->settings.id);
@@ -246,9 +248,17 @@ int range_flush_locked(struct range *range, struct err *err)
 
 int range_flush(struct range *range, struct err *err)
 {
-    pthread_mutex_lock(&range->background);
-    int code = range_flush_locked(range, err);
-    pthread_mutex_unlock(&range->background);
+    range_visit(range);
+    int code = flush(range, err);
+    range_visit_end(range);
+    return code;
+}
+
+int range_flush_wanted(struct range *range, struct err *err)
+{
+    range_visit(range);
+    int code = range_wants_flush(range) ? flush(range, err) : 0;
+    range_visit_end(range);
     return code;
 }
 

@@ -2,7 +2,9 @@
  * range_merge.c, range_recovery.c, verify.c. Nobody else includes this.
  *
  * Locks, in the order in which they are taken:
- *   background  one flush or merge at a time, for as long as it takes
+ *   merging     one merge at a time, from its beginning to its end
+ *   background  whoever changes what is durable: one flush, or one merge but for the times in which
+ *               it gives way, between two pieces of what it writes (range_merge.c)
  *   apply       the writer, for a batch; background work for the moments in which it changes what
  *               the writer sees
  *   lock        what readers see; for moments. Whoever holds `apply` may read it without `lock`.
@@ -62,7 +64,9 @@ struct range {
     struct name_index *names;
     struct analyzer *analyzer; /* the writer's */
 
-    pthread_mutex_t background, apply, lock;
+    pthread_mutex_t merging, background, apply, lock;
+    pthread_cond_t visited;  /* with `background` */
+    _Atomic uint32_t guests; /* range_visit() without range_visit_end() */
 
     /* under `lock` */
     struct range_totals now;
@@ -76,6 +80,8 @@ struct range {
     struct range_remap remap;
 
     /* under `background` */
+    uint64_t visits;
+    bool behind; /* lifts the limit of merges */
     struct range_totals durable;
     struct segment **retired; /* merged away, rows to be removed when no view holds them */
     uint32_t retired_count, retired_capacity;
@@ -102,8 +108,14 @@ void range_place_put(struct range *range, struct store_batch *batch, struct byte
                      uint64_t segment, uint32_t doc);
 bool range_place_decode(struct bytes row, uint64_t *segment, uint32_t *doc);
 
-/* range_flush.c: holder of `background`. */
-int range_flush_locked(struct range *range, struct err *err);
+/* Takes and gives back `background`, for others than a merge: one that is writing lets a visit
+ * pass. */
+void range_visit(struct range *range);
+void range_visit_end(struct range *range);
+
+/* range_merge.c: after the segments on disk have become more or fewer. Holder of `background`. */
+void range_count_segments(struct range *range);
+
 /* Puts the manifest of the durable totals and the segments on disk. */
 void range_manifest_put(struct range *range, const struct range_totals *totals,
                         const struct manifest_segment *segments, uint32_t count,

@@ -2,8 +2,13 @@
  *
  * Only documents that are dead as of durable_seq are dropped: what died later could be alive again
  * after a recovery, which takes operations back to durable_seq. Documents that died later, or die
- * while the merge runs, are dead documents of the new segment. Flushes may happen while a merge
- * runs, called by it between two pieces.
+ * while the merge runs, are dead documents of the new segment.
+ *
+ * A merge gives way between two pieces of what it writes, about every MiB: to one flush (or
+ * verification) that waits, and then to its pace (merge_pace.h), for which it lets go of
+ * `background` altogether, so that a flush comes as if there were no merge. What happens meanwhile
+ * does not concern it: its inputs stay, and what dies in them is noted (`merging`). From the moment
+ * when it begins to show until its places are written it does not give way.
  *
  *   write    the new segment, from the inputs and what is durably dead in them when it begins
  *   show     (holding `apply`) one store batch with the manifest (same durable_seq, other segments)
@@ -35,6 +40,7 @@ struct input {
 
 struct merge {
     struct range *range;
+    bool limited; /* by the pace */
     struct input *inputs;
     uint32_t count;
     uint64_t id; /* of the new segment */
@@ -127,6 +133,23 @@ bool range_wants_merge(struct range *range)
     return count > 0;
 }
 
+/* Behind: see RANGE_BEHIND. */
+void range_count_segments(struct range *range)
+{
+    uint32_t on_disk = 0;
+    if (range->settings.merge_pace == NULL)
+        return;
+    bool can = range_broken(range, NULL) == 0 && range_wants_merge(range);
+    pthread_mutex_lock(&range->lock);
+    for (uint32_t i = 0; i < range->segment_count; i++)
+        on_disk += range->segments[i].on_disk;
+    pthread_mutex_unlock(&range->lock);
+    bool behind = can && on_disk >= (range->behind ? RANGE_CAUGHT_UP + 1 : RANGE_BEHIND);
+    if (behind != range->behind)
+        merge_pace_behind(range->settings.merge_pace, behind);
+    range->behind = behind;
+}
+
 /* ---- write ---- */
 
 static void add_terms(void *data, uint8_t field, struct bytes token, uint32_t count)
@@ -159,20 +182,36 @@ static void begin(struct merge *merge, const struct candidate *chosen, uint32_t 
     }
 }
 
+/* One visit at most, however many wait: else a range that is always being flushed is never merged.
+ */
+static void let_pass(struct range *range)
+{
+    uint64_t visits = range->visits;
+    while (range->visits == visits && atomic_load(&range->guests) > 0)
+        pthread_cond_wait(&range->visited, &range->background);
+}
+
+static void keep_pace(struct range *range, size_t bytes)
+{
+    pthread_mutex_unlock(&range->background);
+    merge_pace_take(range->settings.merge_pace, bytes, &range->stopping);
+    pthread_mutex_lock(&range->background);
+}
+
 static bool pause_merge(void *data, size_t bytes)
 {
     struct merge *merge = data;
-    if (atomic_load(&merge->range->stopping) || range_broken(merge->range, NULL) != 0)
+    struct range *range = merge->range;
+    let_pass(range);
+    if (merge->limited)
+        keep_pace(range, bytes);
+    if (atomic_load(&range->stopping) || range_broken(range, NULL) != 0)
         return false;
-    if (range_wants_flush(merge->range)) {
-        merge->written = 0;
-        return range_flush_locked(merge->range, NULL) == 0;
-    }
     merge->written += bytes;
     if (merge->written < MERGE_FLUSH_BYTES)
         return true;
     merge->written = 0;
-    return store_flush(merge->range->store, NULL) == 0;
+    return store_flush(range->store, NULL) == 0;
 }
 
 static int write_segment(struct merge *merge, struct err *err)
@@ -493,7 +532,7 @@ static void merge_deinit(struct merge *merge)
 
 static int merge_locked(struct range *range, bool all, bool *merged, struct err *err)
 {
-    struct merge merge = {.range = range};
+    struct merge merge = {.range = range, .limited = !all && range->settings.merge_pace != NULL};
     uint32_t count;
     pthread_mutex_lock(&range->apply);
     struct candidate *chosen = candidates(range, all, &count);
@@ -521,12 +560,15 @@ int range_merge(struct range *range, bool all, bool *merged, struct err *err)
     struct err local = {0};
     err = err != NULL ? err : &local;
     *merged = false;
+    pthread_mutex_lock(&range->merging);
     pthread_mutex_lock(&range->background);
     int code = range_broken(range, err);
     if (code == 0 && atomic_load(&range->stopping))
         code = err_set(err, ERR_CANCELED, "the range is being closed");
     if (code == 0)
         code = merge_locked(range, all, merged, err);
+    range_count_segments(range);
     pthread_mutex_unlock(&range->background);
+    pthread_mutex_unlock(&range->merging);
     return code;
 }

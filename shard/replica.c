@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 struct replica *replica_create(uint64_t id, uint64_t epoch, const Quire__Collection *collection,
-                               const char *path, size_t memory_limit, struct store_cache *cache,
-                               struct log_store *log, struct pool *background)
+                               const char *path, size_t memory_limit,
+                               const struct replica_means *means)
 {
     struct replica *replica = calloc(1, sizeof *replica);
     if (replica == NULL)
@@ -28,9 +28,7 @@ struct replica *replica_create(uint64_t id, uint64_t epoch, const Quire__Collect
         weights != NULL && weights->has_body ? weights->body : 1};
     replica->path = strdup(path);
     replica->memory_limit = memory_limit;
-    replica->cache = cache;
-    replica->log = log;
-    replica->background = background;
+    replica->means = *means;
     if (replica->language == NULL || replica->path == NULL)
         abort();
     list_init(&replica->link);
@@ -78,13 +76,13 @@ static int apply_record(void *data, const struct log_record *record, struct err 
 static int check_whole(struct replica *replica, uint64_t *forgotten, struct err *err)
 {
     bool known, exists = store_exists(replica->path);
-    int code = log_store_beginning(replica->log, replica->id, &known, forgotten, err);
+    int code = log_store_beginning(replica->means.log, replica->id, &known, forgotten, err);
     if (code != 0)
         return code;
     if (!known && exists)
         return err_set(err, ERR_CORRUPT, "its log is lost: what was written last may be missing");
     if (!known)
-        return log_store_begin(replica->log, replica->id, err);
+        return log_store_begin(replica->means.log, replica->id, err);
     if (!exists && *forgotten > 0)
         return err_set(err, ERR_CORRUPT, "its index is lost: there is none in %s", replica->path);
     return 0;
@@ -110,7 +108,8 @@ static int open_range(struct replica *replica, struct err *err)
                                       .language = replica->language,
                                       .document = replica->document,
                                       .memory_limit = replica->memory_limit,
-                                      .cache = replica->cache};
+                                      .cache = replica->means.cache,
+                                      .merge_pace = replica->means.merge_pace};
     int code = range_open(replica->path, &settings, &replica->range, err);
     if (code != 0)
         return code;
@@ -118,7 +117,8 @@ static int open_range(struct replica *replica, struct err *err)
     replica->logged_seq = durable;
     code = check_index(replica, forgotten, err);
     if (code == 0)
-        code = log_store_read(replica->log, replica->id, durable + 1, apply_record, replica, err);
+        code = log_store_read(replica->means.log, replica->id, durable + 1, apply_record, replica,
+                              err);
     if (code == 0)
         return 0;
     range_close(replica->range);
@@ -157,7 +157,7 @@ void replica_ref(struct replica *replica)
 static void remove_files(struct replica *replica)
 {
     struct err err = {0};
-    int code = log_store_drop(replica->log, replica->id, &err);
+    int code = log_store_drop(replica->means.log, replica->id, &err);
     if (code == 0)
         code = store_destroy_files(replica->path, &err);
     if (code == 0 && rmdir(replica->path) != 0 && errno != ENOENT)
@@ -183,32 +183,20 @@ void replica_unref(struct replica *replica)
 
 /* ---- background work ---- */
 
-int replica_flush(struct replica *replica, struct err *err)
+static int flush_and_truncate(struct replica *replica,
+                              int (*flush)(struct range *range, struct err *err), struct err *err)
 {
-    int code = range_flush(replica->range, err);
+    int code = flush(replica->range, err);
     atomic_store(&replica->flushed_ms, clock_ms());
     if (code != 0)
         return code;
-    return log_store_truncate(replica->log, replica->id, range_durable_seq(replica->range), err);
+    return log_store_truncate(replica->means.log, replica->id, range_durable_seq(replica->range),
+                              err);
 }
 
-static bool wants_work(struct replica *replica)
+int replica_flush(struct replica *replica, struct err *err)
 {
-    return range_broken(replica->range, NULL) == 0 && !atomic_load(&replica->dropped) &&
-           (range_wants_flush(replica->range) ||
-            (!atomic_load(&replica->hold_merges) && range_wants_merge(replica->range)));
-}
-
-static int work_once(struct replica *replica, struct err *err)
-{
-    bool merged;
-    if (range_wants_flush(replica->range))
-        return replica_flush(replica, err);
-    uint64_t durable = range_durable_seq(replica->range);
-    int code = range_merge(replica->range, false, &merged, err);
-    if (range_durable_seq(replica->range) > durable) /* it flushed on its way */
-        log_store_truncate(replica->log, replica->id, range_durable_seq(replica->range), NULL);
-    return code;
+    return flush_and_truncate(replica, range_flush, err);
 }
 
 void replica_give_memory_back(void)
@@ -216,63 +204,84 @@ void replica_give_memory_back(void)
     malloc_trim(0);
 }
 
-static void maintenance(struct pool_job *job)
+/* The end of a job. What came up meanwhile is noticed with the next write or tick. */
+static void end_job(struct replica *replica, _Atomic bool *under_way, const char *what,
+                    const struct err *err)
 {
-    struct replica *replica =
-        (struct replica *)((char *)job - offsetof(struct replica, maintenance));
-    do {
-        struct err err = {0};
-        int code = 0;
-        while (code == 0 && wants_work(replica))
-            code = work_once(replica, &err);
-        if (code != 0 && code != ERR_CANCELED)
-            log_event(LOG_ERROR, "background work failed", LOG_U64("range", replica->id),
-                      LOG_STR("error", err.text));
-        replica_give_memory_back();
-        atomic_store(&replica->maintaining, false);
-        if (code != 0)
-            break;
-    } while (wants_work(replica) && !atomic_exchange(&replica->maintaining, true));
+    if (err->code != 0 && err->code != ERR_CANCELED)
+        log_event(LOG_ERROR, what, LOG_U64("range", replica->id), LOG_STR("error", err->text));
+    replica_give_memory_back();
+    atomic_store(under_way, false);
     replica_unref(replica);
+}
+
+static void start_job(struct replica *replica, struct pool *pool, struct pool_job *job,
+                      _Atomic bool *under_way, void (*run)(struct pool_job *job))
+{
+    if (atomic_exchange(under_way, true))
+        return;
+    replica_ref(replica);
+    job->run = run;
+    if (pool_submit(pool, job) == 0)
+        return;
+    atomic_store(under_way, false); /* asked again with the next write or tick */
+    replica_unref(replica);
+}
+
+static bool may_write(struct replica *replica)
+{
+    return range_broken(replica->range, NULL) == 0 && !atomic_load(&replica->dropped);
+}
+
+static bool may_merge(struct replica *replica)
+{
+    return may_write(replica) && !atomic_load(&replica->hold_merges) &&
+           range_wants_merge(replica->range);
+}
+
+static void run_merge(struct pool_job *job)
+{
+    struct replica *replica = list_entry(job, struct replica, merge_job);
+    struct err err = {0};
+    bool merged = true;
+    while (err.code == 0 && merged && may_merge(replica))
+        (void)range_merge(replica->range, false, &merged, &err);
+    end_job(replica, &replica->merging, "merge failed", &err);
+}
+
+static void run_flush(struct pool_job *job)
+{
+    struct replica *replica = list_entry(job, struct replica, flush_job);
+    struct err err = {0};
+    (void)flush_and_truncate(replica, range_flush_wanted, &err);
+    end_job(replica, &replica->flushing, "flush failed", &err);
+}
+
+static void run_flush_old(struct pool_job *job)
+{
+    struct replica *replica = list_entry(job, struct replica, flush_job);
+    struct err err = {0};
+    (void)replica_flush(replica, &err);
+    end_job(replica, &replica->flushing, "flush failed", &err);
 }
 
 void replica_maintain(struct replica *replica)
 {
-    if (atomic_load(&replica->state) != REPLICA_OPEN || atomic_load(&replica->maintaining) ||
-        !wants_work(replica) || atomic_exchange(&replica->maintaining, true))
+    if (atomic_load(&replica->state) != REPLICA_OPEN)
         return;
-    replica_ref(replica);
-    replica->maintenance.run = maintenance;
-    if (pool_submit(replica->background, &replica->maintenance) != 0) {
-        atomic_store(&replica->maintaining, false); /* asked again with the next write or tick */
-        replica_unref(replica);
-    }
-}
-
-static void flush_job(struct pool_job *job)
-{
-    struct replica *replica =
-        (struct replica *)((char *)job - offsetof(struct replica, maintenance));
-    struct err err = {0};
-    if (replica_flush(replica, &err) != 0)
-        log_event(LOG_ERROR, "flush failed", LOG_U64("range", replica->id),
-                  LOG_STR("error", err.text));
-    replica_give_memory_back();
-    atomic_store(&replica->maintaining, false);
-    replica_unref(replica);
+    if (!atomic_load(&replica->flushing) && may_write(replica) && range_wants_flush(replica->range))
+        start_job(replica, replica->means.background, &replica->flush_job, &replica->flushing,
+                  run_flush);
+    if (!atomic_load(&replica->merging) && may_merge(replica))
+        start_job(replica, replica->means.merge, &replica->merge_job, &replica->merging, run_merge);
 }
 
 void replica_flush_old(struct replica *replica, uint64_t older_than_ms)
 {
-    if (atomic_load(&replica->state) != REPLICA_OPEN ||
-        atomic_load(&replica->flushed_ms) + older_than_ms > clock_ms() ||
-        range_applied_seq(replica->range) == range_durable_seq(replica->range) ||
-        range_broken(replica->range, NULL) != 0 || atomic_exchange(&replica->maintaining, true))
-        return;
-    replica_ref(replica);
-    replica->maintenance.run = flush_job;
-    if (pool_submit(replica->background, &replica->maintenance) != 0) {
-        atomic_store(&replica->maintaining, false);
-        replica_unref(replica);
-    }
+    if (atomic_load(&replica->state) == REPLICA_OPEN &&
+        atomic_load(&replica->flushed_ms) + older_than_ms <= clock_ms() &&
+        range_applied_seq(replica->range) != range_durable_seq(replica->range) &&
+        range_broken(replica->range, NULL) == 0)
+        start_job(replica, replica->means.background, &replica->flush_job, &replica->flushing,
+                  run_flush_old);
 }

@@ -20,15 +20,22 @@
 
 enum replica_state { REPLICA_OPENING, REPLICA_OPEN, REPLICA_FAILED };
 
+/* What all replicas of a process share. */
+struct replica_means {
+    struct store_cache *cache;
+    struct log_store *log;
+    struct pool *background; /* opens and flushes */
+    struct pool *merge;      /* apart: a merge may wait for its pace */
+    struct merge_pace *merge_pace;
+};
+
 struct replica {
     uint64_t id;
     uint64_t collection;
     char *language;
     struct document_settings document;
     char *path;
-    struct log_store *log;
-    struct pool *background;
-    struct store_cache *cache;
+    struct replica_means means;
     size_t memory_limit;
 
     _Atomic uint64_t epoch;
@@ -43,22 +50,22 @@ struct replica {
 
     uint64_t logged_seq; /* of the last operation in the log; the committer's, once open */
 
-    struct pool_job maintenance;
-    _Atomic bool maintaining;
-    _Atomic uint64_t flushed_ms; /* when it was flushed last */
+    struct pool_job flush_job, merge_job;
+    _Atomic bool flushing, merging; /* the job is waiting or under way */
+    _Atomic uint64_t flushed_ms;    /* when it was flushed last */
 };
 
 /* State OPENING, refs = 1. Copies what it needs. */
 struct replica *replica_create(uint64_t id, uint64_t epoch, const Quire__Collection *collection,
-                               const char *path, size_t memory_limit, struct store_cache *cache,
-                               struct log_store *log, struct pool *background);
+                               const char *path, size_t memory_limit,
+                               const struct replica_means *means);
 /* Opens the range and applies the log to it; blocks for as long as that takes. State OPEN or
  * FAILED. */
 void replica_open(struct replica *replica);
 void replica_ref(struct replica *replica);
 void replica_unref(struct replica *replica);
 
-/* Starts flushing or merging in the background when the range wants it, unless that is under way.
+/* Starts flushing and merging in the background where the range wants it and that is not under way.
  * Any thread. */
 void replica_maintain(struct replica *replica);
 /* Flushes when there is something that was not flushed for so long. */

@@ -172,7 +172,7 @@ static void drop_folders(struct replicas *replicas, const Quire__ShardAssign *as
             continue;
         struct err err = {0};
         snprintf(path, sizeof path, "%s/%s", replicas->folder, item->d_name);
-        if (log_store_drop(replicas->settings.log, id, &err) != 0 ||
+        if (log_store_drop(replicas->settings.means.log, id, &err) != 0 ||
             store_destroy_files(path, &err) != 0 || (rmdir(path) != 0 && errno != ENOENT))
             continue; /* one that was dropped just now and is still read: its last reader does it */
         log_event(LOG_INFO, "folder of a dropped range removed", LOG_U64("range", id));
@@ -212,8 +212,7 @@ static struct replica *new_replica(struct replicas *replicas, const Quire__Range
     memory = memory < MEMORY_MIN ? MEMORY_MIN : memory > MEMORY_MAX ? MEMORY_MAX : memory;
     snprintf(path, sizeof path, "%s/%llu", replicas->folder, (unsigned long long)range->id);
     return replica_create(range->id, range->epoch, collection, path, memory,
-                          replicas->settings.cache, replicas->settings.log,
-                          replicas->settings.background);
+                          &replicas->settings.means);
 }
 
 /* What has to be opened, put into the table as opening. ERR_INVALID when a collection is missing.
@@ -259,7 +258,7 @@ static int open_all(struct replicas *replicas, struct open_job *jobs, size_t cou
     for (size_t i = 0; i < count; i++) {
         jobs[i].job.run = run_open;
         jobs[i].opening = &opening;
-        if (pool_submit(replicas->settings.background, &jobs[i].job) != 0)
+        if (pool_submit(replicas->settings.means.background, &jobs[i].job) != 0)
             run_open(&jobs[i].job); /* the queue is full: then here */
     }
     pthread_mutex_lock(&opening.lock);

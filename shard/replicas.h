@@ -10,9 +10,7 @@ struct replicas;
 struct replicas_settings {
     const char *dir;      /* of the process; ranges live in DIR/ranges/ID */
     size_t memory_budget; /* bytes of memory segments and memtables, over all ranges */
-    struct store_cache *cache;
-    struct log_store *log;
-    struct pool *background; /* flush, merge, open */
+    struct replica_means means;
 };
 
 int replicas_create(const struct replicas_settings *settings, struct replicas **out,

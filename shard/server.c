@@ -1,9 +1,9 @@
 /* Server: life, dispatch, answering.
  *
  * Threads: the loop receives requests and hands them on; `query` threads read; `ingest` threads
- * prepare writes; the committer's thread commits and applies; `background` threads flush, merge and
- * open ranges; one `admin` thread carries out assignments; one `verify` thread verifies. Replies go
- * out from whichever thread has them.
+ * prepare writes; the committer's thread commits and applies; `background` threads flush and open
+ * ranges, `merge` threads merge; one `admin` thread carries out assignments; one `verify` thread
+ * verifies. Replies go out from whichever thread has them.
  *
  * Stopping: new requests are refused; when those in flight are answered (or SERVER_DRAIN_MS are
  * over) the doors are closed, and a thread of its own ends the pools, flushes every range and
@@ -269,14 +269,19 @@ static int open_stores(struct server *server, struct err *err)
     server->query = pool_create("query", threads, SERVER_QUERY_QUEUE);
     server->ingest = pool_create("ingest", threads, SERVER_INGEST_QUEUE);
     server->background = pool_create("background", threads < 2 ? 2 : threads, 4096);
+    server->merge = pool_create("merge", threads < 4 ? 2 : threads / 2, 4096);
     server->admin = pool_create("admin", 1, 64);
     server->verify = pool_create("verify", 1, 64);
     server->analyzers = analyzers_create();
+    server->merge_pace = merge_pace_create(server->settings.merge_bytes_per_second, NULL);
     if (!server->cache || !server->query || !server->ingest || !server->background ||
-        !server->admin || !server->verify || !server->analyzers)
+        !server->merge || !server->admin || !server->verify || !server->analyzers ||
+        !server->merge_pace)
         return err_set(err, ERR_NOMEM, "cannot start threads");
-    struct replicas_settings replicas = {server->dir, server->settings.memory_bytes, server->cache,
-                                         server->log, server->background};
+    struct replicas_settings replicas = {.dir = server->dir,
+                                         .memory_budget = server->settings.memory_bytes,
+                                         .means = {server->cache, server->log, server->background,
+                                                   server->merge, server->merge_pace}};
     code = replicas_create(&replicas, &server->replicas, err);
     if (code == 0)
         code =
@@ -293,7 +298,9 @@ static void close_stores(struct server *server)
     pool_destroy(server->ingest);
     committer_destroy(server->committer);
     pool_destroy(server->background);
+    pool_destroy(server->merge);
     replicas_destroy(server->replicas);
+    merge_pace_destroy(server->merge_pace);
     log_store_close(server->log);
     store_cache_destroy(server->cache);
     analyzers_destroy(server->analyzers);

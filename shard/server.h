@@ -31,9 +31,10 @@ struct server_settings {
     const char *zone;      /* NULL: none */
     const char *const *coordinators;
     size_t coordinator_count;
-    int threads;           /* for queries, and as many again for preparing writes */
-    size_t cache_bytes;    /* block cache */
-    size_t memory_bytes;   /* of memory segments, over all ranges */
+    int threads;                     /* for queries, and as many again for preparing writes */
+    size_t cache_bytes;              /* block cache */
+    size_t memory_bytes;             /* of memory segments, over all ranges */
+    uint64_t merge_bytes_per_second; /* that merges write, over all ranges; 0: no limit */
     uint64_t disk_reserve; /* free space below which no writes are taken, besides what the flushing
                               of all that is in memory needs; 0: SERVER_DISK_RESERVE */
 };

@@ -26,10 +26,11 @@ struct server {
 
     struct store_cache *cache;
     struct log_store *log;
+    struct merge_pace *merge_pace;
     struct replicas *replicas;
     struct committer *committer;
     struct analyzers *analyzers;
-    struct pool *query, *ingest, *background, *admin, *verify;
+    struct pool *query, *ingest, *background, *merge, *admin, *verify;
 
     struct err disk_short; /* code 0: there is room; the loop's, as is the next */
     uint64_t disk_checked_ms;

@@ -80,7 +80,7 @@ static void check_init(struct check *check)
 {
     struct range *range = check->range;
     static const struct bytes none = {0};
-    pthread_mutex_lock(&range->background);
+    range_visit(range);
     pthread_mutex_lock(&range->apply);
     check->view = range_view(range);
     check->entries = store_iterate(range->store, STORE_ENTRY, none, none);
@@ -101,7 +101,7 @@ static void check_init(struct check *check)
             dead_terms_each(to->segment->dead_terms, copy_term, to->dead_terms);
     }
     pthread_mutex_unlock(&range->apply);
-    pthread_mutex_unlock(&range->background);
+    range_visit_end(range);
     for (uint32_t i = 0; i < check->view->segment_count; i++) {
         struct segment_check *to = &check->segments[i];
         to->expected = calloc(to->segment->doc_limit + 1, sizeof to->expected[0]);

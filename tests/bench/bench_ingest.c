@@ -3,12 +3,15 @@
  *     bench_ingest open [ENTRIES]    short generated entries (default 1,000,000), then: how long
  *                                    opening the range takes, with its files in the page cache,
  *                                    and its memory
- *     bench_ingest acks [ENTRIES]    (200,000) how long a batch of 100 waits to be applied while a
- *                                    second thread flushes and merges, by what that one is doing
+ *     bench_ingest acks [ENTRIES [RATE]]
+ *                                    (200,000) how long a batch of 100 waits to be applied while
+ *                                    other threads flush and merge, by what those are doing; and
+ *                                    how fast merges write, held to RATE bytes a second if given
  *
  * The stages of an import (analysis, apply, flush, merge; CPU seconds, sizes) are what
  * `quire-engine index` prints.
  */
+#include "shard/disk_segment.h"
 #include "shard/range.h"
 
 #include <inttypes.h>
@@ -31,6 +34,7 @@ struct bench {
     char path[32];
     struct store_cache *cache;
     struct range *range;
+    struct merge_pace *merge_pace;
     struct analyzer *analyzer;
     uint64_t random, seq;
     uint32_t body_words;
@@ -112,19 +116,23 @@ static Quire__WriteOp *make_op(struct bench *b, uint64_t number, struct arena *a
 
 static void open_range(struct bench *b)
 {
-    struct range_settings settings = {
-        .id = 1, .language = "en", .document = weights, .memory_limit = MEMORY, .cache = b->cache};
+    struct range_settings settings = {.id = 1,
+                                      .language = "en",
+                                      .document = weights,
+                                      .memory_limit = MEMORY,
+                                      .cache = b->cache,
+                                      .merge_pace = b->merge_pace};
     struct err err;
 
     check(range_open(b->path, &settings, &b->range, &err), &err);
 }
 
-static void begin(struct bench *b, uint32_t body_words)
+static void begin(struct bench *b, uint32_t body_words, uint64_t rate)
 {
     struct err err;
 
     *b = (struct bench){.path = "/tmp/quire-bench-XXXXXX", .random = 1, .body_words = body_words};
-    if (mkdtemp(b->path) == NULL)
+    if (mkdtemp(b->path) == NULL || (b->merge_pace = merge_pace_create(rate, NULL)) == NULL)
         exit(1);
     b->cache = store_cache_create((size_t)64 << 20);
     check(analyzer_create("en", &b->analyzer, &err), &err);
@@ -136,6 +144,7 @@ static void end(struct bench *b)
     struct err err;
 
     range_close(b->range);
+    merge_pace_destroy(b->merge_pace);
     store_cache_destroy(b->cache);
     analyzer_destroy(b->analyzer);
     (void)store_destroy_files(b->path, &err);
@@ -166,36 +175,20 @@ static double put_batch(struct bench *b)
     return start;
 }
 
-/* What the background threads of a shard do, until there is nothing left. `doing`: 1 flush, 2
- * merge. */
-static void maintain(struct bench *b, _Atomic int *doing)
+static void fill(struct bench *b, uint64_t entries)
 {
     bool merged = true;
     struct err err;
 
-    while (range_wants_flush(b->range) || (merged && range_wants_merge(b->range))) {
-        bool flush = range_wants_flush(b->range);
-
-        atomic_store(doing, flush ? 1 : 2);
-        if (flush)
-            check(range_flush(b->range, &err), &err);
-        else
-            check(range_merge(b->range, false, &merged, &err), &err);
-    }
-    atomic_store(doing, 0);
-}
-
-static void fill(struct bench *b, uint64_t entries)
-{
-    _Atomic int doing = 0;
-    struct err err;
-
     while (b->seq < entries) {
         (void)put_batch(b);
-        maintain(b, &doing);
+        check(range_flush_wanted(b->range, &err), &err);
+        if (range_wants_merge(b->range))
+            check(range_merge(b->range, false, &merged, &err), &err);
     }
     check(range_flush(b->range, &err), &err);
-    maintain(b, &doing);
+    while (merged && range_wants_merge(b->range))
+        check(range_merge(b->range, false, &merged, &err), &err);
 }
 
 static void print_status(const char *field)
@@ -218,7 +211,7 @@ static void bench_open(uint64_t entries)
     struct bench b;
     double start;
 
-    begin(&b, 12);
+    begin(&b, 12, 0);
     start = now();
     fill(&b, entries);
     range_figures(b.range, &figures);
@@ -240,18 +233,74 @@ static void bench_open(uint64_t entries)
 
 /* ---- acks ---- */
 
+/* Two threads work for the writer: one flushes, one merges. */
 struct background {
     struct bench *bench;
-    _Atomic int doing;
-    _Atomic bool done;
+    _Atomic bool flushing, merging, done;
+    uint32_t merges;
+    uint64_t merged_bytes;
+    double merge_seconds;
 };
 
-static void *background_main(void *data)
+static void *flush_main(void *data)
 {
     struct background *background = data;
+    struct range *range = background->bench->range;
+    struct err err;
 
     while (!atomic_load(&background->done)) {
-        maintain(background->bench, &background->doing);
+        if (range_wants_flush(range)) {
+            atomic_store(&background->flushing, true);
+            check(range_flush_wanted(range, &err), &err);
+            atomic_store(&background->flushing, false);
+        }
+        usleep(1000);
+    }
+    return NULL;
+}
+
+/* The bytes of the segment that a merge has made: the one that has most documents of those that
+ * `before` does not see; a segment that was flushed meanwhile, or is in memory, has fewer. */
+static uint64_t made_bytes(struct range *range, const struct view *before)
+{
+    struct view *view = range_view(range);
+    uint64_t bytes = 0, documents = 0;
+
+    for (uint32_t i = 0; i < view->segment_count; i++) {
+        const struct view_segment *segment = &view->segments[i];
+        bool old = false;
+
+        for (uint32_t j = 0; j < before->segment_count; j++)
+            old |= before->segments[j].segment->id == segment->segment->id;
+        if (old || segment->doc_limit <= documents)
+            continue;
+        documents = segment->doc_limit;
+        bytes = disk_segment_bytes(segment->segment);
+    }
+    view_release(view);
+    return bytes;
+}
+
+static void *merge_main(void *data)
+{
+    struct background *background = data;
+    struct range *range = background->bench->range;
+    struct err err;
+    bool merged;
+
+    while (!atomic_load(&background->done)) {
+        if (range_wants_merge(range)) {
+            struct view *before = range_view(range);
+            double start = now();
+
+            atomic_store(&background->merging, true);
+            check(range_merge(range, false, &merged, &err), &err);
+            atomic_store(&background->merging, false);
+            background->merge_seconds += now() - start;
+            background->merged_bytes += made_bytes(range, before);
+            background->merges++;
+            view_release(before);
+        }
         usleep(1000);
     }
     return NULL;
@@ -273,36 +322,52 @@ static void print_waits(const char *name, double *waits, size_t count)
            waits[count / 2] * 1e3, waits[count - 1 - count / 100] * 1e3, waits[count - 1] * 1e3);
 }
 
-static void bench_acks(uint64_t entries)
+static void print_merges(const struct background *background)
 {
-    size_t most = (size_t)(entries / BATCH) + 1, counts[3] = {0};
-    double *waits[3];
+    double megabytes = (double)background->merged_bytes / 1e6;
+
+    if (background->merges > 0)
+        printf("%-14s %7u merges    wrote %.1f MB in %.1f s, %.1f MB/s\n", "merged",
+               background->merges, megabytes, background->merge_seconds,
+               megabytes / background->merge_seconds);
+}
+
+static void bench_acks(uint64_t entries, uint64_t rate)
+{
+    enum { OTHERWISE, FLUSHING, MERGING, STATES };
+    static const char *const names[STATES] = {"otherwise", "while flushing", "while merging"};
+    size_t most = (size_t)(entries / BATCH) + 1, counts[STATES] = {0};
+    double *waits[STATES];
     struct background background = {0};
-    pthread_t thread;
+    pthread_t threads[2];
     struct bench b;
 
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < STATES; i++)
         if ((waits[i] = calloc(most, sizeof(**waits))) == NULL)
             exit(1);
-    begin(&b, 120);
+    begin(&b, 120, rate);
     background.bench = &b;
-    if (pthread_create(&thread, NULL, background_main, &background) != 0)
+    if (pthread_create(&threads[0], NULL, flush_main, &background) != 0 ||
+        pthread_create(&threads[1], NULL, merge_main, &background) != 0)
         exit(1);
     while (b.seq < entries) {
-        int before = atomic_load(&background.doing), after;
+        bool flushing = atomic_load(&background.flushing);
+        bool merging = atomic_load(&background.merging);
         double wait = put_batch(&b);
+        int doing = flushing || atomic_load(&background.flushing) ? FLUSHING
+                    : merging || atomic_load(&background.merging) ? MERGING
+                                                                  : OTHERWISE;
 
-        after = atomic_load(&background.doing);
-        before = after > before ? after : before;
-        waits[before][counts[before]++] = wait;
+        waits[doing][counts[doing]++] = wait;
     }
     atomic_store(&background.done, true);
-    pthread_join(thread, NULL);
-    print_waits("otherwise", waits[0], counts[0]);
-    print_waits("while flushing", waits[1], counts[1]);
-    print_waits("while merging", waits[2], counts[2]);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < STATES; i++) {
+        print_waits(names[i], waits[i], counts[i]);
         free(waits[i]);
+    }
+    print_merges(&background);
     end(&b);
 }
 
@@ -314,9 +379,9 @@ int main(int argc, char **argv)
     if (strcmp(what, "open") == 0)
         bench_open(entries == 0 ? 1000000 : entries);
     else if (strcmp(what, "acks") == 0)
-        bench_acks(entries == 0 ? 200000 : entries);
+        bench_acks(entries == 0 ? 200000 : entries, argc > 3 ? strtoull(argv[3], NULL, 10) : 0);
     else {
-        fprintf(stderr, "usage: bench_ingest open|acks [ENTRIES]\n");
+        fprintf(stderr, "usage: bench_ingest open|acks [ENTRIES [RATE]]\n");
         return 2;
     }
     return 0;
