@@ -56,7 +56,7 @@ static void usage(FILE *to)
           "  --cache-bytes SIZE     of the cache of blocks and lists (default: a quarter of the "
           "memory\n"
           "                         limit)\n"
-          "  --memory-bytes SIZE    of what is indexed but not yet on disk (default: a quarter)\n"
+          "  --memory-bytes SIZE    of what is indexed but not yet on disk (default: an eighth)\n"
           "  --merge-bytes-per-second SIZE\n"
           "                         that merges write at most, all ranges together; 0: no limit\n"
           "                         (default 32M)\n"
@@ -245,7 +245,7 @@ static int serve(const struct options *options, const char *id)
         .coordinator_count = split_coordinators(options->coordinators, coordinators),
         .threads = options->threads < 1 ? 1 : options->threads,
         .cache_bytes = options->cache_bytes > 0 ? options->cache_bytes : limit / 4,
-        .memory_bytes = options->memory_bytes > 0 ? options->memory_bytes : limit / 4,
+        .memory_bytes = options->memory_bytes > 0 ? options->memory_bytes : limit / 8,
         .merge_bytes_per_second = options->merge_bytes_per_second,
     };
     struct server *server;

@@ -74,7 +74,7 @@ static void free_arguments(struct arguments *arguments)
 }
 
 /* MiB for the cache of one shard, and as much again for what is not on disk yet: all shards
- * together take half of the memory that there is. (A shard that is not told takes half of it for
+ * together take half of the memory that there is. (A shard that is not told counts on all of it for
  * itself.) */
 static uint64_t memory_share(const struct local *local)
 {

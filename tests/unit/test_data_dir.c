@@ -152,6 +152,61 @@ static void test_memory_limit(void **state)
                 (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE));
 }
 
+static uint64_t limit_in(struct folder *folder, const char *table)
+{
+    char path[4096];
+    put_file(folder, "table", table, strlen(table));
+    snprintf(path, sizeof path, "%s/table", folder->dir);
+    return memory_limit_of(path, folder->dir, 1000000);
+}
+
+static void put_limit(struct folder *folder, const char *name, const char *text)
+{
+    put_file(folder, name, text, strlen(text));
+}
+
+static void make_folder(struct folder *folder, const char *name)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", folder->dir, name);
+    assert_int_equal(mkdir(path, 0700), 0);
+}
+
+static void test_memory_limit_of_cgroups(void **state)
+{
+    struct folder *folder = *state;
+    static const char *const folders[] = {"a", "a/b", "memory", "memory/x", "memory/x/y"};
+    assert_int_equal(mkdir(folder->dir, 0700), 0);
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+        make_folder(folder, folders[i]);
+    assert_int_equal(limit_in(folder, "0::/a/b\n"), 1000000); /* no limits */
+    put_limit(folder, "a/b/memory.max", "max\n");
+    assert_int_equal(limit_in(folder, "0::/a/b\n"), 1000000);
+    put_limit(folder, "a/b/memory.max", "5000\n");
+    put_limit(folder, "a/memory.max", "4000\n"); /* one above it is smaller */
+    assert_int_equal(limit_in(folder, "0::/a/b\n"), 4000);
+    put_limit(folder, "a/memory.max", "9000000\n");
+    assert_int_equal(limit_in(folder, "0::/a/b\n"), 5000);
+    assert_int_equal(limit_in(folder, "0::/a\n"), 1000000);
+    put_limit(folder, "memory.max", "7000\n"); /* all that a container sees of its own group */
+    assert_int_equal(limit_in(folder, "0::/seen/by/the/host\n"), 7000);
+    assert_int_equal(limit_in(folder, "0::/\n"), 7000);
+    put_limit(folder, "memory.max", "max\n");
+
+    put_limit(folder, "memory/memory.limit_in_bytes", "9223372036854771712\n");
+    put_limit(folder, "memory/x/y/memory.limit_in_bytes", "3000\n");
+    assert_int_equal(limit_in(folder, "2:cpu:/x/y\n0::/\n"), 1000000);
+    assert_int_equal(limit_in(folder, "2:cpu:/\n4:memory:/x/y\n0::/\n"), 3000);
+    assert_int_equal(limit_in(folder, "4:cpu,memory,pids:/x/y\n"), 3000);
+    assert_int_equal(limit_in(folder, "4:memory:/x\n"), 1000000);
+    put_limit(folder, "memory/x/memory.limit_in_bytes", "2000\n");
+    assert_int_equal(limit_in(folder, "4:memory:/x/y\n"), 2000);
+    assert_int_equal(limit_in(folder, "4:memory\nnonsense\n\n:\n::\n"), 1000000);
+    put_limit(folder, "memory/memory.limit_in_bytes", "6000\n");
+    assert_int_equal(limit_in(folder, "4:memory:/seen/by/the/host\n"), 6000);
+    assert_int_equal(memory_limit_of("/nowhere", folder->dir, 77), 77);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +215,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_files, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_node_id, set_up, tear_down),
         cmocka_unit_test(test_memory_limit),
+        cmocka_unit_test_setup_teardown(test_memory_limit_of_cgroups, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("data_dir", tests, NULL, NULL);
 }
