@@ -1,4 +1,5 @@
-/* Writing the columns of a disk segment: the live documents of all sources, page by page. */
+/* Writing the columns of a disk segment: the live documents of all sources in the order of their
+ * new numbers, page by page. */
 #include "shard/bitpack.h"
 #include "shard/disk_writer.h"
 
@@ -159,26 +160,43 @@ static int write_names(struct disk_writer *w, const struct categories *categorie
     return code;
 }
 
+/* Where the document after *at comes from, which is to be document `number`. */
+static void next_origin(const struct disk_writer *w, uint32_t number, struct disk_origin *at)
+{
+    if (w->origins != NULL) {
+        *at = w->origins[number];
+        return;
+    }
+    for (at->doc++;; at->doc++) {
+        while (at->doc >= w->sources[at->source].doc_limit)
+            *at = (struct disk_origin){at->source + 1, 0};
+        if (w->remap[at->source][at->doc] != POSTING_END)
+            return;
+    }
+}
+
 int disk_writer_columns(struct disk_writer *w)
 {
     struct columns *c = calloc(1, sizeof(*c));
+    struct disk_origin from = {0, UINT32_MAX};
     int code = 0;
 
-    if (c == NULL)
+    w->norms = malloc(w->header.documents + 1);
+    if (c == NULL || w->norms == NULL) {
+        free(c);
         return disk_writer_nomem(w);
+    }
     if (!categories_init(&c->categories, w->sources, w->source_count))
         code = disk_writer_nomem(w);
-    for (uint32_t i = 0; i < w->source_count && code == 0; i++) {
-        struct segment *segment = w->sources[i].segment;
+    for (uint32_t number = 0; number < w->header.documents && code == 0; number++) {
+        struct segment *segment;
 
-        for (uint32_t doc = 0; doc < w->sources[i].doc_limit && code == 0; doc++) {
-            if (w->remap[i][doc] == POSTING_END)
-                continue;
-            w->norms[w->remap[i][doc]] = segment->ops->norm(segment, doc);
-            columns_add(c, segment, i, doc);
-            if (c->rows == DISK_PAGE)
-                code = columns_send(w, c);
-        }
+        next_origin(w, number, &from);
+        segment = w->sources[from.source].segment;
+        w->norms[number] = segment->ops->norm(segment, from.doc);
+        columns_add(c, segment, from.source, from.doc);
+        if (c->rows == DISK_PAGE)
+            code = columns_send(w, c);
     }
     if (code == 0 && c->rows > 0)
         code = columns_send(w, c);

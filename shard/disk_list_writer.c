@@ -118,29 +118,25 @@ static int list_positions(struct disk_writer *w, const uint32_t *positions, uint
     return 0;
 }
 
-/* Adds the posting at `index` of the cursor's block as document `doc`. */
-static int list_add(struct disk_writer *w, struct posting_cursor *cursor, uint32_t index,
-                    uint32_t doc)
+bool disk_list_positional(const struct disk_writer *w)
+{
+    return w->list->positional;
+}
+
+int disk_list_add(struct disk_writer *w, uint32_t doc, uint32_t freq, const uint32_t *positions,
+                  uint32_t count)
 {
     struct disk_list_buffer *list = w->list;
-    uint32_t at = list->count, count = 0;
-    const uint32_t *positions;
-    int code = 0;
+    uint32_t at = list->count;
+    int code = count > 0 ? list_positions(w, positions, count) : 0;
 
-    if (list->positional) {
-        code = cursor->ops->positions(cursor, index, &positions, &count, w->err);
-        if (code == 0 && (count == 0 || count > cursor->block.freqs[index]))
-            code = err_set(w->err, ERR_CORRUPT, "write segment: a posting without its positions");
-        if (code == 0)
-            code = list_positions(w, positions, count);
-        if (code != 0)
-            return code;
-    }
+    if (code != 0)
+        return code;
     list->docs[at] = doc;
-    list->freqs[at] = cursor->block.freqs[index];
+    list->freqs[at] = freq;
     list->norms[at] = w->norms[doc];
     list->position_counts[at] = count;
-    list->total_frequency += cursor->block.freqs[index];
+    list->total_frequency += freq;
     list->df++;
     list->count++;
     if (list->count == CODEC_CHUNK_MAX)
@@ -148,34 +144,6 @@ static int list_add(struct disk_writer *w, struct posting_cursor *cursor, uint32
     if (list->position_count > BUFFERED_POSITIONS_MAX)
         return list_chunk(w, list->count);
     return 0;
-}
-
-static int drain_block(struct disk_writer *w, uint32_t source, struct posting_cursor *cursor)
-{
-    const struct posting_block *block = &cursor->block;
-    const uint32_t *remap = w->remap[source];
-    uint32_t limit = w->sources[source].doc_limit;
-    int code = posting_load_freqs(cursor, w->err);
-
-    for (uint32_t i = 0; code == 0 && i < block->count && block->docs[i] < limit; i++)
-        if (remap[block->docs[i]] != POSTING_END)
-            code = list_add(w, cursor, i, remap[block->docs[i]]);
-    return code;
-}
-
-int disk_list_drain(struct disk_writer *w, uint32_t source, struct posting_cursor *cursor)
-{
-    int code = 0;
-
-    for (uint32_t chunk = 0; code == 0 && chunk < cursor->chunks.count; chunk++) {
-        code = cursor->ops->enter(cursor, chunk, w->err);
-        for (uint32_t i = 0; code == 0 && i < cursor->blocks.count; i++) {
-            code = cursor->ops->decode(cursor, i, w->err);
-            if (code == 0)
-                code = drain_block(w, source, cursor);
-        }
-    }
-    return code;
 }
 
 /* A list of one block: into the term's value; its positions too when they are few, else to their

@@ -21,15 +21,18 @@ uint64_t disk_segment_bytes(const struct segment *segment);
 uint64_t
 disk_segment_postings(const struct segment *segment); /* over all lists, for status and tests */
 
-/* Writes segment `id` from the live documents of `sources` (in their order: documents of sources[0]
- * first; the doc ids of one source keep their order). `remap[i][doc]` (may be NULL; freed by the
- * caller with free()) tells where document `doc` of source i went, POSTING_END for a dropped one.
- * Lists go into tables (index_store.h), columns through bounded batches; `pause` (may be NULL) is
- * called between them for rate limiting and returns false to give up (ERR_CANCELED; rows written so
- * far are removed). */
+/* Writes segment `id` from the live documents of `sources`, by arrival. `remap[i][doc]` (may be
+ * NULL; freed by the caller with free()) tells where document `doc` of source i went, POSTING_END
+ * for a dropped one. Lists go into tables (index_store.h), columns through bounded batches; `pause`
+ * (may be NULL) is called between them for rate limiting and returns false to give up
+ * (ERR_CANCELED; rows written so far are removed). */
 int disk_segment_write(struct store *store, uint64_t id, const struct view_segment *sources,
                        uint32_t count, uint32_t **remap, bool (*pause)(void *data, size_t bytes),
                        void *data, struct err *err);
+/* The same, in that order. */
+int disk_segment_write_by(enum segment_order order, struct store *store, uint64_t id,
+                          const struct view_segment *sources, uint32_t count, uint32_t **remap,
+                          bool (*pause)(void *data, size_t bytes), void *data, struct err *err);
 /* Removes the rows of segment `id`: those in files of their own at once, the others with `batch`.
  * No durable manifest names it any more. */
 int disk_segment_remove(struct store *store, struct store_batch *batch, uint64_t id,

@@ -1,13 +1,13 @@
 /* Writing a disk segment: from one memory segment (a flush) or several segments of any kind (a
  * merge).
  *
- * First the documents: the live ones of all sources, in order, get new numbers, and their columns
- * are written page by page. Then the lists, in (field, token) order: a heap holds the sources by
- * their next token; all that have the smallest one are drained in the order of the sources, which
- * is that of the new numbers, so a merged list is one list after another. Postings gather in
- * buffers of at most two chunks. Rows of lists come in key order and go to tables, one a family;
- * rows of columns gather in a batch of a few megabytes. So memory is bounded but for the map of
- * document numbers (four bytes a document).
+ * First the documents: the live ones of all sources get new numbers (disk_order.c), and their
+ * columns are written page by page. Then the lists, in (field, token) order: a heap holds the
+ * sources by their next token; the lists of all that have the smallest one become one
+ * (disk_list_merge.c). Postings gather in buffers of at most two chunks. Rows of lists come in key
+ * order and go to tables, one a family; rows of columns gather in a batch of a few megabytes. So
+ * memory is bounded but for the map of document numbers (four bytes a document of the sources, by
+ * category 12) and what disk_order.c and disk_list_merge.c say.
  *
  * The header is written last.
  */
@@ -75,29 +75,6 @@ int disk_writer_page(struct disk_writer *w, enum disk_column column, uint32_t pa
     buf_clear(payload);
     disk_key_column(&key, w->id, column, page);
     return disk_writer_put(w, STORE_DOC, &key, &w->value);
-}
-
-/* ---- documents ---- */
-
-/* New numbers for the live documents. */
-static int number_documents(struct disk_writer *w)
-{
-    uint64_t next = 0;
-
-    for (uint32_t i = 0; i < w->source_count; i++) {
-        const struct view_segment *source = &w->sources[i];
-
-        w->remap[i] = malloc(((size_t)source->doc_limit + 1) * sizeof(*w->remap[i]));
-        if (w->remap[i] == NULL)
-            return disk_writer_nomem(w);
-        for (uint32_t doc = 0; doc < source->doc_limit; doc++)
-            w->remap[i][doc] = view_live(source, doc) ? (uint32_t)next++ : POSTING_END;
-        if (next >= POSTING_END)
-            return err_set(w->err, ERR_FULL, "write segment: too many documents");
-    }
-    w->header.documents = next;
-    w->norms = malloc(next + 1);
-    return w->norms == NULL ? disk_writer_nomem(w) : 0;
 }
 
 /* ---- the heap of sources, by (next token, number) ---- */
@@ -193,11 +170,12 @@ static int merge_token(struct disk_writer *w, struct head *heap, uint32_t *count
 
         code = heap[0].terms->ops->postings(heap[0].terms, &cursor, w->err);
         if (code == 0)
-            code = disk_list_drain(w, heap[0].source, cursor);
-        posting_close(cursor);
+            code = disk_merge_source(w, heap[0].source, cursor);
         if (code == 0)
             code = heap_next(heap, count, w->err);
     }
+    if (code == 0)
+        code = disk_merge_drain(w);
     return code == 0 ? disk_list_finish(w) : code;
 }
 
@@ -210,6 +188,8 @@ static int write_lists(struct disk_writer *w)
     if (heap == NULL)
         return disk_writer_nomem(w);
     code = disk_list_create(w);
+    if (code == 0)
+        code = disk_merge_create(w);
     if (code == 0)
         code = heap_open(w, heap, &count);
     while (code == 0 && count > 0)
@@ -248,7 +228,9 @@ static int show_tables(struct disk_writer *w)
 static void writer_deinit(struct disk_writer *w)
 {
     disk_list_destroy(w);
+    disk_merge_destroy(w);
     free(w->norms);
+    free(w->rising);
     buf_deinit(&w->value);
     buf_deinit(&w->post);
     buf_deinit(&w->pos);
@@ -267,9 +249,24 @@ static void writer_take_back(struct disk_writer *w)
     store_batch_destroy(batch);
 }
 
-int disk_segment_write(struct store *store, uint64_t id, const struct view_segment *sources,
-                       uint32_t count, uint32_t **remap, bool (*pause)(void *data, size_t bytes),
-                       void *data, struct err *err)
+static int write_all(struct disk_writer *w, enum segment_order order)
+{
+    int code = disk_writer_number(w, order);
+
+    if (code == 0)
+        code = disk_writer_columns(w);
+    free(w->origins);
+    w->origins = NULL;
+    if (code == 0)
+        code = write_lists(w);
+    if (code == 0)
+        code = show_tables(w);
+    return code == 0 ? write_header(w) : code;
+}
+
+int disk_segment_write_by(enum segment_order order, struct store *store, uint64_t id,
+                          const struct view_segment *sources, uint32_t count, uint32_t **remap,
+                          bool (*pause)(void *data, size_t bytes), void *data, struct err *err)
 {
     struct disk_writer w = {.store = store,
                             .id = id,
@@ -283,18 +280,14 @@ int disk_segment_write(struct store *store, uint64_t id, const struct view_segme
     for (uint32_t i = 0; i < count && remap != NULL; i++)
         remap[i] = NULL;
     w.remap = calloc(count + 1, sizeof(*w.remap));
-    if (w.remap == NULL)
+    w.rising = calloc(count + 1, sizeof(*w.rising));
+    if (w.remap == NULL || w.rising == NULL) {
+        free(w.remap);
+        free(w.rising);
         return disk_writer_nomem(&w);
+    }
     w.batch = store_batch_create();
-    code = number_documents(&w);
-    if (code == 0)
-        code = disk_writer_columns(&w);
-    if (code == 0)
-        code = write_lists(&w);
-    if (code == 0)
-        code = show_tables(&w);
-    if (code == 0)
-        code = write_header(&w);
+    code = write_all(&w, order);
     if (code != 0)
         writer_take_back(&w);
     for (uint32_t i = 0; i < count; i++) {
@@ -306,4 +299,12 @@ int disk_segment_write(struct store *store, uint64_t id, const struct view_segme
     free(w.remap);
     writer_deinit(&w);
     return code;
+}
+
+int disk_segment_write(struct store *store, uint64_t id, const struct view_segment *sources,
+                       uint32_t count, uint32_t **remap, bool (*pause)(void *data, size_t bytes),
+                       void *data, struct err *err)
+{
+    return disk_segment_write_by(SEGMENT_ORDER_ARRIVAL, store, id, sources, count, remap, pause,
+                                 data, err);
 }

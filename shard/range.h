@@ -41,7 +41,8 @@ struct range_settings {
     uint64_t collection;
     const char *language;
     struct document_settings document;
-    size_t memory_limit; /* bytes of memory segment at which a flush starts */
+    enum segment_order order; /* of the documents, when segments are merged */
+    size_t memory_limit;      /* bytes of memory segment at which a flush starts */
     struct store_cache *cache;
     struct merge_pace *merge_pace; /* NULL: merges are not limited */
 };

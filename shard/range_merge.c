@@ -229,8 +229,8 @@ static int write_segment(struct merge *merge, struct err *err)
     }
     int code = 0;
     if (live > 0)
-        code = disk_segment_write(merge->range->store, merge->id, sources, merge->count,
-                                  merge->remap, pause_merge, merge, err);
+        code = disk_segment_write_by(merge->range->settings.order, merge->range->store, merge->id,
+                                     sources, merge->count, merge->remap, pause_merge, merge, err);
     if (live > 0 && code == 0)
         code = disk_segment_open(merge->range->store, merge->id, &merge->segment, err);
     free(sources);

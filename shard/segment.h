@@ -22,6 +22,12 @@ struct segment_token {
     struct bytes text;
 };
 
+/* How the documents of a segment that is made of others are numbered. */
+enum segment_order {
+    SEGMENT_ORDER_ARRIVAL,  /* those of the first source first, each source's in their order */
+    SEGMENT_ORDER_CATEGORY, /* by their categories; those with the same ones as by arrival */
+};
+
 /* Iterates over all lists in (field, token) order; for merges, expansion and verification. */
 struct segment_terms;
 

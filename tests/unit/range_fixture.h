@@ -156,16 +156,22 @@ static inline struct range_settings test_settings(void)
                                    .memory_limit = 1 << 20};
 }
 
-static inline struct range *open_range(const char *folder)
+static inline struct range *open_range_by(const char *folder, enum segment_order order)
 {
     struct range_settings settings = test_settings();
     struct err err = {0};
     struct range *range;
+    settings.order = order;
     if (range_open(folder, &settings, &range, &err) != 0) {
         fprintf(stderr, "%s\n", err.text);
         abort();
     }
     return range;
+}
+
+static inline struct range *open_range(const char *folder)
+{
+    return open_range_by(folder, SEGMENT_ORDER_ARRIVAL);
 }
 
 /* Applies the next `count` operations of the model's history as one batch and compares the

@@ -1,5 +1,6 @@
 #include "segment_model.h"
 
+#include "proto/text/key.h"
 #include "shard/disk_format.h"
 #include "shard/disk_segment.h"
 
@@ -214,33 +215,101 @@ static void living_kill(struct model *m, struct living *l)
     l->view.dead = dead;
 }
 
+/* A document that should be in the merged segment. */
+struct survivor {
+    const struct document *document;
+    char *categories; /* their keys, sorted, each once and with a NUL behind it */
+    size_t size;
+    uint32_t source, doc, arrival;
+};
+
+static int key_compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void survivor_categories(struct survivor *survivor)
+{
+    const struct document *d = survivor->document;
+    char **keys = calloc(d->category_count + 1, sizeof(*keys));
+    struct buf text = {0}, key = {0};
+
+    for (uint32_t i = 0; i < d->category_count; i++) {
+        buf_clear(&key);
+        text_key(d->categories[i], &key);
+        keys[i] = strdup(buf_text(&key));
+    }
+    qsort(keys, d->category_count, sizeof(*keys), key_compare);
+    for (uint32_t i = 0; i < d->category_count; i++)
+        if (i == 0 || strcmp(keys[i], keys[i - 1]) != 0)
+            buf_append(&text, keys[i], strlen(keys[i]) + 1);
+    for (uint32_t i = 0; i < d->category_count; i++)
+        free(keys[i]);
+    free(keys);
+    buf_deinit(&key);
+    buf_append_u8(&text, 0);
+    survivor->categories = (char *)buf_steal(&text, &survivor->size);
+    survivor->size--;
+}
+
+static int survivor_compare(const void *a, const void *b)
+{
+    const struct survivor *x = a, *y = b;
+    int order = bytes_compare(bytes_of(x->categories, x->size), bytes_of(y->categories, y->size));
+
+    return order != 0 ? order : (x->arrival > y->arrival) - (x->arrival < y->arrival);
+}
+
+/* The live documents of the segments as the order wants them; *out is the caller's. */
+static uint32_t survivors(const struct living *from, uint32_t count, enum segment_order order,
+                          struct survivor **out)
+{
+    uint32_t found = 0, most = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        most += from[i].list.count;
+    *out = calloc(most + 1, sizeof(**out));
+    for (uint32_t i = 0; i < count; i++)
+        for (uint32_t doc = 0; doc < from[i].list.count; doc++) {
+            if (live_is_dead(from[i].view.dead, doc))
+                continue;
+            (*out)[found] = (struct survivor){from[i].list.docs[doc], NULL, 0, i, doc, found};
+            survivor_categories(&(*out)[found++]);
+        }
+    if (order == SEGMENT_ORDER_CATEGORY)
+        qsort(*out, found, sizeof(**out), survivor_compare);
+    return found;
+}
+
 /* Merges living segments first .. first + count - 1 into one, which takes the place of the first.
  */
 static void living_merge(struct world *w, struct model *m, struct living *all, uint32_t *living,
-                         uint32_t first, uint32_t count, uint64_t id)
+                         uint32_t first, uint32_t count, uint64_t id, enum segment_order order)
 {
     struct view_segment sources[SEGMENTS_MAX] = {0};
-    uint32_t *remap[SEGMENTS_MAX];
+    uint32_t *remap[SEGMENTS_MAX], left, dead = 0, dropped = 0;
     struct living merged = {0};
+    struct survivor *expected;
     struct err err;
 
     for (uint32_t i = 0; i < count; i++)
         sources[i] = all[first + i].view;
-    if (disk_segment_write(w->store, id, sources, count, remap, NULL, NULL, &err) != 0)
+    if (disk_segment_write_by(order, w->store, id, sources, count, remap, NULL, NULL, &err) != 0)
         fail_msg("%s", err.text);
-    for (uint32_t i = 0; i < count; i++) {
-        const struct living *from = &all[first + i];
-
-        for (uint32_t doc = 0; doc < from->list.count; doc++) {
-            if (live_is_dead(from->view.dead, doc)) {
-                assert_int_equal(remap[i][doc], POSTING_END);
-                continue;
-            }
-            assert_int_equal(remap[i][doc], merged.list.count);
-            model_push(&merged.list, from->list.docs[doc]);
-        }
-        free(remap[i]);
+    left = survivors(&all[first], count, order, &expected);
+    for (uint32_t i = 0; i < left; i++) {
+        assert_int_equal(remap[expected[i].source][expected[i].doc], i);
+        model_push(&merged.list, expected[i].document);
+        free(expected[i].categories);
     }
+    free(expected);
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t doc = 0; doc < all[first + i].list.count; doc++)
+            dropped += remap[i][doc] == POSTING_END;
+        free(remap[i]);
+        dead += (uint32_t)live_dead_count(all[first + i].view.dead);
+    }
+    assert_int_equal(dropped, dead);
     for (uint32_t i = 0; i < count; i++)
         living_drop(w, &all[first + i]);
     merged.view =
@@ -251,15 +320,15 @@ static void living_merge(struct world *w, struct model *m, struct living *all, u
     *living -= count - 1;
 }
 
-static void test_random_life(void **state)
+/* `random_order`: each merge in one of both. */
+static void random_life(struct world *w, uint64_t seed, enum segment_order order, bool random_order)
 {
-    struct world *w = *state;
     struct living all[SEGMENTS_MAX] = {0};
     uint32_t living = 0;
     uint64_t id = 1000;
     struct model m;
 
-    model_init(&m, 42, 120, 50);
+    model_init(&m, seed, 120, 50);
     for (uint32_t turn = 0; turn < 40; turn++) {
         uint32_t what = model_random(&m, 4);
 
@@ -275,14 +344,67 @@ static void test_random_life(void **state)
         } else if (living > 0) {
             uint32_t first = model_random(&m, living), most = living - first;
 
-            living_merge(w, &m, all, &living, first, 1 + model_random(&m, most), id++);
+            if (random_order)
+                order = model_random(&m, 2) == 0 ? SEGMENT_ORDER_ARRIVAL : SEGMENT_ORDER_CATEGORY;
+            living_merge(w, &m, all, &living, first, 1 + model_random(&m, most), id++, order);
         }
     }
     if (living > 0)
-        living_merge(w, &m, all, &living, 0, living, id++);
+        living_merge(w, &m, all, &living, 0, living, id++, order);
     for (uint32_t i = 0; i < living; i++)
         living_drop(w, &all[i]);
     model_deinit(&m);
+}
+
+static void test_random_life(void **state)
+{
+    random_life(*state, 42, SEGMENT_ORDER_ARRIVAL, false);
+    random_life(*state, 43, SEGMENT_ORDER_CATEGORY, false);
+    random_life(*state, 44, SEGMENT_ORDER_CATEGORY, true);
+}
+
+/* Two segments of one document for each text of categories, apart by '|'; in one segment the other
+ * way round. */
+static void test_category_order(void **state)
+{
+    static const char *const texts[] = {"",    "A",   "a",  "a|B", "B|a", "a|b|B", "a|b|c",
+                                        "a|c", "a b", "ab", "B",   "b",   "Ü"};
+    enum { COUNT = sizeof(texts) / sizeof(texts[0]) };
+    /* The number of the first document of those with the same categories. */
+    static const uint32_t firsts[COUNT] = {0, 2, 2, 6, 6, 6, 12, 14, 16, 18, 20, 20, 24};
+    struct world *w = *state;
+    struct view_segment sources[2];
+    uint32_t *remap[2], taken[2 * COUNT] = {0};
+
+    for (uint32_t i = 0; i < 2; i++) {
+        struct segment *memory = memory_segment_create(i + 2);
+
+        for (uint32_t j = 0; j < COUNT; j++) {
+            char text[32], *rest = strcpy(text, texts[i == 0 ? j : COUNT - 1 - j]);
+            struct bytes categories[4];
+            struct document document = {.key = bytes_str("key"), .categories = categories};
+            uint32_t doc;
+
+            for (char *name; *text != 0 && (name = strsep(&rest, "|")) != NULL;)
+                categories[document.category_count++] = bytes_str(name);
+            assert_int_equal(memory_segment_add(memory, &document, &doc, NULL), 0);
+        }
+        sources[i] = (struct view_segment){.segment = memory, .doc_limit = COUNT};
+    }
+    assert_int_equal(disk_segment_write_by(SEGMENT_ORDER_CATEGORY, w->store, 20, sources, 2, remap,
+                                           NULL, NULL, NULL),
+                     0);
+    for (uint32_t i = 0; i < 2; i++)
+        for (uint32_t j = 0; j < COUNT; j++) {
+            uint32_t at = i == 0 ? j : COUNT - 1 - j, first = firsts[at];
+
+            assert_int_equal(remap[i][j], first + taken[first]++);
+        }
+    for (uint32_t i = 0; i < 2; i++) {
+        free(remap[i]);
+        segment_unref(sources[i].segment);
+    }
+    segment_unref(open_segment(w, 20));
 }
 
 /* The same documents give the same rows, however they got there. */
@@ -346,6 +468,46 @@ static void test_merge_is_flush(void **state)
     free(list.docs);
     free(parts[0].docs);
     free(parts[1].docs);
+    model_deinit(&m);
+}
+
+static void write_by_category(struct world *w, uint64_t id, const struct view_segment *sources,
+                              uint32_t count)
+{
+    struct err err;
+
+    if (disk_segment_write_by(SEGMENT_ORDER_CATEGORY, w->store, id, sources, count, NULL, NULL,
+                              NULL, &err) != 0)
+        fail_msg("%s", err.text);
+}
+
+/* In the order of categories, merging in steps gives what merging at once gives. */
+static void test_merge_in_steps(void **state)
+{
+    struct world *w = *state;
+    struct model m;
+    struct view_segment sources[6];
+
+    model_init(&m, 8, 100, 20);
+    for (uint32_t i = 0; i < 6; i++) {
+        struct model_list list = {0};
+
+        sources[i] = (struct view_segment){.segment = model_memory(&m, &list, 10 + i, 700, 5),
+                                           .doc_limit = 700};
+        free(list.docs);
+    }
+    write_by_category(w, 30, sources, 6);
+    write_by_category(w, 31, sources, 3);
+    write_by_category(w, 32, sources + 3, 2);
+    for (uint32_t i = 0; i < 5; i++)
+        segment_unref(sources[i].segment);
+    sources[0] = (struct view_segment){.segment = open_segment(w, 31), .doc_limit = 2100};
+    sources[1] = (struct view_segment){.segment = open_segment(w, 32), .doc_limit = 1400};
+    sources[2] = sources[5];
+    write_by_category(w, 33, sources, 3);
+    assert_int_equal(segment_hash(w, 30), segment_hash(w, 33));
+    for (uint32_t i = 0; i < 3; i++)
+        segment_unref(sources[i].segment);
     model_deinit(&m);
 }
 
@@ -626,6 +788,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cursors_share, setup_none, teardown),
         cmocka_unit_test_setup_teardown(test_random_life, setup, teardown),
         cmocka_unit_test_setup_teardown(test_merge_is_flush, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_category_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_merge_in_steps, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancel, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_bodies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_bit, setup, teardown),

@@ -354,6 +354,20 @@ static int write_segment(struct segments *s, struct err *err)
     return code;
 }
 
+/* Both forms of the segment become one that is in another order than they. */
+static int merge_by_category(struct segments *s, struct err *err)
+{
+    struct view_segment sources[2] = {{.segment = s->memory, .doc_limit = s->list.count},
+                                      {.segment = s->disk, .doc_limit = s->list.count}};
+    uint32_t *remap[2] = {NULL, NULL};
+    int code = disk_segment_write_by(SEGMENT_ORDER_CATEGORY, s->store, 3, sources, 2, remap, NULL,
+                                     NULL, err);
+    assert_int_equal(remap[0] != NULL && remap[1] != NULL, code == 0);
+    free(remap[0]);
+    free(remap[1]);
+    return code;
+}
+
 static int open_segment(struct segments *s, struct err *err)
 {
     return disk_segment_open(s->store, 2, &s->disk, err);
@@ -420,12 +434,22 @@ static void attempt_twice(struct segments *s, attempt *what)
         fail_msg("the second try: %s", err.text);
 }
 
-static void remove_segment(struct store *store)
+static void remove_segment(struct store *store, uint64_t id)
 {
     struct store_batch *batch = store_batch_create();
-    assert_int_equal(disk_segment_remove(store, batch, 2, NULL), 0);
+    assert_int_equal(disk_segment_remove(store, batch, id, NULL), 0);
     assert_int_equal(store_write(store, batch, NULL), 0);
     store_batch_destroy(batch);
+}
+
+static void check_merged(struct segments *s)
+{
+    struct segment *merged;
+    uint64_t postings;
+    assert_int_equal(disk_segment_open(s->store, 3, &merged, NULL), 0);
+    assert_int_equal(disk_segment_validate(merged, &postings, NULL), 0);
+    assert_int_equal(postings, 2 * disk_segment_postings(s->disk));
+    segment_unref(merged);
 }
 
 static bool one_segment(struct disk *disk, long n)
@@ -448,13 +472,16 @@ static bool one_segment(struct disk *disk, long n)
     attempt_twice(&s, write_segment);
     attempt_twice(&s, open_segment);
     attempt_twice(&s, read_disk);
+    attempt_twice(&s, merge_by_category);
     bool fired = faults.left <= 0;
     (void)disarm();
     model_check(&s.model, s.memory, &s.list);
     model_check(&s.model, s.disk, &s.list);
+    check_merged(&s);
     segment_unref(s.memory);
     segment_unref(s.disk);
-    remove_segment(disk->store);
+    remove_segment(disk->store, 2);
+    remove_segment(disk->store, 3);
     assert_no_strays(disk->path);
     free(s.list.docs);
     model_deinit(&s.model);

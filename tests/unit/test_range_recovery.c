@@ -1,5 +1,6 @@
 /* Recovery: processes that apply, flush and merge are killed at random moments; whoever opens the
- * range next finds exactly what the history says for its durable_seq, and goes on from there.
+ * range next finds exactly what the history says for its durable_seq, and goes on from there. Some
+ * merge by arrival, some by category.
  *
  * QUIRE_TEST_MS sets how long it goes on (default 8000), QUIRE_TEST_SEED replays a run's history.
  */
@@ -59,7 +60,8 @@ static void *background(void *data)
 /* What a killed process's successor does until it is killed itself. Never returns. */
 static void live(uint64_t random, int report)
 {
-    struct range *range = open_range(folder);
+    struct range *range =
+        open_range_by(folder, random % 2 == 0 ? SEGMENT_ORDER_ARRIVAL : SEGMENT_ORDER_CATEGORY);
     struct model model = {.seed = seed};
     uint64_t durable = range_durable_seq(range);
     model_run_to(&model, durable);

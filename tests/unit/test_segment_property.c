@@ -2,7 +2,9 @@
  * every structure of each of its segments is compared with what the model of the history says:
  * entry keys, norms, lengths, categories, lists with frequencies and positions, bounds, counts of
  * the dead, document frequencies, statistics. A view that was taken earlier goes on showing what it
- * showed. The model analyses entries with document_analyze(), and knows nothing of segments.
+ * showed. Segments are merged in the order of arrival in one history, of categories in the next,
+ * and in every third in whichever comes up when the range is opened. The model analyses entries
+ * with document_analyze(), and knows nothing of segments.
  *
  * QUIRE_SEED replays one history. */
 #include "range_fixture.h"
@@ -276,6 +278,7 @@ static void check_now(struct range *range, const struct oracle *oracle, const st
 struct life {
     char folder[64];
     uint64_t random;
+    uint32_t orders; /* 0: arrival, 1: category, 2: both */
     struct range *range;
     struct model model;
     const struct oracle *oracle;
@@ -291,13 +294,20 @@ static void let_go(struct life *life)
     life->old = NULL;
 }
 
+static struct range *open_in_order(struct life *life)
+{
+    static const enum segment_order orders[] = {SEGMENT_ORDER_ARRIVAL, SEGMENT_ORDER_CATEGORY};
+    return open_range_by(life->folder,
+                         orders[life->orders == 2 ? life->random / 32 % 2 : life->orders]);
+}
+
 /* Without a flush: what is not durable is taken back. */
 static void reopen(struct life *life)
 {
     let_go(life);
     uint64_t seed = life->model.seed;
     range_close(life->range);
-    life->range = open_range(life->folder);
+    life->range = open_in_order(life);
     life->model = (struct model){.seed = seed};
     model_run_to(&life->model, range_durable_seq(life->range));
 }
@@ -331,11 +341,12 @@ static void turn(struct life *life)
 
 static void live(uint64_t seed, const struct oracle *oracle)
 {
-    struct life life = {.random = seed, .model = {.seed = seed}, .oracle = oracle};
+    struct life life = {
+        .random = seed, .orders = seed % 3, .model = {.seed = seed}, .oracle = oracle};
     print_message("seed %llu\n", (unsigned long long)seed);
     strcpy(life.folder, "/tmp/quire-property-XXXXXX");
     assert_non_null(mkdtemp(life.folder));
-    life.range = open_range(life.folder);
+    life.range = open_in_order(&life);
     for (uint32_t i = 0; i < TURNS; i++) {
         turn(&life);
         check_now(life.range, oracle, &life.model);
