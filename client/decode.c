@@ -18,6 +18,8 @@ static void collection_of(struct decoder *d, const Quire__Collection *in,
     out->b = in->b;
     out->entries = in->entries;
     out->ranges = in->ranges;
+    out->order = in->order == QUIRE__COLLECTION__ORDER__CATEGORY ? QUIRE_ORDER_CATEGORY
+                                                                 : QUIRE_ORDER_ARRIVAL;
 }
 
 static int decode_collection(struct box *box, struct bytes payload, struct err *err)

@@ -70,7 +70,8 @@ int encode_collection_create(const void *request, struct buf *payload, struct en
         check_number("weight_headword", in->weight_headword, 15, err) != 0 ||
         check_number("weight_terms", in->weight_terms, 15, err) != 0 ||
         check_number("weight_categories", in->weight_categories, 15, err) != 0 ||
-        check_number("weight_body", in->weight_body, 15, err) != 0)
+        check_number("weight_body", in->weight_body, 15, err) != 0 ||
+        check_number("order", in->order, QUIRE_ORDER_CATEGORY, err) != 0)
         return err->code;
     if (in->weight_headword || in->weight_terms || in->weight_categories || in->weight_body) {
         weights.has_headword = weights.has_terms = weights.has_categories = weights.has_body = true;
@@ -88,6 +89,9 @@ int encode_collection_create(const void *request, struct buf *payload, struct en
         message.b = in->b;
     }
     message.language = in->language ? lend(in->language) : NULL;
+    message.has_order = true;
+    message.order = in->order == QUIRE_ORDER_CATEGORY ? QUIRE__COLLECTION__ORDER__CATEGORY
+                                                      : QUIRE__COLLECTION__ORDER__ARRIVAL;
     pack(&message.base, payload);
     return 0;
 }

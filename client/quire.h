@@ -196,6 +196,13 @@ typedef void (*quire_done_cb)(void *data, const struct quire_result *result);
 
 /* ---- collections ---- */
 
+/* How the merges of a collection number documents: as they came, or those with the same categories
+ * next to each other. Hits and scores are the same. */
+enum quire_order {
+    QUIRE_ORDER_ARRIVAL = 0,
+    QUIRE_ORDER_CATEGORY = 1,
+};
+
 struct quire_collection {
     const char *name;
     const char *language; /* "en", ... or "none" */
@@ -203,6 +210,7 @@ struct quire_collection {
     double k1, b;     /* of BM25 */
     uint64_t entries; /* live entries; in lists only */
     uint32_t ranges;  /* in lists only */
+    enum quire_order order;
 };
 
 struct quire_collection_request {
@@ -213,6 +221,7 @@ struct quire_collection_request {
     /* How often an occurrence in a field counts, 1..15; all four 0: the cluster's default. */
     uint32_t weight_headword, weight_terms, weight_categories, weight_body;
     double k1, b; /* both 0: the cluster's default */
+    enum quire_order order;
 };
 #define QUIRE_COLLECTION_INIT QUIRE_INIT_(struct quire_collection_request)
 

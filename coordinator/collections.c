@@ -91,6 +91,8 @@ static Quire__Collection *complete_settings(struct rpc_request *request,
     full->k1 = wanted->has_k1 ? wanted->k1 : DEFAULT_K1;
     full->b = wanted->has_b ? wanted->b : DEFAULT_B;
     full->analysis_version = TEXT_ANALYSIS_VERSION;
+    full->has_order = true;
+    full->order = wanted->has_order ? wanted->order : QUIRE__COLLECTION__ORDER__ARRIVAL;
     return full;
 }
 
@@ -112,6 +114,9 @@ static bool settings_valid(struct rpc_request *request, const Quire__Collection 
         request_error(request, ERR_INVALID, "k1 is above 0 and at most 100");
     else if (wanted->has_b && !(isfinite(wanted->b) && wanted->b >= 0 && wanted->b <= 1))
         request_error(request, ERR_INVALID, "b is 0 to 1");
+    else if (wanted->has_order && wanted->order != QUIRE__COLLECTION__ORDER__ARRIVAL &&
+             wanted->order != QUIRE__COLLECTION__ORDER__CATEGORY)
+        request_error(request, ERR_INVALID, "the order of documents is arrival or category");
     else
         return true;
     return false;

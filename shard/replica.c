@@ -26,6 +26,9 @@ struct replica *replica_create(uint64_t id, uint64_t epoch, const Quire__Collect
         weights != NULL && weights->has_terms ? weights->terms : 2,
         weights != NULL && weights->has_categories ? weights->categories : 1,
         weights != NULL && weights->has_body ? weights->body : 1};
+    replica->order = collection->order == QUIRE__COLLECTION__ORDER__CATEGORY
+                         ? SEGMENT_ORDER_CATEGORY
+                         : SEGMENT_ORDER_ARRIVAL;
     replica->path = strdup(path);
     replica->memory_limit = memory_limit;
     replica->means = *means;
@@ -107,6 +110,7 @@ static int open_range(struct replica *replica, struct err *err)
                                       .collection = replica->collection,
                                       .language = replica->language,
                                       .document = replica->document,
+                                      .order = replica->order,
                                       .memory_limit = replica->memory_limit,
                                       .cache = replica->means.cache,
                                       .merge_pace = replica->means.merge_pace};

@@ -34,6 +34,7 @@ struct replica {
     uint64_t collection;
     char *language;
     struct document_settings document;
+    enum segment_order order;
     char *path;
     struct replica_means means;
     size_t memory_limit;

@@ -2,14 +2,18 @@
 #include "client/cli/commands.h"
 
 #include <stdio.h>
+#include <string.h>
+
+static const char *const orders[] = {"arrival", "category"}; /* by enum quire_order */
 
 static json_t *collection_json(const struct quire_collection *collection, bool counts)
 {
     json_t *object = json_pack(
-        "{s:o,s:o,s:{s:i,s:i,s:i,s:i},s:f,s:f}", "name", cli_text(collection->name), "language",
+        "{s:o,s:o,s:{s:i,s:i,s:i,s:i},s:f,s:f,s:s}", "name", cli_text(collection->name), "language",
         cli_text(collection->language), "weights", "headword", (int)collection->weight_headword,
         "terms", (int)collection->weight_terms, "categories", (int)collection->weight_categories,
-        "body", (int)collection->weight_body, "k1", collection->k1, "b", collection->b);
+        "body", (int)collection->weight_body, "k1", collection->k1, "b", collection->b, "order",
+        orders[collection->order]);
 
     if (counts) {
         json_object_set_new(object, "entries", json_integer((json_int_t)collection->entries));
@@ -22,15 +26,23 @@ int cmd_collection_create(const struct cli_command *command, int argc, char **ar
 {
     struct quire_collection_request request = QUIRE_COLLECTION_INIT;
     const struct quire_collection_result *result = NULL;
-    const char *language = NULL;
-    const struct cli_option options[] = {{"language", 'l', CLI_TEXT, &language, 0, 0}};
+    const char *language = NULL, *order = orders[QUIRE_ORDER_ARRIVAL];
+    const struct cli_option options[] = {{"language", 'l', CLI_TEXT, &language, 0, 0},
+                                         {"order", 0, CLI_TEXT, &order, 0, 0}};
     struct cli cli;
     int exit;
 
-    if (!cli_parse(&cli, command, argc, argv, options, 1, 1, 1, &exit) || !cli_connect(&cli, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 2, 1, 1, &exit))
+        return exit;
+    if (strcmp(order, orders[QUIRE_ORDER_ARRIVAL]) != 0 &&
+        strcmp(order, orders[QUIRE_ORDER_CATEGORY]) != 0)
+        return cli_usage(&cli, "--order is arrival or category, not '%.100s'", order);
+    if (!cli_connect(&cli, &exit))
         return exit;
     request.collection = cli.operands[0];
     request.language = language;
+    request.order = strcmp(order, orders[QUIRE_ORDER_CATEGORY]) == 0 ? QUIRE_ORDER_CATEGORY
+                                                                     : QUIRE_ORDER_ARRIVAL;
     request.timeout_ms = cli.timeout_ms;
     if (quire_collection_create_wait(cli.client, &request, &result) != QUIRE_OK) {
         exit = cli_failed(&cli, result != NULL ? result->status : QUIRE_NOMEM,

@@ -31,10 +31,11 @@ static const char down_help[] =
     "  quire down --dir /tmp/quire-demo\n";
 
 static const char collection_create_help[] =
-    "usage: quire collection create NAME [--language LANGUAGE]\n\n"
+    "usage: quire collection create NAME [--language LANGUAGE] [--order ORDER]\n\n"
     "Creates a collection. NAME: small letters, digits, '-' and '_', at most 64.\n\n"
-    "  --language L    how words are stemmed: en (default), de, fr, ... or none\n" COMMON
-    "\nexamples:\n"
+    "  --language L    how words are stemmed: en (default), de, fr, ... or none\n"
+    "  --order ORDER   of entries in the index: arrival (default); category, for quicker searches\n"
+    "                  that require one, as in '+category:history +treaty'\n" COMMON "\nexamples:\n"
     "  quire collection create computing\n"
     "  quire collection create woerter --language de\n";
 

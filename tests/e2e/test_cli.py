@@ -124,7 +124,8 @@ def pages(c):
 
 
 def collections(c):
-    c.run('collection', 'create', 'wörter'.replace('ö', 'oe'), '--language', 'de')
+    c.run('collection', 'create', 'wörter'.replace('ö', 'oe'), '--language', 'de', '--order', 'category')
+    equal([(x['name'], x['order']) for x in c.json('collection', 'list')['collections']], [('default', 'arrival'), ('woerter', 'category')], 'orders')
     equal(c.run('collection', 'create', 'woerter', ok=None).code, 1, 'twice')
     c.run('put', '-c', 'woerter', input='{"headword":"Häuser","body":"Mehrzahl von Haus"}'.encode())
     equal([h['headword'] for h in c.json('search', '-c', 'woerter', 'haus')['hits']], ['Häuser'], 'German stemming')

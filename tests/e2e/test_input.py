@@ -87,7 +87,7 @@ def requests():
         for words in (['search'], ['search', '-n', '0', 'x'], ['search', '-n', '1000000', 'x'], ['search', '-n', 'ten', 'x'], ['browse', '--page', '0'],
                       ['browse', '--page', '-1'], ['browse', '--per-page', '100000'], ['match', '--strategy', 'nonsense', 'x'], ['match', '--distance', '3', '--strategy', 'fuzzy', 'x'],
                       ['nonsense'], [], ['--nonsense'], ['collection'], ['collection', 'create'], ['collection', 'create', 'Bad Name!'],
-                      ['collection', 'create', 'x', '--language', 'klingon'], ['get'], ['delete'], ['define'], ['up', '--shards', '0'],
+                      ['collection', 'create', 'x', '--language', 'klingon'], ['collection', 'create', 'x', '--order', 'size'], ['get'], ['delete'], ['define'], ['up', '--shards', '0'],
                       ['up', '--port', '99999'], ['up', '--replicas', '2', '--dir', os.path.join(c.dir, 'other')]):
             r = c.run(*words, ok=None)
             sentence(r, 2)

@@ -42,18 +42,31 @@ static void test_collections(void **state)
     assert_string_equal(made->language, "en");
     assert_int_equal(made->weights->headword, 3);
     assert_int_equal(made->ranges, 1);
+    assert_true(made->has_order && made->order == QUIRE__COLLECTION__ORDER__ARRIVAL);
     answer_deinit(&answer);
     assert_int_equal(create(world, "words", &answer), ERR_EXISTS);
     answer_deinit(&answer);
     assert_int_equal(create(world, "No Such", &answer), ERR_INVALID);
     answer_deinit(&answer);
-    assert_int_equal(create(world, "another", &answer), 0);
+    Quire__Collection another = QUIRE__COLLECTION__INIT;
+    another.name = (char *)"another";
+    another.has_order = true;
+    another.order = (Quire__Collection__Order)2;
+    assert_int_equal(ask(world, &answer, QUIRE__KIND__KIND_COLLECTION_CREATE, &another, 5000),
+                     ERR_INVALID);
+    assert_string_equal(answer.err.text, "the order of documents is arrival or category");
+    answer_deinit(&answer);
+    another.order = QUIRE__COLLECTION__ORDER__CATEGORY;
+    assert_int_equal(ask(world, &answer, QUIRE__KIND__KIND_COLLECTION_CREATE, &another, 5000), 0);
+    made = answer_message(&answer, &quire__collection__descriptor);
+    assert_int_equal(made->order, QUIRE__COLLECTION__ORDER__CATEGORY);
     answer_deinit(&answer);
 
     assert_int_equal(ask(world, &answer, QUIRE__KIND__KIND_COLLECTION_LIST, NULL, 5000), 0);
     Quire__CollectionList *list = answer_message(&answer, &quire__collection_list__descriptor);
     assert_int_equal(list->n_collections, 2);
     assert_string_equal(list->collections[0]->name, "another");
+    assert_int_equal(list->collections[0]->order, QUIRE__COLLECTION__ORDER__CATEGORY);
     assert_string_equal(list->collections[1]->name, "words");
     assert_int_equal(list->collections[1]->entries, WORLD_WORDS);
     answer_deinit(&answer);

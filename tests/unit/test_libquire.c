@@ -166,6 +166,14 @@ static void answer_any(void *data, struct rpc_request *request)
         Quire__Collection reply = QUIRE__COLLECTION__INIT;
         reply.name = lend("ai");
         reply.language = lend("en");
+        if (kind == QUIRE__KIND__KIND_COLLECTION_CREATE) {
+            Quire__Collection *asked =
+                quire__collection__unpack(NULL, request->payload.size, request->payload.data);
+            assert_non_null(asked);
+            reply.has_order = asked->has_order;
+            reply.order = asked->order;
+            quire__collection__free_unpacked(asked, NULL);
+        }
         fake_reply(request, kind + 1, &reply.base);
         return;
     }
@@ -371,6 +379,15 @@ static void test_collections_and_cluster(void **state)
     create.collection = "ai";
     assert_int_equal(quire_collection_create_wait(client, &create, &collection), QUIRE_OK);
     assert_string_equal(collection->collection->language, "en");
+    assert_int_equal(collection->collection->order, QUIRE_ORDER_ARRIVAL);
+    quire_result_free(collection);
+    create.order = (enum quire_order)2;
+    assert_int_equal(quire_collection_create_wait(client, &create, &collection), QUIRE_INVALID);
+    assert_string_equal(collection->error, "order: 2 is too large, the limit is 1");
+    quire_result_free(collection);
+    create.order = QUIRE_ORDER_CATEGORY;
+    assert_int_equal(quire_collection_create_wait(client, &create, &collection), QUIRE_OK);
+    assert_int_equal(collection->collection->order, QUIRE_ORDER_CATEGORY);
     quire_result_free(collection);
     prepare.sample = sample;
     prepare.sample_count = 2;

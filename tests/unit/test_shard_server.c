@@ -6,7 +6,7 @@
 #include "proto/quire.pb-c.h"
 #include "proto/rpc/rpc.h"
 #include "shard/score.h"
-#include "shard/server.h"
+#include "shard/server_internal.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -24,7 +24,8 @@
 
 static char folder[64];
 static char node[UUID_TEXT_SIZE];
-static uint64_t disk_reserve; /* for the next start */
+static uint64_t disk_reserve;          /* for the next start */
+static Quire__Collection__Order order; /* of the collection that is assigned */
 static uv_loop_t loop;
 static struct server *server;
 static struct rpc *client;
@@ -190,6 +191,8 @@ static int try_assign(uint64_t map_epoch, const uint64_t *ids, size_t count, uin
     collection.language = (char *)"en";
     collection.has_id = 1;
     collection.id = 1;
+    collection.has_order = true;
+    collection.order = order;
     for (size_t i = 0; i < count; i++) {
         quire__range__init(&ranges[i]);
         ranges[i].id = ids[i];
@@ -543,6 +546,69 @@ static void assignments_open_and_drop(void **state)
     assign(5, ONE + 0, 0, 1); /* dropped while it was not even open */
     assert_false(folder_exists("1") || folder_exists("2"));
     arena_deinit(&arena);
+}
+
+/* The categories of the documents of the range's oldest segment, a letter each. */
+static void letters_of(struct range *range, char *out)
+{
+    struct view *view = range_view(range);
+    const struct view_segment *first = &view->segments[0];
+    for (uint32_t doc = 0; doc < first->doc_limit; doc++) {
+        uint32_t count;
+        const uint32_t *ordinals = first->segment->ops->categories(first->segment, doc, &count);
+        assert_int_equal(count, 1);
+        *out++ = (char)first->segment->ops->category_name(first->segment, ordinals[0]).data[0];
+    }
+    *out = 0;
+    view_release(view);
+}
+
+static void write_of_category(const char *headword, const char *category)
+{
+    Quire__ShardWrite message = QUIRE__SHARD_WRITE__INIT;
+    Quire__RangeRef ref = ref_of(1, 1);
+    Quire__WriteOp *ops[] = {put_op(headword, "a body")};
+    ops[0]->put->categories[0] = (char *)category;
+    message.range = &ref;
+    message.n_ops = 1;
+    message.ops = ops;
+    (void)ask(QUIRE__KIND__KIND_SHARD_WRITE, &message.base, &quire__shard_write_reply__descriptor);
+}
+
+static void merge_in_order(Quire__Collection__Order given, const char *expected)
+{
+    Quire__RangeRef ref = ref_of(1, 1);
+    struct replica *replica;
+    struct err err = {0};
+    bool merged;
+    char letters[8];
+    arena_init(&arena, 0);
+    order = given;
+    assign(1, ONE, 1, 1);
+    order = QUIRE__COLLECTION__ORDER__ARRIVAL;
+    assert_int_equal(replicas_acquire(server->replicas, &ref, &replica, &err), 0);
+    write_of_category("one", "B");
+    write_of_category("two", "A");
+    assert_int_equal(range_flush(replica->range, &err), 0);
+    write_of_category("three", "B");
+    write_of_category("four", "A");
+    assert_int_equal(range_flush(replica->range, &err), 0);
+    assert_int_equal(range_merge(replica->range, true, &merged, &err), 0);
+    assert_true(merged);
+    letters_of(replica->range, letters);
+    assert_string_equal(letters, expected);
+    replica_unref(replica);
+    arena_deinit(&arena);
+}
+
+static void ranges_merge_by_arrival(void **state)
+{
+    merge_in_order(QUIRE__COLLECTION__ORDER__ARRIVAL, "BABA");
+}
+
+static void ranges_merge_in_the_order_of_their_collection(void **state)
+{
+    merge_in_order(QUIRE__COLLECTION__ORDER__CATEGORY, "AABB");
 }
 
 static void another_epoch_is_stale(void **state)
@@ -930,6 +996,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_retry_is_recognised, setup, teardown),
         cmocka_unit_test_setup_teardown(what_was_acknowledged_outlives_a_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(assignments_open_and_drop, setup, teardown),
+        cmocka_unit_test_setup_teardown(ranges_merge_by_arrival, setup, teardown),
+        cmocka_unit_test_setup_teardown(ranges_merge_in_the_order_of_their_collection, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(another_epoch_is_stale, setup, teardown),
         cmocka_unit_test_setup_teardown(a_sealed_range_takes_no_writes, setup, teardown),
         cmocka_unit_test_setup_teardown(nonsense_is_answered_with_a_sentence, setup, teardown),
