@@ -9,9 +9,10 @@
 #include <stdint.h>
 
 struct engine_options {
-    size_t memory_bytes; /* of a memory segment and its rows, before it is flushed */
-    size_t cache_bytes;  /* of the block cache */
-    uint32_t limit;      /* hits of a query */
+    size_t memory_bytes;      /* of a memory segment and its rows, before it is flushed */
+    size_t cache_bytes;       /* of the block cache */
+    uint32_t limit;           /* hits of a query */
+    enum segment_order order; /* of documents that are merged */
 };
 
 struct engine {

@@ -85,9 +85,22 @@ static Quire__WriteOp *new_op(struct arena *arena)
     return op;
 }
 
+/* `list` is "name|name...". False: no memory. */
+static bool add_categories(struct arena *arena, Quire__Entry *entry, const char *list)
+{
+    char *at = arena_strdup(arena, list);
+    if (at == NULL)
+        return false;
+    entry->categories = arena_alloc(arena, (strlen(at) + 1) * sizeof *entry->categories);
+    for (char *rest = at, *name; entry->categories != NULL && (name = strsep(&rest, "|")) != NULL;)
+        if (*name != 0)
+            entry->categories[entry->n_categories++] = name;
+    return entry->categories != NULL;
+}
+
 /* The number of the line goes along as an attribute: hits are named by it. */
 static Quire__Entry *new_entry(struct arena *arena, const char *id, const char *text,
-                               const char *number)
+                               const char *categories, const char *number)
 {
     Quire__Entry *entry = arena_alloc(arena, sizeof *entry);
     Quire__Attribute *line = arena_alloc(arena, sizeof *line);
@@ -103,6 +116,8 @@ static Quire__Entry *new_entry(struct arena *arena, const char *id, const char *
     attributes[0] = line;
     entry->attributes = attributes;
     entry->n_attributes = 1;
+    if (categories != NULL && !add_categories(arena, entry, categories))
+        return NULL;
     return entry->headword != NULL && entry->body != NULL && line->value != NULL ? entry : NULL;
 }
 
@@ -113,10 +128,14 @@ static int add_line(struct fill *fill, char *line, struct err *err)
         return err_set(err, ERR_INVALID, "line %llu is not N<TAB>id<TAB>text",
                        (unsigned long long)fill->seq + 1);
     *id++ = *text++ = 0;
+    char *categories = strchr(text, '\t');
+    if (categories != NULL)
+        *categories++ = 0;
     struct arena *arena = &fill->arena;
     Quire__WriteOp *op = new_op(arena);
     struct document *document = arena_alloc(arena, sizeof *document);
-    if (op == NULL || document == NULL || (op->put = new_entry(arena, id, text, line)) == NULL)
+    if (op == NULL || document == NULL ||
+        (op->put = new_entry(arena, id, text, categories, line)) == NULL)
         return no_memory(err);
     fill->text_bytes += strlen(id) + strlen(text);
     if (entry_validate(op->put, NULL) != 0)

@@ -67,6 +67,27 @@ static int plan(struct session *session, struct view *view, const Quire__Query *
     return code;
 }
 
+/* What stands behind a tab of a line: categories to filter by, "name|name...". */
+static int set_filter(struct session *session, const char *names, Quire__ShardSearch *request,
+                      struct err *err)
+{
+    struct arena *arena = &session->arena;
+    char *rest = arena_strdup(arena, names);
+    request->categories = arena_alloc(arena, (strlen(names) + 1) * sizeof *request->categories);
+    if (rest == NULL || request->categories == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    for (char *name; (name = strsep(&rest, "|")) != NULL;) {
+        struct buf key = {0};
+        text_key(bytes_str(name), &key);
+        uint8_t *copy = arena_copy(arena, key.data, key.size);
+        request->categories[request->n_categories++] = (ProtobufCBinaryData){key.size, copy};
+        buf_deinit(&key);
+        if (copy == NULL)
+            return err_set(err, ERR_NOMEM, "out of memory");
+    }
+    return 0;
+}
+
 static int search(struct session *session, struct view *view, enum engine_mode mode,
                   struct answer *answer, struct err *err)
 {
@@ -76,8 +97,10 @@ static int search(struct session *session, struct view *view, enum engine_mode m
     char **warnings;
     size_t warning_count;
     *answer = (struct answer){0};
-    int code = query_parse(session->analyzer, bytes_str(session->line), &options, arena, &query,
-                           &warnings, &warning_count, err);
+    const char *filter = strchr(session->line, '\t');
+    size_t size = filter != NULL ? (size_t)(filter - session->line) : strlen(session->line);
+    int code = query_parse(session->analyzer, bytes_of((uint8_t *)session->line, size), &options,
+                           arena, &query, &warnings, &warning_count, err);
     if (code != 0 || query_plan_is_none(query))
         return code;
     Quire__ShardSearch request = QUIRE__SHARD_SEARCH__INIT;
@@ -86,7 +109,9 @@ static int search(struct session *session, struct view *view, enum engine_mode m
     request.b = DEFAULT_B;
     request.has_total_limit = mode == ENGINE_TOP10;
     request.total_limit = TOTAL_LIMIT;
-    code = plan(session, view, query, &request, err);
+    code = filter != NULL ? set_filter(session, filter + 1, &request, err) : 0;
+    if (code == 0)
+        code = plan(session, view, query, &request, err);
     if (code == 0)
         code = (mode == ENGINE_EXHAUSTIVE ? search_run_exhaustive : search_run)(
             view, &request, NULL, arena, &answer->result, err);

@@ -1,6 +1,7 @@
 /* quire-engine: one range without a cluster around it, for measuring beside other engines.
  *
- *     quire-engine index DIR [DOCS.tsv]       N<TAB>id<TAB>text a line -> a new range in DIR
+ *     quire-engine index DIR [DOCS.tsv]       a new range in DIR; a line is
+ *                                             N<TAB>id<TAB>text[<TAB>category|category...]
  *     quire-engine merge DIR                  down to one segment
  *     quire-engine delete DIR NTH             every NTH entry, in key order
  *     quire-engine query DIR [top10|exact|exhaustive]
@@ -13,7 +14,8 @@
  * and the text as its body. All in one thread, but for the threads in which RocksDB writes its
  * files.
  *
- * `query` speaks the protocol of the peers' harness (../shared/peers/README.md): a query a line in,
+ * `query` speaks the protocol of the peers' harness (../shared/peers/README.md): a query a line in
+ * (and behind a tab, where there is one, categories to filter by: category|category...),
  * `count<TAB>micros` a line out, flushed; `~` before a count that is a lower bound. The micros go
  * from the line having been read to the ten best being known: parsing, stemming, the statistics
  * round and the search, with the code of coordinator and shard. PEERS_IDS=1 adds the hits' line
@@ -53,6 +55,7 @@ int engine_open(struct engine *engine, const char *dir, const struct engine_opti
                                       .collection = 1,
                                       .language = DEFAULT_LANGUAGE,
                                       .document = engine_weights,
+                                      .order = options->order,
                                       .memory_limit = options->memory_bytes,
                                       .cache = engine->cache};
     return range_open(dir, &settings, &engine->range, err);
@@ -140,6 +143,7 @@ static void usage(FILE *to)
                 "  --memory-bytes SIZE  a memory segment is flushed at this size (default 64M)\n"
                 "  --cache-bytes SIZE   of the block cache (default 256M)\n"
                 "  --limit N            hits of a query (default 10)\n"
+                "  --order ORDER        of documents that are merged: arrival (default), category\n"
                 "  --help\n"
                 "\n"
                 "index and query, compare read stdin. SIZE takes a suffix K, M or G.\n");
@@ -165,6 +169,7 @@ static int parse_options(int argc, char **argv, struct engine_options *out)
     static const struct option names[] = {{"memory-bytes", required_argument, NULL, 'm'},
                                           {"cache-bytes", required_argument, NULL, 'c'},
                                           {"limit", required_argument, NULL, 'l'},
+                                          {"order", required_argument, NULL, 'o'},
                                           {"help", no_argument, NULL, 'h'},
                                           {0}};
     size_t limit;
@@ -181,6 +186,10 @@ static int parse_options(int argc, char **argv, struct engine_options *out)
         if (option == 'l') {
             good = parse_size(optarg, &limit) && limit <= 1000;
             out->limit = good ? (uint32_t)limit : 0;
+        }
+        if (option == 'o') {
+            good = strcmp(optarg, "arrival") == 0 || strcmp(optarg, "category") == 0;
+            out->order = *optarg == 'c' ? SEGMENT_ORDER_CATEGORY : SEGMENT_ORDER_ARRIVAL;
         }
         if (!good) {
             fprintf(stderr, "quire-engine: a bad option or value; see --help\n");
