@@ -1,7 +1,10 @@
 /* Layout, one block of memory:
  *
  *     ends    u32 for each text: where its own bytes end in `bytes`
+ *     large   u32 text, u32 number: the numbers from 255 on, by text
  *     shared  u8 for each text: how many bytes it has in common with the text before, 255 at most
+ *     small   u8 for each text: its number, 255 for one that is among the large ones; nothing when
+ *             all are 0
  *     bytes   of each text, what it does not share
  *
  * A search computes distances as on a walk through a tree of letters: for each text only from the
@@ -20,11 +23,18 @@
 #include <string.h>
 
 #define SHARED_MAX 255
+#define SMALL_END 255
+
+struct large_number {
+    uint32_t text, number;
+};
 
 struct dictionary {
     _Atomic int refs;
-    uint32_t count;
+    uint32_t count, large_count;
+    const struct large_number *large;
     const uint8_t *shared;
+    const uint8_t *small; /* NULL: all 0 */
     const uint8_t *bytes;
     uint32_t ends[];
 };
@@ -37,7 +47,16 @@ static size_t common(struct bytes a, struct bytes b)
     return i;
 }
 
-void dictionary_add(struct dictionary_builder *builder, struct bytes text)
+static void add_number(struct dictionary_builder *builder, uint32_t number)
+{
+    struct large_number large = {(uint32_t)builder->small.size, number};
+    if (number >= SMALL_END)
+        buf_append(&builder->large, &large, sizeof large);
+    buf_append_u8(&builder->small, (uint8_t)(number < SMALL_END ? number : SMALL_END));
+    builder->numbered |= number != 0;
+}
+
+void dictionary_add(struct dictionary_builder *builder, struct bytes text, uint32_t number)
 {
     struct bytes last = buf_bytes(&builder->last);
     size_t shared = common(last, text);
@@ -46,6 +65,7 @@ void dictionary_add(struct dictionary_builder *builder, struct bytes text)
         return;
     shared = shared < SHARED_MAX ? shared : SHARED_MAX;
     buf_append_u8(&builder->shared, (uint8_t)shared);
+    add_number(builder, number);
     buf_append(&builder->bytes, text.data + shared, text.size - shared);
     assert(builder->bytes.size <= UINT32_MAX);
     uint32_t end = (uint32_t)builder->bytes.size;
@@ -54,24 +74,40 @@ void dictionary_add(struct dictionary_builder *builder, struct bytes text)
     buf_append_bytes(&builder->last, text);
 }
 
+/* Returns where the next part goes. */
+static uint8_t *place(uint8_t *at, const struct buf *part)
+{
+    if (part->size > 0)
+        memcpy(at, part->data, part->size);
+    return at + part->size;
+}
+
 struct dictionary *dictionary_finish(struct dictionary_builder *builder)
 {
     size_t count = builder->shared.size;
+    if (!builder->numbered)
+        buf_clear(&builder->small);
     struct dictionary *dictionary =
-        malloc(sizeof *dictionary + builder->ends.size + count + builder->bytes.size);
+        malloc(sizeof *dictionary + builder->ends.size + builder->large.size + count +
+               builder->small.size + builder->bytes.size);
     if (dictionary == NULL)
         abort();
     atomic_init(&dictionary->refs, 1);
     dictionary->count = (uint32_t)count;
-    uint8_t *shared = (uint8_t *)&dictionary->ends[count];
-    dictionary->shared = shared;
-    dictionary->bytes = shared + count;
-    if (count > 0) {
-        memcpy(dictionary->ends, builder->ends.data, builder->ends.size);
-        memcpy(shared, builder->shared.data, count);
-        memcpy(shared + count, builder->bytes.data, builder->bytes.size);
-    }
+    dictionary->large_count = (uint32_t)(builder->large.size / sizeof(struct large_number));
+    uint8_t *at = (uint8_t *)dictionary->ends;
+    at = place(at, &builder->ends);
+    dictionary->large = (const struct large_number *)at;
+    at = place(at, &builder->large);
+    dictionary->shared = at;
+    at = place(at, &builder->shared);
+    dictionary->small = builder->numbered ? at : NULL;
+    at = place(at, &builder->small);
+    dictionary->bytes = at;
+    place(at, &builder->bytes);
     buf_deinit(&builder->ends);
+    buf_deinit(&builder->large);
+    buf_deinit(&builder->small);
     buf_deinit(&builder->shared);
     buf_deinit(&builder->bytes);
     buf_deinit(&builder->last);
@@ -98,7 +134,9 @@ uint32_t dictionary_count(const struct dictionary *dictionary)
 size_t dictionary_bytes(const struct dictionary *dictionary)
 {
     size_t bytes = dictionary->count ? dictionary->ends[dictionary->count - 1] : 0;
-    return sizeof *dictionary + dictionary->count * (sizeof(uint32_t) + 1) + bytes;
+    size_t each = sizeof(uint32_t) + 1 + (dictionary->small ? 1 : 0);
+    return sizeof *dictionary + dictionary->count * each +
+           dictionary->large_count * sizeof(struct large_number) + bytes;
 }
 
 /* The first text from `at` on that shares less than `limit` bytes; the count when there is none.
@@ -129,17 +167,37 @@ static inline struct bytes own_bytes(const struct dictionary *dictionary, uint32
     return (struct bytes){dictionary->bytes + from, dictionary->ends[at] - from};
 }
 
-void dictionary_near(const struct dictionary *dictionary, struct distance_walk *walk,
-                     void (*visit)(void *data, struct bytes text, uint32_t distance), void *data)
+static uint32_t large_number(const struct dictionary *dictionary, uint32_t at)
+{
+    uint32_t low = 0, high = dictionary->large_count;
+    while (high - low > 1) {
+        uint32_t middle = low + (high - low) / 2;
+        if (dictionary->large[middle].text <= at)
+            low = middle;
+        else
+            high = middle;
+    }
+    return dictionary->large[low].number;
+}
+
+static uint32_t number_of(const struct dictionary *dictionary, uint32_t at)
+{
+    uint32_t small = dictionary->small ? dictionary->small[at] : 0;
+    return small < SMALL_END ? small : large_number(dictionary, at);
+}
+
+void dictionary_near(const struct dictionary *dictionary, struct distance_walks *walks,
+                     dictionary_visit *visit, void *data)
 {
     for (uint32_t at = 0; at < dictionary->count;) {
+        struct bytes text;
         uint32_t distance =
-            distance_walk_to(walk, dictionary->shared[at], own_bytes(dictionary, at));
-        if (distance <= walk->limit)
-            visit(data, distance_walk_text(walk), distance);
+            distance_walks_to(walks, dictionary->shared[at], own_bytes(dictionary, at), &text);
+        if (distance <= walks->limit)
+            visit(data, text, distance, number_of(dictionary, at));
         at++;
-        if (walk->dead != DISTANCE_NO_BYTES)
-            at = next_below(dictionary, at, walk->dead);
+        if (walks->dead != DISTANCE_NO_BYTES)
+            at = next_below(dictionary, at, walks->dead);
     }
 }
 

@@ -1,5 +1,5 @@
-/* Dictionary: many texts in byte order, packed, in memory, to find near spellings in. Immutable;
- * counted references; any thread. */
+/* Dictionary: many texts in byte order, each with a number, packed, in memory, to find near
+ * spellings in. Immutable; counted references; any thread. */
 #ifndef QUIRE_SHARD_DICTIONARY_H
 #define QUIRE_SHARD_DICTIONARY_H
 
@@ -8,13 +8,14 @@
 struct dictionary;
 
 struct dictionary_builder { /* = {0} */
-    struct buf shared, ends, bytes;
+    struct buf shared, ends, bytes, small, large;
     struct buf last;
+    bool numbered;
 };
 
 /* Texts, of at most DISTANCE_TEXT_MAX bytes, come in rising order; one that is there already is
- * passed over. */
-void dictionary_add(struct dictionary_builder *builder, struct bytes text);
+ * passed over. Where all numbers are 0 they take no memory. */
+void dictionary_add(struct dictionary_builder *builder, struct bytes text, uint32_t number);
 /* Frees what the builder holds. refs = 1. */
 struct dictionary *dictionary_finish(struct dictionary_builder *builder);
 void dictionary_ref(struct dictionary *dictionary);
@@ -23,9 +24,11 @@ void dictionary_unref(struct dictionary *dictionary); /* NULL is allowed */
 uint32_t dictionary_count(const struct dictionary *dictionary);
 size_t dictionary_bytes(const struct dictionary *dictionary); /* of memory */
 
-/* Calls `visit` with each text within the walk's limit, in order. */
-void dictionary_near(const struct dictionary *dictionary, struct distance_walk *walk,
-                     void (*visit)(void *data, struct bytes text, uint32_t distance), void *data);
+typedef void dictionary_visit(void *data, struct bytes text, uint32_t distance, uint32_t number);
+
+/* Calls `visit` with each text that one of the walks is near, and the least distance, in order. */
+void dictionary_near(const struct dictionary *dictionary, struct distance_walks *walks,
+                     dictionary_visit *visit, void *data);
 
 /* All texts in order. */
 struct dictionary_reader { /* = {.dictionary = ...} */

@@ -195,12 +195,14 @@ bool distance_walk_init(struct distance_walk *walk, const struct distance_word *
     letters_init(walk->letters, word);
     for (uint32_t e = 0; e <= WALK_LIMIT; e++) /* as many code points of the word are left out */
         walk->states[0].within[e] = ((UINT64_C(2) << e) - 1) & walk->letters->all;
+    if (word->count <= WALK_POINTS)
+        walk->ends = UINT64_C(1) << word->count;
     return true;
 }
 
 /* The row of one more code point of the text. */
-static void next_row(const struct distance_walk *walk, const struct distance_state *from,
-                     struct distance_state *to)
+static inline void next_row(const struct distance_walk *walk, const struct distance_state *from,
+                            struct distance_state *to)
 {
     uint64_t all = walk->letters->all, places = places_of(walk->letters, to->point);
     const uint64_t *old = from->within;
@@ -214,8 +216,8 @@ static void next_row(const struct distance_walk *walk, const struct distance_sta
     to->whole = walk->word->count > WALK_POINTS && new[walk->limit] >> WALK_POINTS;
 }
 
-static void take_byte(const struct distance_walk *walk, const struct distance_state *from,
-                      struct distance_state *to, uint8_t byte)
+static inline void take_byte(const struct distance_walk *walk, const struct distance_state *from,
+                             struct distance_state *to, uint8_t byte)
 {
     if (byte < 0x80 && !from->missing && !from->whole) { /* nearly all */
         to->point = byte;
@@ -249,12 +251,13 @@ static uint32_t distance_at_end(struct distance_walk *walk, const struct distanc
 {
     if (state->whole || state->missing) {
         distance_word_init(walk->other, distance_walk_text(walk));
-        return distance_between(walk->word, walk->other, walk->limit);
+        uint32_t own = distance_between(walk->word, walk->other, walk->limit);
+        if (walk->beginning == NULL)
+            return own;
+        return least(own, distance_between(walk->beginning, walk->other, walk->limit));
     }
     uint32_t distance = 0;
-    if (walk->word->count > WALK_POINTS) /* the text ends before the first of those */
-        return walk->limit + 1;
-    while (distance <= walk->limit && !(state->within[distance] >> walk->word->count & 1))
+    while (distance <= walk->limit && !(state->within[distance] & walk->ends))
         distance++;
     return distance;
 }
@@ -283,4 +286,45 @@ uint32_t distance_walk_to(struct distance_walk *walk, uint32_t shared, struct by
 struct bytes distance_walk_text(const struct distance_walk *walk)
 {
     return bytes_of(walk->text, walk->known);
+}
+
+static bool is_beginning(const struct distance_word *of, const struct distance_word *word)
+{
+    return word->count <= of->count &&
+           memcmp(of->points, word->points, word->count * sizeof of->points[0]) == 0;
+}
+
+bool distance_walks_add(struct distance_walks *walks, const struct distance_word *word,
+                        struct arena *arena)
+{
+    struct distance_walk *first = &walks->walk[0];
+    assert(walks->count < DISTANCE_WALKS_MAX);
+    walks->dead = DISTANCE_NO_BYTES;
+    if (walks->count == 1 && first->ends != 0 && is_beginning(first->word, word)) {
+        first->beginning = word;
+        first->ends |= UINT64_C(1) << word->count;
+        return true;
+    }
+    return distance_walk_init(&walks->walk[walks->count++], word, walks->limit, arena);
+}
+
+/* A walk that died stays where it was while texts come that are dead for it: whatever shares less
+ * with the last one shares as much with that. */
+uint32_t distance_walks_to(struct distance_walks *walks, uint32_t shared, struct bytes rest,
+                           struct bytes *text)
+{
+    uint32_t best = walks->limit + 1;
+    walks->dead = 0;
+    for (uint32_t i = 0; i < walks->count; i++) {
+        struct distance_walk *walk = &walks->walk[i];
+        if (shared < walk->dead) {
+            uint32_t distance = distance_walk_to(walk, shared, rest);
+            if (distance < best) {
+                best = distance;
+                *text = distance_walk_text(walk);
+            }
+        }
+        walks->dead = walk->dead > walks->dead ? walk->dead : walks->dead;
+    }
+    return best;
 }

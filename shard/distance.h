@@ -35,6 +35,8 @@ struct distance_letters;
 
 struct distance_walk {
     const struct distance_word *word;
+    const struct distance_word *beginning; /* distance_walks_add(); NULL: none */
+    uint64_t ends;                         /* the bits of a whole word; 0: too long a one */
     uint32_t limit;
     struct distance_letters *letters; /* of the word */
     struct distance_state *states;    /* after 0 .. capacity bytes */
@@ -55,5 +57,23 @@ bool distance_walk_init(struct distance_walk *walk, const struct distance_word *
 uint32_t distance_walk_to(struct distance_walk *walk, uint32_t shared, struct bytes rest);
 /* The last text, unless it is dead; valid until the next one. */
 struct bytes distance_walk_text(const struct distance_walk *walk);
+
+/* Walks with several words, of one limit, over the same texts. */
+#define DISTANCE_WALKS_MAX 2
+
+struct distance_walks { /* = {.limit = ...} */
+    struct distance_walk walk[DISTANCE_WALKS_MAX];
+    uint32_t count, limit;
+    uint32_t dead; /* as of a walk: for all words */
+};
+
+/* As distance_walk_init(), of one word more. A stem that is the beginning of the word before costs
+ * nothing: its rows are in those of that word. */
+bool distance_walks_add(struct distance_walks *walks, const struct distance_word *word,
+                        struct arena *arena);
+/* As distance_walk_to(): the least of the distances. *text is the text when it is within the limit;
+ * valid until the next one. */
+uint32_t distance_walks_to(struct distance_walks *walks, uint32_t shared, struct bytes rest,
+                           struct bytes *text);
 
 #endif

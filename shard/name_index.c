@@ -11,7 +11,6 @@
  * anything), the letter goes, and is read from the store again when it is asked for.
  */
 #include "shard/name_index.h"
-#include "shard/dictionary.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -193,7 +192,7 @@ static int read_rows(struct store_iterator *it, struct bytes letter,
         struct bytes name = bytes_of(row.data, end ? (size_t)(end - row.data) : row.size);
         if (!bytes_has_prefix(name, letter))
             break;
-        dictionary_add(builder, name);
+        dictionary_add(builder, name, 0);
     }
     return store_iterator_status(it, err);
 }
@@ -241,11 +240,11 @@ static void merge_recent(struct name_letter *letter)
     qsort(recent, count, sizeof *recent, compare_names);
     while (dictionary_read(&old, &text)) {
         for (; next < count && bytes_compare(recent[next], text) < 0; next++)
-            dictionary_add(&builder, recent[next]);
-        dictionary_add(&builder, text);
+            dictionary_add(&builder, recent[next], 0);
+        dictionary_add(&builder, text, 0);
     }
     for (; next < count; next++)
-        dictionary_add(&builder, recent[next]);
+        dictionary_add(&builder, recent[next], 0);
     dictionary_reader_deinit(&old);
     dictionary_unref(letter->dictionary);
     letter->dictionary = dictionary_finish(&builder);
@@ -288,9 +287,8 @@ static int obtain(struct name_index *index, struct bytes text, struct dictionary
     return status;
 }
 
-int name_index_near(struct name_index *index, struct bytes letter, struct distance_walk *walk,
-                    void (*visit)(void *data, struct bytes name, uint32_t distance), void *data,
-                    struct err *err)
+int name_index_near(struct name_index *index, struct bytes letter, struct distance_walks *walks,
+                    dictionary_visit *visit, void *data, struct err *err)
 {
     struct dictionary *dictionary;
     struct buf recent = {0};
@@ -298,12 +296,12 @@ int name_index_near(struct name_index *index, struct bytes letter, struct distan
     struct bytes name;
     int status = obtain(index, letter, &dictionary, &recent, err);
     if (!status) {
-        dictionary_near(dictionary, walk, visit, data);
+        dictionary_near(dictionary, walks, visit, data);
         reader_init(&reader, buf_bytes(&recent));
         while (next_name(&reader, &name)) {
-            uint32_t distance = distance_walk_to(walk, 0, name);
-            if (distance <= walk->limit)
-                visit(data, name, distance);
+            uint32_t distance = distance_walks_to(walks, 0, name, &name);
+            if (distance <= walks->limit)
+                visit(data, name, distance, 0);
         }
         dictionary_unref(dictionary);
     }

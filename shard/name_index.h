@@ -7,7 +7,7 @@
 #ifndef QUIRE_SHARD_NAME_INDEX_H
 #define QUIRE_SHARD_NAME_INDEX_H
 
-#include "shard/distance.h"
+#include "shard/dictionary.h"
 #include "shard/index_store.h"
 
 struct name_index;
@@ -25,11 +25,10 @@ int name_index_write(struct name_index *index, struct store_batch *batch, struct
                      struct err *err);
 
 /* Calls `visit` with each name known that begins with `letter` (a code point) and is within the
- * walk's limit, in no order, some more than once. A store iterator opened afterwards shows which of
- * them there are. */
-int name_index_near(struct name_index *index, struct bytes letter, struct distance_walk *walk,
-                    void (*visit)(void *data, struct bytes name, uint32_t distance), void *data,
-                    struct err *err);
+ * walks' limit, in no order, some more than once; its number is 0. A store iterator opened
+ * afterwards shows which of them there are. */
+int name_index_near(struct name_index *index, struct bytes letter, struct distance_walks *walks,
+                    dictionary_visit *visit, void *data, struct err *err);
 /* Many names of this letter were found to be gone: it is read anew when it is asked for next. */
 void name_index_forget(struct name_index *index, struct bytes letter);
 

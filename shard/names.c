@@ -149,10 +149,11 @@ static int scan_all(struct scan *scan, struct store *store, struct err *err)
 
 /* ---- near spellings ---- */
 
-static void take_candidate(void *data, struct bytes name, uint32_t distance)
+static void take_candidate(void *data, struct bytes name, uint32_t distance, uint32_t number)
 {
     struct scan *scan = data;
-    scan->no_memory |= !candidates_add(&scan->candidates, name, distance);
+    struct candidate candidate = {.text = name, .distance = distance, .number = number};
+    scan->no_memory |= !candidates_add(&scan->candidates, &candidate);
 }
 
 static int look_up(struct scan *scan, struct store_iterator *it, uint32_t *gone, struct err *err)
@@ -176,13 +177,13 @@ static int look_up(struct scan *scan, struct store_iterator *it, uint32_t *gone,
 static int find_near(struct scan *scan, struct name_index *index, struct arena *arena,
                      struct err *err)
 {
-    struct distance_walk walk;
+    struct distance_walks walks = {.limit = scan->distance};
     struct bytes letter = distance_first_letter(scan->key);
     uint32_t gone = 0;
     candidates_init(&scan->candidates, arena);
-    if (!distance_walk_init(&walk, scan->word, scan->distance, arena))
+    if (!distance_walks_add(&walks, scan->word, arena))
         return err_set(err, ERR_NOMEM, "out of memory for names");
-    int status = name_index_near(index, letter, &walk, take_candidate, scan, err);
+    int status = name_index_near(index, letter, &walks, take_candidate, scan, err);
     if (!status && scan->no_memory)
         status = err_set(err, ERR_NOMEM, "out of memory for names");
     if (status)

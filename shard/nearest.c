@@ -81,7 +81,7 @@ void candidates_init(struct candidates *candidates, struct arena *arena)
     *candidates = (struct candidates){.arena = arena};
 }
 
-bool candidates_add(struct candidates *candidates, struct bytes text, uint32_t distance)
+bool candidates_add(struct candidates *candidates, const struct candidate *candidate)
 {
     if (candidates->count == candidates->capacity) {
         size_t capacity = candidates->capacity ? 2 * candidates->capacity : 64;
@@ -93,11 +93,13 @@ bool candidates_add(struct candidates *candidates, struct bytes text, uint32_t d
         candidates->items = items;
         candidates->capacity = capacity;
     }
-    const uint8_t *copy = arena_copy(candidates->arena, text.data, text.size);
-    if (copy)
-        candidates->items[candidates->count++] =
-            (struct candidate){bytes_of(copy, text.size), distance};
-    return copy != NULL;
+    struct bytes text = candidate->text;
+    text.data = arena_copy(candidates->arena, text.data, text.size);
+    if (!text.data)
+        return false;
+    candidates->items[candidates->count] = *candidate;
+    candidates->items[candidates->count++].text = text;
+    return true;
 }
 
 static bool is_nearer(const struct candidate *a, const struct candidate *b)
@@ -120,20 +122,38 @@ static void sink(struct candidate *heap, size_t at, size_t count, struct candida
     heap[at] = moved;
 }
 
-bool candidates_take(struct candidates *candidates, struct candidate *out)
+static void order(struct candidates *candidates)
 {
     struct candidate *heap = candidates->items;
     for (size_t i = candidates->ordered ? 0 : candidates->count / 2; i-- > 0;)
         sink(heap, i, candidates->count, heap[i]);
     candidates->ordered = true;
-    while (candidates->count > 0) {
-        *out = heap[0];
-        if (--candidates->count > 0)
-            sink(heap, 0, candidates->count, heap[candidates->count]);
-        bool again = candidates->last.data && bytes_equal(candidates->last, out->text);
-        candidates->last = out->text;
-        if (!again)
-            return true;
-    }
-    return false;
+}
+
+static void take_first(struct candidates *candidates, struct candidate *out)
+{
+    struct candidate *heap = candidates->items;
+    *out = heap[0];
+    if (--candidates->count > 0)
+        sink(heap, 0, candidates->count, heap[candidates->count]);
+    candidates->last = out->text;
+}
+
+bool candidates_take_again(struct candidates *candidates, struct candidate *out)
+{
+    if (candidates->count == 0 || !bytes_equal(candidates->last, candidates->items[0].text))
+        return false;
+    take_first(candidates, out);
+    return true;
+}
+
+bool candidates_take(struct candidates *candidates, struct candidate *out)
+{
+    order(candidates);
+    while (candidates->last.data && candidates_take_again(candidates, out))
+        ;
+    if (candidates->count == 0)
+        return false;
+    take_first(candidates, out);
+    return true;
 }

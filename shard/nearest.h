@@ -31,6 +31,7 @@ void nearest_sort(struct nearest *nearest); /* nothing may be added afterwards *
 struct candidate {
     struct bytes text;
     uint32_t distance;
+    uint32_t source, number; /* the caller's */
 };
 
 struct candidates { /* a heap, the nearest at 0, once one was taken */
@@ -44,9 +45,11 @@ struct candidates { /* a heap, the nearest at 0, once one was taken */
 void candidates_init(struct candidates *candidates, struct arena *arena);
 /* Copies the text. A text may come more than once, with the same distance each time. False: no
  * memory. */
-bool candidates_add(struct candidates *candidates, struct bytes text, uint32_t distance);
+bool candidates_add(struct candidates *candidates, const struct candidate *candidate);
 /* The next one by (distance, bytes), each text once; false at the end. Nothing may be added
  * afterwards. */
 bool candidates_take(struct candidates *candidates, struct candidate *out);
+/* The text that was taken last, as it came once more; false when it did not. */
+bool candidates_take_again(struct candidates *candidates, struct candidate *out);
 
 #endif

@@ -65,8 +65,7 @@ static int add_frequency(struct token_walk *walk, uint32_t i, struct err *err)
         if (status)
             return status;
     }
-    uint32_t dead = dead_terms_get(vs->dead_terms, token.field, token.text);
-    walk->df += listed > dead ? listed - dead : 0;
+    walk->df += view_live_of(vs, token, listed);
     return 0;
 }
 
@@ -110,8 +109,9 @@ struct expander {
     uint8_t space;
     uint32_t distance; /* 0: prefix */
     struct bytes typed, stem;
-    struct distance_word *typed_word, *stem_word, *other;
+    struct distance_word *words; /* of near spellings: typed, stem */
     struct candidates candidates;
+    uint32_t segment; /* that is being looked through */
     bool no_memory;
     struct nearest nearest;
 };
@@ -125,15 +125,14 @@ static int take(struct expander *expander, struct bytes token, uint32_t distance
     return err_set(err, ERR_NOMEM, "out of memory for an expansion");
 }
 
-static int consider(struct expander *expander, struct bytes token, uint32_t distance,
-                    struct err *err)
+static int take_stem(struct expander *expander, struct err *err)
 {
-    struct segment_token wanted = {.field = expander->space, .text = token};
+    struct segment_token wanted = {.field = expander->space, .text = expander->stem};
     uint64_t df;
-    if (!nearest_wants(&expander->nearest, distance, token))
+    if (!nearest_wants(&expander->nearest, 0, expander->stem))
         return 0;
     int status = view_frequency(expander->view, wanted, &df, err);
-    return status ? status : take(expander, token, distance, df, err);
+    return status ? status : take(expander, expander->stem, 0, df, err);
 }
 
 /* The tokens that begin with `prefix`, as many as get in. */
@@ -157,58 +156,80 @@ static int expand_prefix(struct expander *expander, struct bytes prefix, struct 
     return status;
 }
 
-/* Near spellings keep the first letter: of what was typed, or of its stem. */
-static uint32_t distance_to(const struct expander *expander, const struct distance_word *word)
-{
-    const struct distance_word *other = expander->other;
-    if (word->count == 0 || other->count == 0 || word->points[0] != other->points[0])
-        return expander->distance + 1;
-    return distance_between(word, other, expander->distance);
-}
-
-/* A token that is near the one of typed word and stem that is walked with. */
-static void take_token(void *data, struct bytes token, uint32_t distance)
+static void take_token(void *data, struct bytes token, uint32_t distance, uint32_t listed)
 {
     struct expander *expander = data;
-    if (expander->stem.size) {
-        distance_word_init(expander->other, token);
-        uint32_t typed = distance_to(expander, expander->typed_word);
-        uint32_t stem = distance_to(expander, expander->stem_word);
-        distance = typed < stem ? typed : stem;
-    }
-    expander->no_memory |= !candidates_add(&expander->candidates, token, distance);
+    struct candidate candidate = {token, distance, expander->segment, listed};
+    expander->no_memory |= !candidates_add(&expander->candidates, &candidate);
 }
 
-static int find_near(struct expander *expander, const struct distance_word *word, struct bytes text,
+static int find_near(struct expander *expander, struct distance_walks *walks, struct bytes letter,
                      struct err *err)
 {
-    struct distance_walk walk;
-    struct bytes letter = distance_first_letter(text);
-    if (letter.size == 0)
-        return 0;
-    if (!distance_walk_init(&walk, word, expander->distance, expander->arena))
-        return err_set(err, ERR_NOMEM, "out of memory for an expansion");
     for (uint32_t i = 0; i < expander->view->segment_count; i++) {
+        expander->segment = i;
         int status = segment_near(expander->view->segments[i].segment, expander->space, letter,
-                                  &walk, take_token, expander, err);
+                                  walks, take_token, expander, err);
         if (status)
             return status;
     }
+    if (expander->no_memory)
+        return err_set(err, ERR_NOMEM, "out of memory for an expansion");
     return 0;
 }
 
-/* Near spellings are many where words are short; only as many are looked up as get in. */
+/* Near spellings keep the first letter: of what was typed, or of its stem. Mostly that is the same
+ * one, and its tokens are gone through once. */
+static int find_all(struct expander *expander, struct err *err)
+{
+    const struct bytes texts[] = {expander->typed, expander->stem};
+    struct bytes letters[] = {distance_first_letter(texts[0]), distance_first_letter(texts[1])};
+    int status = 0;
+    for (int i = 0; i < 2 && !status; i++) {
+        struct distance_walks walks = {.limit = expander->distance};
+        if (letters[i].size == 0)
+            continue;
+        bool added = distance_walks_add(&walks, &expander->words[i], expander->arena);
+        if (added && i == 0 && bytes_equal(letters[0], letters[1])) {
+            added = distance_walks_add(&walks, &expander->words[1], expander->arena);
+            letters[1].size = 0;
+        }
+        if (!added)
+            return err_set(err, ERR_NOMEM, "out of memory for an expansion");
+        status = find_near(expander, &walks, letters[i], err);
+    }
+    return status;
+}
+
+static int add_live(const struct expander *expander, const struct candidate *candidate,
+                    uint64_t *df, struct err *err)
+{
+    const struct view_segment *vs = &expander->view->segments[candidate->source];
+    struct segment_token token = {.field = expander->space, .text = candidate->text};
+    uint64_t live = 0;
+    int status = 0;
+    if (vs->segment->words)
+        live = view_live_of(vs, token, candidate->number);
+    else
+        status = view_segment_frequency(vs, token, &live, err);
+    *df += live;
+    return status;
+}
+
+/* Near spellings are many where words are short; only as many are looked at as get in. */
 static int expand_near(struct expander *expander, struct err *err)
 {
     struct candidate candidate;
-    int status = find_near(expander, expander->typed_word, expander->typed, err);
-    if (!status)
-        status = find_near(expander, expander->stem_word, expander->stem, err);
-    if (!status && expander->no_memory)
-        status = err_set(err, ERR_NOMEM, "out of memory for an expansion");
+    int status = find_all(expander, err);
     while (!status && expander->nearest.count < expander->nearest.limit &&
-           candidates_take(&expander->candidates, &candidate))
-        status = consider(expander, candidate.text, candidate.distance, err);
+           candidates_take(&expander->candidates, &candidate)) {
+        uint64_t df = 0;
+        do
+            status = add_live(expander, &candidate, &df, err);
+        while (!status && candidates_take_again(&expander->candidates, &candidate));
+        if (!status)
+            status = take(expander, candidate.text, candidate.distance, df, err);
+    }
     return status;
 }
 
@@ -218,7 +239,7 @@ static int expand(struct expander *expander, struct err *err)
         return expand_near(expander, err);
     int status = expand_prefix(expander, expander->typed, err);
     if (!status && expander->stem.size && !bytes_has_prefix(expander->stem, expander->typed))
-        status = consider(expander, expander->stem, 0, err);
+        status = take_stem(expander, err);
     return status;
 }
 
@@ -232,15 +253,12 @@ static int expander_init(struct expander *expander, const struct view *view,
         expander->stem = bytes_of(node->tokens[1].data, node->tokens[1].len);
     if (node->op == QUIRE__QUERY_NODE__OP__FUZZY)
         expander->distance = node->distance;
-    struct distance_word *words = arena_alloc(arena, 3 * sizeof *words);
-    if (!words || !nearest_init(&expander->nearest, (size_t)limit + 1, arena))
-        return err_set(err, ERR_NOMEM, "out of memory for an expansion");
     candidates_init(&expander->candidates, arena);
-    expander->typed_word = words;
-    expander->stem_word = words + 1;
-    expander->other = words + 2;
-    distance_word_init(expander->typed_word, expander->typed);
-    distance_word_init(expander->stem_word, expander->stem);
+    expander->words = arena_alloc(arena, 2 * sizeof *expander->words);
+    if (!expander->words || !nearest_init(&expander->nearest, (size_t)limit + 1, arena))
+        return err_set(err, ERR_NOMEM, "out of memory for an expansion");
+    distance_word_init(&expander->words[0], expander->typed);
+    distance_word_init(&expander->words[1], expander->stem);
     return 0;
 }
 

@@ -10,7 +10,7 @@
 #define QUIRE_SHARD_SEGMENT_H
 
 #include "proto/text/analysis.h"
-#include "shard/distance.h"
+#include "shard/dictionary.h"
 #include "shard/posting.h"
 
 #include <stdatomic.h>
@@ -84,13 +84,13 @@ void segment_ref(struct segment *segment);
 void segment_unref(struct segment *segment);
 
 /* Near spellings: segment_words.c. Calls `visit` with each token of `field` that begins with
- * `letter` (a code point) and is within the walk's limit, in order. */
+ * `letter` (a code point) and is within the walks' limit, in order; its number is that of its
+ * postings, dead documents included, 0 where the segment has no words: ask ops->frequency. */
 struct segment_words *segment_words_create(void);
 void segment_words_destroy(struct segment_words *words); /* NULL is allowed */
 size_t segment_words_bytes(struct segment_words *words); /* NULL is allowed */
 int segment_near(struct segment *segment, uint8_t field, struct bytes letter,
-                 struct distance_walk *walk,
-                 void (*visit)(void *data, struct bytes token, uint32_t distance), void *data,
+                 struct distance_walks *walks, dictionary_visit *visit, void *data,
                  struct err *err);
 
 /* The length of an entry as one byte: exact to 40, then four significant bits (as Lucene's

@@ -1,10 +1,10 @@
 /* Near spellings among the tokens of a segment.
  *
  * A segment on disk never changes, so what was read of it once can be kept: for each field and
- * first letter that is asked for, a dictionary of the tokens, made by the first who asks. A segment
+ * first letter that is asked for, a dictionary of the tokens and their document frequencies, made
+ * by the first who asks, so that no list is looked up for a word that is only near. A segment
  * in memory has its tokens at hand in order, and they are walked.
  */
-#include "shard/dictionary.h"
 #include "shard/segment.h"
 
 #include <pthread.h>
@@ -122,7 +122,7 @@ static int build(struct segment *segment, struct segment_token letter, struct di
     if (status)
         return status;
     while (!status && terms->ops->valid(terms)) {
-        dictionary_add(&builder, terms->ops->token(terms).text);
+        dictionary_add(&builder, terms->ops->token(terms).text, terms->ops->frequency(terms));
         status = terms->ops->next(terms, err);
     }
     terms->ops->close(terms);
@@ -152,8 +152,7 @@ static int dictionary_of(struct segment *segment, struct segment_token letter,
 }
 
 static int walk_terms(struct segment *segment, struct segment_token letter,
-                      struct distance_walk *walk,
-                      void (*visit)(void *data, struct bytes token, uint32_t distance), void *data,
+                      struct distance_walks *walks, dictionary_visit *visit, void *data,
                       struct err *err)
 {
     struct segment_terms *terms;
@@ -167,11 +166,11 @@ static int walk_terms(struct segment *segment, struct segment_token letter,
         while (shared < last.size && shared < token.size && last.data[shared] == token.data[shared])
             shared++;
         last = token;
-        if (shared < walk->dead) {
-            struct bytes rest = bytes_of(token.data + shared, token.size - shared);
-            uint32_t distance = distance_walk_to(walk, shared, rest);
-            if (distance <= walk->limit)
-                visit(data, token, distance);
+        if (shared < walks->dead) {
+            struct bytes rest = bytes_of(token.data + shared, token.size - shared), text;
+            uint32_t distance = distance_walks_to(walks, shared, rest, &text);
+            if (distance <= walks->limit)
+                visit(data, token, distance, 0);
         }
         status = terms->ops->next(terms, err);
     }
@@ -180,16 +179,14 @@ static int walk_terms(struct segment *segment, struct segment_token letter,
 }
 
 int segment_near(struct segment *segment, uint8_t field, struct bytes letter,
-                 struct distance_walk *walk,
-                 void (*visit)(void *data, struct bytes token, uint32_t distance), void *data,
-                 struct err *err)
+                 struct distance_walks *walks, dictionary_visit *visit, void *data, struct err *err)
 {
     struct segment_token within = {field, letter};
     struct dictionary *dictionary;
     if (segment->words == NULL)
-        return walk_terms(segment, within, walk, visit, data, err);
+        return walk_terms(segment, within, walks, visit, data, err);
     int status = dictionary_of(segment, within, &dictionary, err);
     if (!status)
-        dictionary_near(dictionary, walk, visit, data);
+        dictionary_near(dictionary, walks, visit, data);
     return status;
 }

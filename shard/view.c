@@ -2,20 +2,23 @@
 
 #include <stdlib.h>
 
+/* The count of the dead may be ahead of the view, also by documents beyond its doc_limit. */
+uint64_t view_live_of(const struct view_segment *segment, struct segment_token token,
+                      uint32_t listed)
+{
+    uint32_t dead = dead_terms_get(segment->dead_terms, token.field, token.text);
+    return listed > dead ? listed - dead : 0;
+}
+
 int view_segment_frequency(const struct view_segment *segment, struct segment_token token,
                            uint64_t *df, struct err *err)
 {
     struct segment *in = segment->segment;
-    uint32_t listed = 0, dead;
+    uint32_t listed = 0;
     int code = in->ops->frequency(in, token, segment->doc_limit, &listed, err);
 
-    *df = 0;
-    if (code != 0)
-        return code;
-    /* The count of the dead may be ahead of the view, also by documents beyond its doc_limit. */
-    dead = dead_terms_get(segment->dead_terms, token.field, token.text);
-    *df = listed > dead ? listed - dead : 0;
-    return 0;
+    *df = code == 0 ? view_live_of(segment, token, listed) : 0;
+    return code;
 }
 
 int view_frequency(const struct view *view, struct segment_token token, uint64_t *df,

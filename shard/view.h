@@ -38,6 +38,9 @@ struct view { /* from malloc; made by range_view() */
     struct view_segment segments[];
 };
 
+/* How many of a segment's `listed` postings of a token are not of dead documents. */
+uint64_t view_live_of(const struct view_segment *segment, struct segment_token token,
+                      uint32_t listed);
 /* Live document frequency of a token in one segment, exact. */
 int view_segment_frequency(const struct view_segment *segment, struct segment_token token,
                            uint64_t *df, struct err *err);

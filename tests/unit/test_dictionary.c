@@ -41,6 +41,13 @@ static struct bytes random_text(struct texts *texts, const char *const *alphabet
     return copy;
 }
 
+/* Some are 0, some do not fit in a byte. */
+static uint32_t number_of(struct bytes text)
+{
+    uint32_t number = (uint32_t)hash64(text.data, text.size);
+    return number % 3 == 0 ? number % 300 : number;
+}
+
 static int by_bytes(const void *a, const void *b)
 {
     return bytes_compare(*(const struct bytes *)a, *(const struct bytes *)b);
@@ -51,17 +58,28 @@ static struct dictionary *make(struct texts *texts)
     struct dictionary_builder builder = {0};
     qsort(texts->list, texts->count, sizeof texts->list[0], by_bytes);
     for (size_t i = 0; i < texts->count; i++)
-        dictionary_add(&builder, texts->list[i]);
+        dictionary_add(&builder, texts->list[i], number_of(texts->list[i]));
     return dictionary_finish(&builder);
 }
 
 struct expected {
     struct texts *texts;
-    const struct distance_word *word;
-    uint32_t limit;
+    struct distance_word words[2], other;
+    uint32_t word_count, limit;
     size_t at; /* the next text that was not visited */
-    struct distance_word other;
 };
+
+static uint32_t distance_to(struct expected *expected, struct bytes text)
+{
+    uint32_t least = expected->limit + 1;
+    distance_word_init(&expected->other, text);
+    for (uint32_t i = 0; i < expected->word_count; i++) {
+        uint32_t distance =
+            distance_between(&expected->words[i], &expected->other, expected->limit);
+        least = distance < least ? distance : least;
+    }
+    return least;
+}
 
 /* The next one that is near; the limit + 1 at the end. */
 static uint32_t next_expected(struct expected *expected, struct bytes *text)
@@ -71,34 +89,36 @@ static uint32_t next_expected(struct expected *expected, struct bytes *text)
         *text = texts->list[expected->at++];
         if (expected->at > 1 && bytes_equal(*text, texts->list[expected->at - 2]))
             continue;
-        distance_word_init(&expected->other, *text);
-        uint32_t distance = distance_between(expected->word, &expected->other, expected->limit);
+        uint32_t distance = distance_to(expected, *text);
         if (distance <= expected->limit)
             return distance;
     }
     return expected->limit + 1;
 }
 
-static void visit(void *data, struct bytes text, uint32_t distance)
+static void visit(void *data, struct bytes text, uint32_t distance, uint32_t number)
 {
     struct bytes wanted;
     assert_int_equal(next_expected(data, &wanted), distance);
     assert_true(bytes_equal(text, wanted));
+    assert_int_equal(number, number_of(text));
 }
 
-static size_t look(struct texts *texts, const struct dictionary *dictionary, struct bytes query,
-                   uint32_t limit)
+/* `other`: a second word; no bytes: none. */
+static void look(struct texts *texts, const struct dictionary *dictionary, struct bytes query,
+                 struct bytes other, uint32_t limit)
 {
-    struct distance_word *word = arena_alloc(&texts->arena, sizeof *word);
     struct expected *expected = arena_calloc(&texts->arena, 1, sizeof *expected);
-    struct distance_walk walk;
+    struct distance_walks walks = {.limit = limit};
     struct bytes none;
-    distance_word_init(word, query);
-    assert_true(distance_walk_init(&walk, word, limit, &texts->arena));
-    *expected = (struct expected){.texts = texts, .word = word, .limit = limit};
-    dictionary_near(dictionary, &walk, visit, expected);
+    *expected = (struct expected){.texts = texts, .limit = limit};
+    expected->word_count = other.size > 0 ? 2 : 1;
+    distance_word_init(&expected->words[0], query);
+    distance_word_init(&expected->words[1], other);
+    for (uint32_t i = 0; i < expected->word_count; i++)
+        assert_true(distance_walks_add(&walks, &expected->words[i], &texts->arena));
+    dictionary_near(dictionary, &walks, visit, expected);
     assert_int_equal(next_expected(expected, &none), limit + 1);
-    return expected->at;
 }
 
 /* `start` code points that all have in common, then up to `most` of their own. */
@@ -112,9 +132,14 @@ static void check(const char *const *alphabet, uint32_t start, uint32_t most, ui
     struct dictionary *dictionary = make(texts);
     for (int i = 0; i < 60; i++) {
         struct bytes query = random_text(texts, alphabet, start, most);
-        look(texts, dictionary, query, 1);
-        look(texts, dictionary, query, 2);
-        look(texts, dictionary, texts->list[(size_t)i % texts->count], 2);
+        struct bytes there = texts->list[(size_t)i % texts->count];
+        look(texts, dictionary, query, bytes_of(NULL, 0), 1);
+        look(texts, dictionary, query, bytes_of(NULL, 0), 2);
+        look(texts, dictionary, there, bytes_of(NULL, 0), 2);
+        look(texts, dictionary, query, there, 1);
+        look(texts, dictionary, there, query, 2);
+        look(texts, dictionary, there, bytes_of(there.data, there.size / 2), 2);
+        look(texts, dictionary, query, bytes_of(query.data, query.size - query.size / 3), 2);
     }
     dictionary_unref(dictionary);
     arena_deinit(&texts->arena);
@@ -168,34 +193,43 @@ static void is_empty_at_first(void **state)
     struct texts *texts = calloc(1, sizeof *texts);
     arena_init(&texts->arena, 0);
     struct dictionary *dictionary = make(texts);
-    look(texts, dictionary, bytes_str("a"), 2);
+    look(texts, dictionary, bytes_str("a"), bytes_str("b"), 2);
     assert_int_equal(dictionary_count(dictionary), 0);
     dictionary_unref(dictionary);
     arena_deinit(&texts->arena);
     free(texts);
 }
 
+/* Each text once, and then, for who asks, as often as it came. */
 static void candidates_come_nearest_first(void **state)
 {
     struct arena arena;
     struct candidates candidates;
     struct candidate last = {0}, next;
     unsigned seed = 5;
-    bool seen[3][26] = {{false}};
-    size_t distinct = 0, taken = 0;
+    uint32_t came[26] = {0};
     arena_init(&arena, 0);
     candidates_init(&candidates, &arena);
-    for (int i = 0; i < 300; i++) {
-        int letter = rand_r(&seed) % 26;
+    for (uint32_t i = 0; i < 300; i++) {
+        uint32_t letter = (uint32_t)rand_r(&seed) % 26;
         char text = (char)('a' + letter);
-        distinct += !seen[letter % 3][letter];
-        seen[letter % 3][letter] = true;
-        assert_true(candidates_add(&candidates, bytes_of(&text, 1), (uint32_t)letter % 3));
+        struct candidate candidate = {bytes_of(&text, 1), letter % 3, letter, i};
+        came[letter]++;
+        assert_true(candidates_add(&candidates, &candidate));
     }
-    for (; candidates_take(&candidates, &next); taken++, last = next)
+    for (size_t taken = 0; candidates_take(&candidates, &next); taken++, last = next) {
         assert_true(taken == 0 || last.distance < next.distance ||
                     (last.distance == next.distance && bytes_compare(last.text, next.text) < 0));
-    assert_int_equal(taken, distinct);
+        uint32_t letter = next.source, times = 1;
+        while (taken % 2 && candidates_take_again(&candidates, &next)) {
+            assert_int_equal(next.text.data[0], 'a' + letter);
+            times++;
+        }
+        assert_true(taken % 2 == 0 || times == came[letter]);
+        came[letter] = 0;
+    }
+    for (size_t letter = 0; letter < 26; letter++)
+        assert_int_equal(came[letter], 0);
     arena_deinit(&arena);
 }
 
