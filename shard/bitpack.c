@@ -22,29 +22,28 @@
  * 7) / 8 bytes.
  *
  * A group of rising numbers is the group of their gaps (each less the one before, less 1, the first
- * less `start`), so that numbers without gaps take one byte; or, where that is a good deal smaller,
+ * less `start`), so that numbers without gaps take one byte.
  *
- *     u8    0x80
- *     u8    bytes that follow
- *     bits  one for each number from `start` on, from the low end of each byte; the last byte is
- * not
- *           0
+ * A group of either kind may be split instead, which has no exceptions: bitpack_split.c. Its first
+ * byte has the bit 0x80.
  */
 #include "shard/bitpack.h"
+
+#include "shard/bitpack_split.h"
 
 #include <assert.h>
 #include <string.h>
 
 #define EXCEPTIONS_FLAG 0x40
 #define EXCEPTIONS_MAX 31
-#define BITSET 0x80
-#define BITSET_MAX 255 /* bytes */
-#define BITSET_SAVES 6 /* it has to be smaller by this part of it: it is slower */
+#define EXCEPTIONS_SAVE 3 /* bytes */
 
 static uint32_t mask_of(uint32_t width)
 {
     return width == 0 ? 0 : UINT32_MAX >> (32 - width);
 }
+
+/* ---- packed bits ---- */
 
 void bitpack_pack(const uint32_t values[BITPACK_GROUP], uint32_t width, uint8_t *out)
 {
@@ -71,16 +70,68 @@ void bitpack_pack(const uint32_t values[BITPACK_GROUP], uint32_t width, uint8_t 
     }
 }
 
+static void pack_short(uint8_t *out, const uint32_t *values, uint32_t count, uint32_t width)
+{
+    uint64_t word = 0;
+    uint32_t bits = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        word |= (uint64_t)(values[i] & mask_of(width)) << bits;
+        for (bits += width; bits >= 8; bits -= 8) {
+            *out++ = (uint8_t)word;
+            word >>= 8;
+        }
+    }
+    if (bits > 0)
+        *out = (uint8_t)word;
+}
+
+void bitpack_put_packed(struct buf *out, const uint32_t *values, uint32_t count, uint32_t width)
+{
+    uint8_t *bits;
+
+    if (width == 0)
+        return;
+    bits = buf_extend(out, bitpack_packed_size(count, width));
+    if (count == BITPACK_GROUP)
+        bitpack_pack(values, width, bits);
+    else
+        pack_short(bits, values, count, width);
+}
+
+/* How many values begin so that eight bytes can be read from the byte they begin in. */
+static uint32_t readable(uint32_t count, uint32_t width, uint32_t size)
+{
+    uint32_t values = size < 8 ? 0 : width == 0 ? count : (8 * (size - 8) + 7) / width + 1;
+
+    return values < count ? values : count;
+}
+
+/* Each value from the eight bytes that its first bit is in; a copy of the last bytes stands in for
+ * what would lie beyond them. */
+void bitpack_unpack_short(const uint8_t *in, uint32_t *values, uint32_t count, uint32_t width)
+{
+    uint32_t size = bitpack_packed_size(count, width), base = size > 8 ? size - 8 : 0;
+    uint32_t mask = mask_of(width), i = 0, end = readable(count, width, size), bit = 0;
+    uint8_t last[24] = {0};
+    uint64_t word;
+
+    for (; i < end; i++, bit += width) {
+        memcpy(&word, in + bit / 8, sizeof(word));
+        values[i] = (uint32_t)(word >> bit % 8) & mask;
+    }
+    memcpy(last, in + base, size - base);
+    for (; i < count; i++, bit += width) {
+        memcpy(&word, last + (bit / 8 - base), sizeof(word));
+        values[i] = (uint32_t)(word >> bit % 8) & mask;
+    }
+}
+
 /* ---- groups ---- */
 
 static uint32_t bits_of(uint32_t value)
 {
     return value == 0 ? 0 : 32 - (uint32_t)__builtin_clz(value);
-}
-
-static uint32_t packed_size(uint32_t count, uint32_t width)
-{
-    return (count * width + 7) / 8; /* a full group: 16 * width */
 }
 
 struct plan { /* how a group is written */
@@ -100,54 +151,18 @@ static struct plan plan_of(const uint32_t *values, uint32_t count)
         all |= values[i];
     }
     widest = bits_of(all);
-    best = (struct plan){.width = widest, .size = 1 + packed_size(count, widest)};
+    best = (struct plan){.width = widest, .size = 1 + bitpack_packed_size(count, widest)};
     if (count == 1) /* most tokens of a corpus occur once: an exception never saves anything */
         return best;
     wider = having[widest];
     for (uint32_t width = widest; width-- > 0 && wider <= EXCEPTIONS_MAX; wider += having[width]) {
         uint32_t high_bytes = (widest - width + 7) / 8;
-        uint32_t size = 2 + wider * (1 + high_bytes) + packed_size(count, width);
+        uint32_t size = 2 + wider * (1 + high_bytes) + bitpack_packed_size(count, width);
 
         if (size < best.size)
             best = (struct plan){width, wider, high_bytes, size};
     }
     return best;
-}
-
-static void pack_short(uint8_t *out, const uint32_t *values, uint32_t count, uint32_t width)
-{
-    uint64_t word = 0;
-    uint32_t bits = 0;
-
-    for (uint32_t i = 0; i < count; i++) {
-        word |= (uint64_t)(values[i] & mask_of(width)) << bits;
-        for (bits += width; bits >= 8; bits -= 8) {
-            *out++ = (uint8_t)word;
-            word >>= 8;
-        }
-    }
-    if (bits > 0)
-        *out = (uint8_t)word;
-}
-
-/* Each value from the eight bytes that its first bit is in; a copy of the last bytes stands in for
- * what would lie beyond them. */
-static void unpack_short(const uint8_t *in, uint32_t *values, uint32_t count, uint32_t width)
-{
-    uint32_t size = packed_size(count, width), base = size > 8 ? size - 8 : 0, i = 0;
-    uint32_t mask = mask_of(width);
-    uint8_t last[24] = {0};
-    uint64_t word;
-
-    for (; i < count && i * width / 8 + 8 <= size; i++) {
-        memcpy(&word, in + i * width / 8, sizeof(word));
-        values[i] = (uint32_t)(word >> i * width % 8) & mask;
-    }
-    memcpy(last, in + base, size - base);
-    for (; i < count; i++) {
-        memcpy(&word, last + (i * width / 8 - base), sizeof(word));
-        values[i] = (uint32_t)(word >> i * width % 8) & mask;
-    }
 }
 
 static void put_exceptions(struct buf *out, const uint32_t *values, uint32_t count,
@@ -169,27 +184,29 @@ static void put_exceptions(struct buf *out, const uint32_t *values, uint32_t cou
 static void put_planned(struct buf *out, const uint32_t *values, uint32_t count,
                         const struct plan *plan)
 {
-    uint8_t *bits;
-
     buf_append_u8(out, (uint8_t)(plan->width | (plan->exceptions > 0 ? EXCEPTIONS_FLAG : 0)));
     if (plan->exceptions > 0)
         put_exceptions(out, values, count, plan);
-    if (plan->width == 0)
-        return;
-    bits = buf_extend(out, packed_size(count, plan->width));
-    if (count == BITPACK_GROUP)
-        bitpack_pack(values, plan->width, bits);
-    else
-        pack_short(bits, values, count, plan->width);
+    bitpack_put_packed(out, values, count, plan->width);
+}
+
+/* Exceptions are slow to read: they have to save something. */
+static bool split_is_better(const struct bitpack_split *split, const struct plan *plan)
+{
+    return bitpack_split_size(split) < plan->size + (plan->exceptions > 0 ? EXCEPTIONS_SAVE : 0);
 }
 
 void bitpack_put(struct buf *out, const uint32_t *values, uint32_t count)
 {
+    struct bitpack_split split;
     struct plan plan;
 
     assert(count >= 1 && count <= BITPACK_GROUP);
     plan = plan_of(values, count);
-    put_planned(out, values, count, &plan);
+    if (bitpack_split_values(values, count, &split) && split_is_better(&split, &plan))
+        bitpack_split_put(out, &split);
+    else
+        put_planned(out, values, count, &plan);
 }
 
 /* A group's parts, within its bytes. */
@@ -220,7 +237,7 @@ static bool get_group(struct reader *reader, uint32_t count, struct group *group
         group->places = bytes.data;
         group->highs = bytes.data + group->exceptions;
     }
-    if (!reader_bytes(reader, packed_size(count, group->width), &bytes))
+    if (!reader_bytes(reader, bitpack_packed_size(count, group->width), &bytes))
         return false;
     group->bits = bytes.data;
     return true;
@@ -255,17 +272,23 @@ static bool patch(const struct group *group, uint32_t *values, uint32_t count)
     return last < count && most <= UINT32_MAX;
 }
 
+static inline bool starts_split(const struct reader *reader)
+{
+    return reader_left(reader) > 0 && (*reader->at & BITPACK_SPLIT) != 0;
+}
+
 bool bitpack_get(struct reader *reader, uint32_t *values, uint32_t count)
 {
     struct group group;
 
-    assert(count >= 1 && count <= BITPACK_GROUP);
+    if (starts_split(reader))
+        return bitpack_split_get(reader, values, count, 0);
     if (!get_group(reader, count, &group))
         return false;
     if (count == BITPACK_GROUP)
         bitpack_kernels()->plain[group.width](group.bits, 0, values);
     else
-        unpack_short(group.bits, values, count, group.width);
+        bitpack_unpack_short(group.bits, values, count, group.width);
     return patch(&group, values, count);
 }
 
@@ -283,13 +306,14 @@ bool bitpack_get_plus_one(struct reader *reader, uint32_t *values, uint32_t coun
 {
     struct group group;
 
-    assert(count >= 1 && count <= BITPACK_GROUP);
+    if (starts_split(reader))
+        return bitpack_split_get(reader, values, count, 1);
     if (!get_group(reader, count, &group))
         return false;
     if (count == BITPACK_GROUP) {
         bitpack_kernels()->plus_one[group.width](group.bits, 0, values);
     } else {
-        unpack_short(group.bits, values, count, group.width);
+        bitpack_unpack_short(group.bits, values, count, group.width);
         for (uint32_t i = 0; i < count; i++)
             values[i]++;
     }
@@ -302,27 +326,17 @@ bool bitpack_skip(struct reader *reader, uint32_t count)
 {
     struct group group;
 
+    if (starts_split(reader))
+        return bitpack_split_skip(reader, count);
     return get_group(reader, count, &group);
 }
 
 /* ---- rising numbers ---- */
 
-static void put_bitset(struct buf *out, const uint32_t *numbers, uint32_t count, uint32_t start,
-                       uint32_t size)
-{
-    uint8_t *bits;
-
-    buf_append_u8(out, BITSET);
-    buf_append_u8(out, (uint8_t)size);
-    bits = buf_extend(out, size);
-    memset(bits, 0, size);
-    for (uint32_t i = 0; i < count; i++)
-        bits[(numbers[i] - start) / 8] |= (uint8_t)(1u << (numbers[i] - start) % 8);
-}
-
 void bitpack_put_rising(struct buf *out, const uint32_t *numbers, uint32_t count, uint32_t start)
 {
-    uint32_t gaps[BITPACK_GROUP], next = start, bytes;
+    uint32_t gaps[BITPACK_GROUP], next = start;
+    struct bitpack_split split;
     struct plan plan;
 
     assert(count >= 1 && count <= BITPACK_GROUP);
@@ -332,23 +346,10 @@ void bitpack_put_rising(struct buf *out, const uint32_t *numbers, uint32_t count
         next = numbers[i] + 1;
     }
     plan = plan_of(gaps, count);
-    bytes = (numbers[count - 1] - start) / 8 + 1;
-    if (bytes <= BITSET_MAX && bytes + bytes / BITSET_SAVES + 2 < plan.size &&
-        start < UINT32_MAX - 8 * bytes)
-        put_bitset(out, numbers, count, start, bytes);
+    if (bitpack_split_rising(numbers, count, start, &split) && split_is_better(&split, &plan))
+        bitpack_split_put(out, &split);
     else
         put_planned(out, gaps, count, &plan);
-}
-
-static bool get_bitset(struct reader *reader, uint32_t *numbers, uint32_t count, uint32_t start)
-{
-    struct bytes bits;
-    uint8_t size;
-
-    if (!reader_u8(reader, &size) || !reader_bytes(reader, size, &bits) || size == 0 ||
-        bits.data[size - 1] == 0 || start >= UINT32_MAX - 8u * size)
-        return false;
-    return bitpack_unpack_bits(bits.data, size, start, numbers) == count;
 }
 
 /* From gaps to numbers. */
@@ -395,16 +396,13 @@ bool bitpack_get_rising(struct reader *reader, uint32_t *numbers, uint32_t count
 {
     struct group group;
 
-    assert(count >= 1 && count <= BITPACK_GROUP);
-    if (reader_left(reader) > 0 && *reader->at == BITSET) {
-        reader->at++;
-        return get_bitset(reader, numbers, count, start);
-    }
+    if (starts_split(reader))
+        return bitpack_split_get_rising(reader, numbers, count, start);
     if (!get_group(reader, count, &group))
         return false;
     if (count == BITPACK_GROUP)
         return get_gaps(&group, numbers, start);
-    unpack_short(group.bits, numbers, count, group.width);
+    bitpack_unpack_short(group.bits, numbers, count, group.width);
     if (!patch(&group, numbers, count) || !sum_fits(numbers, count, start))
         return false;
     sum(numbers, count, start);

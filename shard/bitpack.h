@@ -7,6 +7,8 @@
 
 #include "proto/base/bytes.h"
 
+#include <stdatomic.h>
+
 #define BITPACK_GROUP 128
 
 /* ---- groups of 1 to 128 values, self-describing but for their number ----
@@ -29,9 +31,14 @@ bool bitpack_get_rising(struct reader *reader, uint32_t *numbers, uint32_t count
 /* 128 values of `width` bits (0..32) each: 16 * width bytes. Higher bits of a value are ignored. */
 void bitpack_pack(const uint32_t values[BITPACK_GROUP], uint32_t width, uint8_t *out);
 
-/* The numbers, from `start` on, of the bits that are set, and how many; more than 128: they do
- * not fit, and there are at least that many. What stands behind them is undefined. */
-uint32_t bitpack_unpack_bits(const uint8_t *bits, uint32_t size, uint32_t start, uint32_t *numbers);
+/* The same for 1 to 128 values: bitpack_packed_size() bytes. */
+void bitpack_put_packed(struct buf *out, const uint32_t *values, uint32_t count, uint32_t width);
+static inline uint32_t bitpack_packed_size(uint32_t count, uint32_t width)
+{
+    return (count * width + 7) / 8;
+}
+/* Fewer than 128. */
+void bitpack_unpack_short(const uint8_t *in, uint32_t *values, uint32_t count, uint32_t width);
 
 /* Unpacks 128 values from 16 * width bytes. */
 typedef void bitpack_unpacker(const uint8_t *in, uint32_t start, uint32_t *values);
@@ -44,7 +51,18 @@ struct bitpack_kernels { /* by width */
     bitpack_unpacker *sum[33];
 };
 
-const struct bitpack_kernels *bitpack_kernels(void); /* the best for this machine */
+extern const struct bitpack_kernels *_Atomic bitpack_chosen;
+const struct bitpack_kernels *bitpack_choose(void);
+
+/* The best for this machine. */
+static inline const struct bitpack_kernels *bitpack_kernels(void)
+{
+    const struct bitpack_kernels *chosen =
+        atomic_load_explicit(&bitpack_chosen, memory_order_relaxed);
+
+    return chosen != NULL ? chosen : bitpack_choose();
+}
+
 /* All of them, the best last; NULL where there is none (any more). */
 const struct bitpack_kernels *bitpack_kernels_of(uint32_t number);
 

@@ -14,7 +14,6 @@
  */
 #include "shard/bitpack.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -110,38 +109,6 @@ INLINE void four_unpack(const uint8_t *in, const uint32_t width, const enum mode
             v = sum_four(v, &before);
         memcpy(values + 4 * i, &v, sizeof(v));
     }
-}
-
-/* ---- bits ---- */
-
-/* The places of the bits of a byte, four at a time; how many. What stands behind them is left over:
- * it is overwritten by the next byte, or lies beyond the last number. */
-INLINE uint32_t unpack_byte(uint8_t byte, uint32_t start, uint32_t *numbers)
-{
-    static const uint32_t places[16][4] = {
-        {0}, {0},    {1},    {0, 1},    {2},    {0, 2},    {1, 2},    {0, 1, 2},
-        {3}, {0, 3}, {1, 3}, {0, 1, 3}, {2, 3}, {0, 2, 3}, {1, 2, 3}, {0, 1, 2, 3}};
-    static const uint8_t counts[16] = {0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4};
-    uint32_t low = byte & 15, high = byte >> 4;
-    four v = load_four(places[low]) + start, w = load_four(places[high]) + (start + 4);
-
-    memcpy(numbers, &v, sizeof(v));
-    memcpy(numbers + counts[low], &w, sizeof(w));
-    return counts[low] + counts[high];
-}
-
-uint32_t bitpack_unpack_bits(const uint8_t *bits, uint32_t size, uint32_t start, uint32_t *numbers)
-{
-    uint32_t rest[16], found = 0, last = 0, at = 0;
-
-    for (; at < size && found + 8 <= BITPACK_GROUP; at++)
-        found += unpack_byte(bits[at], start + 8 * at, numbers + found);
-    /* Fewer than eight are left: put aside first, so that nothing is written behind the 128. */
-    for (; at < size && found + last <= BITPACK_GROUP; at++)
-        last += unpack_byte(bits[at], start + 8 * at, rest + last);
-    for (uint32_t i = 0; i < last && found + i < BITPACK_GROUP; i++)
-        numbers[found + i] = rest[i];
-    return found + last;
 }
 
 /* ---- vectors of eight ---- */
@@ -271,16 +238,14 @@ const struct bitpack_kernels *bitpack_kernels_of(uint32_t number)
     }
 }
 
-const struct bitpack_kernels *bitpack_kernels(void)
-{
-    static const struct bitpack_kernels *_Atomic chosen; /* the same, whoever sets it */
-    const struct bitpack_kernels *best = atomic_load_explicit(&chosen, memory_order_relaxed);
-    const struct bitpack_kernels *next;
+const struct bitpack_kernels *_Atomic bitpack_chosen; /* the same, whoever sets it */
 
-    if (best != NULL)
-        return best;
+const struct bitpack_kernels *bitpack_choose(void)
+{
+    const struct bitpack_kernels *best = NULL, *next;
+
     for (uint32_t i = 0; (next = bitpack_kernels_of(i)) != NULL; i++)
         best = next;
-    atomic_store_explicit(&chosen, best, memory_order_relaxed);
+    atomic_store_explicit(&bitpack_chosen, best, memory_order_relaxed);
     return best;
 }

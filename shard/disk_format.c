@@ -44,7 +44,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define DISK_VERSION 4
+#define DISK_VERSION 5
 
 static void key_u32(struct disk_key *key, uint32_t value)
 {

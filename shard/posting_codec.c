@@ -16,7 +16,7 @@
  * Groups tell their own size, so one posting's positions are reached without decoding others.
  *
  * Chunk of postings, up to 8,192 of them:
- *     u8        version, 2
+ *     u8        version, 3
  *     le32      checksum of what follows
  *     varint    postings
  *     directory, for each block of 128 postings (the last may be shorter):
@@ -29,7 +29,7 @@
  * counts from.
  *
  * Chunk of positions, for the same blocks:
- *     u8        version, 2
+ *     u8        version, 3
  *     le32      checksum of what follows
  *     varints   bytes of each block's positions
  *     positions of the blocks
@@ -46,7 +46,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define CHUNK_VERSION 2
+#define CHUNK_VERSION 3
 #define BOUNDS_JOINED 0x80
 #define BLOCK_VARINT 8 /* blocks below this many postings are varints */
 

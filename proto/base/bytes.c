@@ -192,11 +192,6 @@ void reader_init(struct reader *reader, struct bytes bytes)
         (struct reader){.at = bytes.data, .end = bytes.size ? bytes.data + bytes.size : bytes.data};
 }
 
-size_t reader_left(const struct reader *reader)
-{
-    return (size_t)(reader->end - reader->at);
-}
-
 static bool take(struct reader *reader, void *out, size_t size)
 {
     if (reader->bad || reader_left(reader) < size) {

@@ -61,7 +61,10 @@ struct reader {
 };
 
 void reader_init(struct reader *reader, struct bytes bytes);
-size_t reader_left(const struct reader *reader);
+static inline size_t reader_left(const struct reader *reader)
+{
+    return (size_t)(reader->end - reader->at);
+}
 bool reader_u8(struct reader *reader, uint8_t *value);
 bool reader_be16(struct reader *reader, uint16_t *value);
 bool reader_be32(struct reader *reader, uint32_t *value);

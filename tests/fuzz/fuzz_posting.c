@@ -78,7 +78,7 @@ static void fuzz_chunk(const uint8_t *data, size_t size)
     struct codec_chunk chunk;
     struct buf out = {0};
 
-    if (codec_chunk_open(framed(&out, 2, data, size), first_doc, &chunk)) {
+    if (codec_chunk_open(framed(&out, 3, data, size), first_doc, &chunk)) {
         uint32_t next_doc = first_doc;
 
         for (uint32_t i = 0; i < chunk.block_count; i++) {
@@ -103,7 +103,7 @@ static void fuzz_position_chunk(const uint8_t *data, size_t size)
 
     for (uint32_t i = 0; i < POSTING_BLOCK; i++)
         block.freqs[i] = 1 + i % 5 * 1000;
-    if (codec_position_chunk_open(framed(&out, 2, data, size), blocks, &chunk))
+    if (codec_position_chunk_open(framed(&out, 3, data, size), blocks, &chunk))
         for (uint32_t i = 0; i < chunk.block_count; i++)
             read_positions(codec_position_chunk_block(&chunk, i), &block);
     buf_deinit(&out);

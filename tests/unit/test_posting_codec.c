@@ -1,6 +1,8 @@
 #include "shard/bitpack.h"
+#include "shard/bitpack_split.h"
 #include "shard/posting_codec.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -238,6 +240,87 @@ static void test_exceptions_are_cheap(void **state)
     buf_deinit(&out);
 }
 
+/* ---- split groups ---- */
+
+/* A split group of full size, from its parts, with the model's answer to it. */
+struct split_sample {
+    uint8_t high[SPLIT_HIGH_MAX], *low;
+    struct split_parts parts;
+    uint32_t values[BITPACK_GROUP], numbers[BITPACK_GROUP];
+    bool rises;
+};
+
+static void split_sample_init(struct split_sample *s, uint32_t width, uint32_t start)
+{
+    uint32_t packed[BITPACK_GROUP], place = 0, total = 0, spread = random_below(3);
+
+    memset(s, 0, sizeof(*s));
+    s->rises = true;
+    s->low = malloc(16 * width + 1); /* reading on is noticed */
+    assert_non_null(s->low);
+    for (uint32_t i = 0; i < BITPACK_GROUP; i++) {
+        uint32_t high = spread > 0 ? random_below(2 * spread) : 0;
+
+        high = total + high > SPLIT_TOTAL_MAX ? SPLIT_TOTAL_MAX - total : high;
+        total += high;
+        place = total + i;
+        s->high[place / 8] |= (uint8_t)(1u << place % 8);
+        packed[i] = random_bits(width);
+        s->values[i] = start + (high << width) + packed[i];
+        s->numbers[i] = start + i + (total << width) + packed[i];
+        s->rises &= i == 0 || (s->numbers[i] > s->numbers[i - 1]);
+    }
+    bitpack_pack(packed, width, s->low);
+    s->parts = (struct split_parts){width, place / 8 + 1, s->high, s->low};
+}
+
+/* Every version of the inner loops gives what the definition says, and counts the bits. */
+static void test_split_kernels(void **state)
+{
+    for (uint32_t turn = 0; turn < 25 * 80; turn++) {
+        uint32_t start = random_below(1000000), back[BITPACK_GROUP + 1], versions = 0;
+        const struct split_kernels *kernels;
+        struct split_sample sample;
+
+        split_sample_init(&sample, turn % 25, start);
+        for (; (kernels = split_kernels_of(versions)) != NULL; versions++) {
+            back[BITPACK_GROUP] = 0xa5a5a5a5;
+            assert_true(kernels->join(&sample.parts, start, back));
+            assert_memory_equal(back, sample.values, sizeof(sample.values));
+            assert_int_equal(kernels->rise(&sample.parts, start, back), sample.rises);
+            assert_memory_equal(back, sample.numbers, sizeof(sample.numbers));
+            assert_int_equal(back[BITPACK_GROUP], 0xa5a5a5a5);
+            sample.high[turn % 16] ^= (uint8_t)(1u << turn % 8); /* a bit more or less */
+            assert_false(kernels->join(&sample.parts, start, back));
+            assert_false(kernels->rise(&sample.parts, start, back));
+            sample.high[turn % 16] ^= (uint8_t)(1u << turn % 8);
+        }
+        assert_in_range(versions, 2, 4);
+        assert_ptr_equal(split_kernels(), split_kernels_of(versions - 1));
+        free(sample.low);
+    }
+}
+
+/* Values that spread as chance has it take hardly more than they must: a quarter of a bit more than
+ * the entropy of a geometric distribution, for means from 1.5 to thousands. */
+static void test_split_is_small(void **state)
+{
+    for (double stay = 0.6; stay < 0.9999; stay += (1 - stay) / 2) {
+        double entropy = -(stay * log2(stay) + (1 - stay) * log2(1 - stay)) / (1 - stay);
+        uint32_t values[BITPACK_GROUP], groups = 200;
+        struct buf out = {0};
+
+        for (uint32_t group = 0; group < groups; group++) {
+            for (uint32_t i = 0; i < BITPACK_GROUP; i++)
+                for (values[i] = 0; random_below(1u << 30) < stay * (1u << 30); values[i]++)
+                    continue;
+            bitpack_put(&out, values, BITPACK_GROUP);
+        }
+        assert_true(8.0 * (double)out.size < groups * BITPACK_GROUP * (entropy + 0.25));
+        buf_deinit(&out);
+    }
+}
+
 struct sample {
     struct codec_postings postings;
     uint32_t docs[CODEC_CHUNK_MAX], freqs[CODEC_CHUNK_MAX], counts[CODEC_CHUNK_MAX];
@@ -441,7 +524,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pack_layout),          cmocka_unit_test(test_rising),
         cmocka_unit_test(test_dense_is_small),       cmocka_unit_test(test_groups),
-        cmocka_unit_test(test_exceptions_are_cheap), cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_exceptions_are_cheap), cmocka_unit_test(test_split_kernels),
+        cmocka_unit_test(test_split_is_small),       cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_block_extremes),       cmocka_unit_test(test_chunks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
