@@ -316,31 +316,43 @@ AVX512 INLINE __m512i row_bits(const uint32_t width, uint32_t row)
 #undef BIT
 }
 
+/* Whether one of the four rows from `row` on goes on in the next word. */
+INLINE bool rows_split(const uint32_t width, uint32_t row)
+{
+    return row * width % 32 + width > 32 || (row + 1) * width % 32 + width > 32 ||
+           (row + 2) * width % 32 + width > 32 || (row + 3) * width % 32 + width > 32;
+}
+
 AVX512 INLINE __m512i four_rows(const uint8_t *low, const uint32_t width, uint32_t row)
 {
     uint32_t last = width > 4 ? width - 4 : 0, word = row * width / 32;
     uint32_t first = smaller(word, last), second = smaller(word + 1, last);
-    __m512i words = load_words(low, width, first);
-    __m512i v = _mm512_permutexvar_epi64(row_words(width, row, 0, first), words);
+    __m512i words = load_words(low, width, first), bits = row_bits(width, row);
+    __m512i v =
+        _mm512_srlv_epi32(_mm512_permutexvar_epi64(row_words(width, row, 0, first), words), bits);
 
+    if (!rows_split(width, row))
+        return v;
     if ((row + 3) * width / 32 + 1 - first > 3 && second != first) {
         words = load_words(low, width, second);
         first = second;
     }
     words = _mm512_permutexvar_epi64(row_words(width, row, 1, first), words);
-    return _mm512_shrdv_epi32(v, words, row_bits(width, row));
+    /* Not shrdv: clang 14 takes the wrong operand where the shift is 0. */
+    words = _mm512_sllv_epi32(words, _mm512_sub_epi32(_mm512_set1_epi32(32), bits));
+    return _mm512_or_si512(v, words);
 }
 
+/* Sixteen values from row `row` on: `high` times 2^width, plus the low bits, plus `base`. */
 AVX512 INLINE __m512i join_sixteen(const uint8_t *low, const uint32_t width, __m128i high,
-                                   uint32_t row)
+                                   uint32_t row, __m512i base)
 {
-    __m512i above = _mm512_slli_epi32(_mm512_cvtepu8_epi32(high), width);
+    __m512i v = _mm512_add_epi32(_mm512_slli_epi32(_mm512_cvtepu8_epi32(high), width), base);
+    __m512i mask = _mm512_set1_epi32((int)((1u << width) - 1));
 
     if (width == 0)
-        return above;
-    return _mm512_ternarylogic_epi32(four_rows(low, width, row),
-                                     _mm512_set1_epi32((int)((1u << width) - 1)), above,
-                                     0xea); /* (rows & mask) | above */
+        return v;
+    return _mm512_add_epi32(v, _mm512_and_si512(four_rows(low, width, row), mask));
 }
 
 AVX512 INLINE __m128i load_sixteen(const uint8_t *from)
@@ -363,7 +375,7 @@ AVX512 INLINE uint32_t compress_places(const uint8_t *bits, uint32_t size, uint8
     __m512i number = _mm512_load_si512(counting);
     uint8_t *at = places;
 
-#pragma GCC unroll 5
+#pragma GCC unroll 4
     for (uint32_t i = 0; i < SPLIT_HIGH_MAX / 8; i++) {
         uint64_t word = bits_word(bits, size, i);
 
@@ -377,17 +389,17 @@ AVX512 INLINE uint32_t compress_places(const uint8_t *bits, uint32_t size, uint8
 AVX512 INLINE bool join_width(const struct split_parts *parts, const uint32_t width, uint32_t start,
                               uint32_t *values)
 {
+    const __m512i base = _mm512_set1_epi32((int)(start - (1u << width)));
     uint8_t room[64 + SPLIT_PLACES_ROOM], *places = room + 64;
     uint32_t found = compress_places(parts->high, parts->high_size, places);
 
     places[-1] = UINT8_MAX; /* before the first */
 #pragma GCC unroll 8
-    for (uint32_t i = 0; i < BITPACK_GROUP; i += 16) {
-        __m128i before = _mm_add_epi8(load_sixteen(places + i - 1), _mm_set1_epi8(1));
-        __m128i high = _mm_sub_epi8(load_sixteen(places + i), before);
-        __m512i v = join_sixteen(parts->low, width, high, i / 4);
+    for (uint32_t i = 0; i < BITPACK_GROUP; i += 16) { /* differences are one more */
+        __m128i high = _mm_sub_epi8(load_sixteen(places + i), load_sixteen(places + i - 1));
+        __m512i v = join_sixteen(parts->low, width, high, i / 4, base);
 
-        _mm512_storeu_si512(values + i, _mm512_add_epi32(v, _mm512_set1_epi32((int)start)));
+        _mm512_storeu_si512(values + i, v);
     }
     return found == BITPACK_GROUP;
 }
@@ -395,18 +407,18 @@ AVX512 INLINE bool join_width(const struct split_parts *parts, const uint32_t wi
 AVX512 INLINE bool rise_width(const struct split_parts *parts, const uint32_t width, uint32_t start,
                               uint32_t *numbers)
 {
+    const __m512i count = _mm512_cvtepu8_epi32(load_sixteen(counting));
     __m512i last = _mm512_set1_epi32((int)(start - 1)), rising = _mm512_set1_epi32(-1);
-    __m512i base = _mm512_add_epi32(_mm512_set1_epi32((int)start),
-                                    _mm512_cvtepu8_epi32(load_sixteen(counting)));
+    __m512i base = _mm512_add_epi32(_mm512_set1_epi32((int)start), count);
     uint8_t places[SPLIT_PLACES_ROOM];
     uint32_t found = compress_places(parts->high, parts->high_size, places);
 
+    base = _mm512_sub_epi32(base, _mm512_slli_epi32(count, width)); /* places count the rows, too */
 #pragma GCC unroll 8
     for (uint32_t i = 0; i < BITPACK_GROUP; i += 16) {
-        __m128i high = _mm_sub_epi8(load_sixteen(places + i), load_sixteen(counting + i));
-        __m512i v = _mm512_add_epi32(join_sixteen(parts->low, width, high, i / 4), base);
+        __m512i v = join_sixteen(parts->low, width, load_sixteen(places + i), i / 4, base);
 
-        base = _mm512_add_epi32(base, _mm512_set1_epi32(16));
+        base = _mm512_add_epi32(base, _mm512_set1_epi32((int)(16 - (16u << width))));
         rising = _mm512_and_si512(rising, _mm512_sub_epi32(_mm512_alignr_epi32(v, last, 15), v));
         last = v;
         _mm512_storeu_si512(numbers + i, v);

@@ -34,8 +34,8 @@ bool bitpack_split_skip(struct reader *reader, uint32_t count);
 /* ---- the inner loops: bitpack_join.c ---- */
 
 #define SPLIT_WIDTH_MAX 24  /* of the low bits */
-#define SPLIT_TOTAL_MAX 192 /* of the high parts of a group */
-#define SPLIT_HIGH_MAX 40   /* bytes of the high parts */
+#define SPLIT_TOTAL_MAX 128 /* of the high parts of a group */
+#define SPLIT_HIGH_MAX 32   /* bytes of the high parts */
 #define SPLIT_PLACES_ROOM (8 * SPLIT_HIGH_MAX + 64)
 
 struct split_parts { /* a group, within its bytes */
@@ -68,8 +68,8 @@ static inline const struct split_kernels *split_kernels(void)
 /* All of them, the best last; NULL where there is none (any more). */
 const struct split_kernels *split_kernels_of(uint32_t number);
 
-/* The places, modulo 256, of the bits that are set in `size` bytes, from the low end of each; how
- * many they are. `places` has SPLIT_PLACES_ROOM. */
+/* The places of the bits that are set in `size` bytes (SPLIT_HIGH_MAX at most), from the low end of
+ * each; how many they are. `places` has SPLIT_PLACES_ROOM. */
 uint32_t split_places(const uint8_t *bits, uint32_t size, uint8_t *places);
 
 #endif

