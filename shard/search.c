@@ -116,7 +116,35 @@ static int collector_segment(struct collector *collector, const struct view *vie
     int status = category_bits(collector->view, collector->filter, collector->filter_count, arena,
                                &allowed, err);
     collector->allowed = allowed;
+    collector->doc_limit = collector->view->doc_limit;
     return status;
+}
+
+uint32_t collector_next(const struct collector *collector, uint32_t doc)
+{
+    if (!collector->allowed || doc == POSTING_END)
+        return doc;
+    if (doc >= collector->doc_limit)
+        return POSTING_END;
+    uint32_t word = doc / 64, words = (collector->doc_limit + 63) / 64;
+    uint64_t bits = collector->allowed[word] >> (doc % 64) << (doc % 64);
+    while (bits == 0 && ++word < words)
+        bits = collector->allowed[word];
+    return bits == 0 ? POSTING_END : word * 64 + (uint32_t)__builtin_ctzll(bits);
+}
+
+uint32_t collector_allows(const struct collector *collector, uint32_t from, uint32_t to)
+{
+    uint32_t count = 0;
+    for (uint32_t word = from / 64; word < (to + 63) / 64; word++) {
+        uint64_t bits = collector->allowed[word];
+        if (word == from / 64)
+            bits = bits >> (from % 64) << (from % 64);
+        if (to - word * 64 < 64)
+            bits &= (UINT64_C(1) << (to % 64)) - 1;
+        count += (uint32_t)__builtin_popcountll(bits);
+    }
+    return count;
 }
 
 typedef void evaluator(struct search_context *context, struct collector *collector);

@@ -359,7 +359,8 @@ static uint32_t walk_joined(struct all_search *all, uint32_t from)
             uint32_t doc = block->docs[pairs.first[k]];
             lead->cursor->index = pairs.first[k];
             next->cursor->index = pairs.second[k];
-            if (all->order_count == 2 || meet(all, 2, doc) == doc)
+            if (collector_wants(all->collector, doc) &&
+                (all->order_count == 2 || meet(all, 2, doc) == doc))
                 consider(all, doc);
         }
         i = i_end;
@@ -383,7 +384,8 @@ static void walk(struct all_search *all)
     struct search_list *lead = all->order[0];
     struct search_context *context = all->context;
     uint32_t target = 0, parts[POSTING_BLOCK];
-    while (target != POSTING_END && !context->status && search_list_reach(context, lead, target)) {
+    while (!context->status && (target = collector_next(all->collector, target)) != POSTING_END &&
+           search_list_reach(context, lead, target)) {
         uint32_t last = lead->cursor->blocks.last_doc[lead->block];
         uint64_t threshold = top_threshold(&all->collector->top), others = 0;
         bool prune = !collector_counts(all->collector) && threshold > 0, scored = false;

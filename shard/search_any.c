@@ -14,6 +14,9 @@
  * add, and given up as soon as it cannot get in any more. So a long question costs little more than
  * its rare words.
  *
+ * With a filter that lets few documents of the window through, these are completed by all lists,
+ * one by one; windows without any are passed over.
+ *
  * Counting is another matter: all lists have to be read, but neither frequencies nor scores, and
  * with a limit only until it is reached. It goes before, by bitmaps.
  *
@@ -64,6 +67,7 @@ static bool is_excluded(struct any_search *any, uint32_t doc)
 static void complete(struct any_search *any, uint32_t count, uint32_t doc, uint64_t sum)
 {
     const struct top *top = &any->collector->top;
+    bool hit = count < any->count;
     for (uint32_t i = count; i-- > 0;) {
         struct search_list *list = &any->lists[i]->list;
         if (sum + any->rest[i + 1] < top_threshold(top))
@@ -79,8 +83,10 @@ static void complete(struct any_search *any, uint32_t count, uint32_t doc, uint6
             sum += search_list_part(any->context, list, search_norm(any->context, doc));
         else if (any->lists[i]->required)
             return;
+        hit |= there;
     }
-    if (sum >= top_threshold(top) && collector_wants(any->collector, doc) && !is_excluded(any, doc))
+    if (hit && sum >= top_threshold(top) && collector_wants(any->collector, doc) &&
+        !is_excluded(any, doc))
         collector_offer(any->collector, doc, sum);
 }
 
@@ -184,6 +190,30 @@ static void walk_several(struct any_search *any, uint32_t count, uint32_t base, 
     }
 }
 
+/* ---- few documents that a filter lets through ---- */
+
+#define POSTINGS_FOR_SEEKS 8 /* cost what it costs to seek a document in the lists */
+
+/* Whether to look for them instead of walking the lists from `essential` on. */
+static bool few_allowed(const struct any_search *any, uint32_t essential, uint32_t base,
+                        uint32_t end)
+{
+    uint64_t postings = 0;
+    if (!any->collector->allowed)
+        return false;
+    for (uint32_t i = essential; i < any->count; i++)
+        postings += any->lists[i]->list.cursor->df;
+    postings = postings * (end - base) / any->context->doc_limit;
+    return (uint64_t)POSTINGS_FOR_SEEKS * collector_allows(any->collector, base, end) < postings;
+}
+
+static void walk_allowed(struct any_search *any, uint32_t base, uint32_t end)
+{
+    for (uint32_t doc = collector_next(any->collector, base); doc < end && !any->context->status;
+         doc = collector_next(any->collector, doc + 1))
+        complete(any, any->count, doc, 0);
+}
+
 /* ---- windows ---- */
 
 /* Rising by bound for a posting: the longest lists with the least to give come first. */
@@ -254,7 +284,9 @@ static void walk_window(struct any_search *any, uint32_t base, uint32_t end)
         while (essential + 1 < any->count && any->rest[essential + 1] < threshold)
             essential++;
     }
-    if (essential + 1 == any->count)
+    if (few_allowed(any, essential, base, end))
+        walk_allowed(any, base, end);
+    else if (essential + 1 == any->count)
         walk_lead(any, essential, base, end);
     else
         walk_several(any, essential, base, end);
@@ -365,7 +397,7 @@ static void count_all(struct any_search *any)
     struct search_context *context = any->context;
     uint32_t base = 0;
     while (base < context->doc_limit && !context->status && collector_counts(any->collector)) {
-        base = next_base(any, base) & ~(uint32_t)(WINDOW - 1);
+        base = collector_next(any->collector, next_base(any, base)) & ~(uint32_t)(WINDOW - 1);
         if (base >= context->doc_limit)
             break;
         uint32_t end = context->doc_limit - base > WINDOW ? base + WINDOW : context->doc_limit;
@@ -394,10 +426,11 @@ static void raise_floor(struct any_search *any)
 static void rank_all(struct any_search *any)
 {
     struct search_context *context = any->context;
+    const struct collector *collector = any->collector;
     uint32_t base = 0;
     raise_floor(any);
     while (!context->status) {
-        base = next_base(any, base);
+        base = collector_next(collector, next_base(any, base));
         if (base >= context->doc_limit)
             return;
         uint32_t end = context->doc_limit - base > WINDOW ? base + WINDOW : context->doc_limit;

@@ -19,6 +19,7 @@ struct collector {
     const struct view_segment *view;
     uint32_t segment;        /* its index in the view */
     const uint64_t *allowed; /* by document: what the filter lets through; NULL: all */
+    uint32_t doc_limit;      /* of `allowed` */
 };
 
 /* Whether a document that matches the query counts: alive, and let through by the filter. */
@@ -28,6 +29,11 @@ static inline bool collector_wants(struct collector *collector, uint32_t doc)
         return false;
     return !collector->allowed || (collector->allowed[doc / 64] >> (doc % 64) & 1);
 }
+
+/* The next document from `doc` on that the filter lets through; POSTING_END: none. */
+uint32_t collector_next(const struct collector *collector, uint32_t doc);
+/* How many of [from, to) it lets through. */
+uint32_t collector_allows(const struct collector *collector, uint32_t from, uint32_t to);
 
 /* Whether matches still have to be counted. */
 static inline bool collector_counts(const struct collector *collector)
