@@ -23,7 +23,8 @@ static const struct known {
     {TEXT_FIELD_HEADWORD, "networks", 3}, {TEXT_FIELD_ALL, "train", 30},
     {TEXT_FIELD_ALL, "trait", 40},        {TEXT_FIELD_ALL, "descent", 7},
     {TEXT_FIELD_TERMS, "descent", 1},     {TEXT_FIELD_ALL, "model", 80},
-    {TEXT_FIELD_ALL, "modal", 3},         {TEXT_FIELD_ALL, "decent", 90},
+    {TEXT_FIELD_ALL, "modal", 3},         {TEXT_FIELD_ALL, "convex", 2},
+    {TEXT_FIELD_ALL, "convey", 60},
 };
 #define KNOWN (sizeof known / sizeof known[0])
 
@@ -190,6 +191,7 @@ static void the_nearest_known_word_takes_its_place(void **state)
         {"netwroks", "networks"},                            /* a word of a name, as written */
         {"netwroking", "networking"},               /* a stem gets the ending that was typed */
         {"trained modek", "trained model"},         /* nearer than modal */
+        {"convexx", "convex"},                      /* than convey, which is more frequent */
         {"traim", "trait"},                         /* of two as near the more frequent one */
         {"headword:gradiemt", "headword:gradient"}, /* in the field that was asked */
         {"terms:gradiemt", NULL},                   /* where it is not */
