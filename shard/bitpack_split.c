@@ -19,7 +19,7 @@
  *     bits  low bits of all values (see bitpack.c)
  *
  * High parts sum up to 128 at most, so that the place of a bit fits a byte. (A bit less in each low
- * part and sums of up to 255 would save 2 % more, and take a tenth longer to read.)
+ * part and sums of up to 255 would save 2 % more, and take a little longer to read.)
  */
 #include "shard/bitpack_split.h"
 
