@@ -1,0 +1,81 @@
+/* Controller: what the leading coordinator decides about nodes and ranges: who is alive, who is
+ * primary, who is in sync, where a lost replica is made anew. Pure code: no I/O, no clock; it is
+ * told what was heard and what the map is, and says which changes of the map it wants. The
+ * coordinator (nodes.c, register.c) and the simulator run the same code.
+ *
+ * Only the leader's controller acts; the others' hear the same and are ready. A change is a
+ * compare-and-set on the epoch of each range it is about (MapChange.ranges_configure), so a decision
+ * that was overtaken does no harm.
+ *
+ * A node as the controller sees it:
+ *
+ *            heard                    connection closed, and its lease has run out; or
+ *   UNKNOWN --------> ALIVE --------. silent for GRACE
+ *                       ^           v
+ *                       '--------- DEAD        LEAVING: heard `leaving`; no primary, nothing new
+ *                          heard
+ *
+ * The lease. Each Register that the leader answers grants the node CONTROLLER_LEASE_MS, counted by
+ * the node from when it sent the Register. A node is never declared dead before its last lease has
+ * surely run out: not before CONTROLLER_LEASE_OVER_MS after the last answer. Who became leader just
+ * now does not know what its predecessor granted: it counts as if it had answered every node at
+ * the moment at which it began to lead, plus CONTROLLER_DEPOSED_MS, for which a deposed leader may
+ * believe that it still leads.
+ *
+ * What it wants of a range, by priority, one change at a time for each range:
+ *   1. a primary that lives in the life (incarnation) that the map knows, and can write: else
+ *      another in-sync replica that is alive and serves is primary under the next epoch, and the
+ *      old one a learner. Without any in-sync replica alive nothing is done: the range waits.
+ *   2. in-sync replicas that are dead, failed, or that the primary asked to drop, become learners.
+ *   3. a learner that the primary says has caught up becomes in sync.
+ *   4. `replicas` of the collection many replicas: a learner that is dead for REPLACE_MS is
+ *      replaced, and one that is missing is added, on a node that is alive, has room, is in another
+ *      zone than the others if there is one, and has the fewest replicas.
+ *   5. no more than that many: a dead learner first, then the one on the fullest node.
+ *   6. `fresh` is taken back once every in-sync replica says that it serves.
+ */
+#ifndef QUIRE_COORDINATOR_CONTROLLER_H
+#define QUIRE_COORDINATOR_CONTROLLER_H
+
+#include "coordinator/map.h"
+
+#define CONTROLLER_LEASE_MS 1000
+#define CONTROLLER_LEASE_OVER_MS 1200 /* clocks may differ by 10 % in speed */
+#define CONTROLLER_DEPOSED_MS 600     /* longer than an election takes to be noticed */
+#define CONTROLLER_GRACE_MS 3000      /* silent for so long: dead */
+#define CONTROLLER_REPLACE_MS 30000   /* dead for so long: its replicas are made anew elsewhere */
+#define CONTROLLER_SETTLE_MS 1000     /* a change that was proposed is not proposed again before */
+
+struct controller;
+
+enum controller_state { CONTROLLER_UNKNOWN, CONTROLLER_ALIVE, CONTROLLER_LEAVING, CONTROLLER_DEAD };
+
+struct controller_options {
+    uint32_t replace_ms; /* 0: CONTROLLER_REPLACE_MS */
+};
+
+struct controller *controller_create(const struct controller_options *options);
+void controller_destroy(struct controller *controller);
+
+/* Holds the map until the next one. */
+void controller_map(struct controller *controller, struct map *map, uint64_t now_ms);
+/* This coordinator began to lead, or ceased to. */
+void controller_lead(struct controller *controller, bool leads, uint64_t now_ms);
+/* A Register. What is to be answered: the lease, or 0 when this one does not lead or the map does
+ * not know this life of the node yet. */
+uint32_t controller_heard(struct controller *controller, const Quire__Register *message,
+                          uint64_t now_ms);
+/* The connection to a node was made or lost. */
+void controller_link(struct controller *controller, const char *node_id, bool connected,
+                     uint64_t now_ms);
+
+/* The next change that is wanted; NULL: none now. The leader proposes it, and calls again until
+ * there is none. Ask at least every 100 ms, and after each of the calls above. The change and all
+ * in it are in the arena. */
+Quire__MapChange *controller_next(struct controller *controller, struct arena *arena,
+                                  uint64_t now_ms);
+
+enum controller_state controller_node_state(const struct controller *controller,
+                                            const char *node_id);
+
+#endif
