@@ -36,6 +36,7 @@ struct job {
     struct coordinator_change change;
     struct nodes_waiter waiter;
     struct node_call seal;
+    uint64_t sealed, sealed_epoch; /* range id */
 };
 
 static void leave_with_error(struct job *job, int code, const char *text)
@@ -218,6 +219,10 @@ static void on_changed(struct coordinator_change *change, int status, const stru
 {
     struct job *job = change->data;
     struct coordinator *coordinator = job->coordinator;
+    if (status == ERR_CONFLICT && !coordinator->closing && clock_ms() < job->request->deadline_ms) {
+        admin_again(&job->admin, NODE_TICK_MS); /* the map moved on meanwhile */
+        return;
+    }
     if (status != 0) {
         leave_with_error(job, status, err->text);
         return;
@@ -233,6 +238,21 @@ static void on_changed(struct coordinator_change *change, int status, const stru
     nodes_wait(&coordinator->nodes, &job->waiter);
 }
 
+/* The ranges that go, as they are now: should one of them change before they do, it may take writes
+ * again, and nothing must go. */
+static void name_replaced(Quire__RangeSet *set, const struct map *map, struct arena *arena)
+{
+    struct map_ranges old = map_ranges(map, set->collection);
+    set->replaced = arena_calloc(arena, old.count + 1, sizeof *set->replaced);
+    for (size_t i = 0; i < old.count; i++) {
+        Quire__RangeRef *ref = arena_alloc(arena, sizeof *ref);
+        quire__range_ref__init(ref);
+        ref->id = old.items[i]->id;
+        ref->epoch = old.items[i]->epoch;
+        set->replaced[set->n_replaced++] = ref;
+    }
+}
+
 /* Proposes new ranges for the collection: a new one when `id` is 0. */
 static void propose(struct job *job, uint64_t id, const struct bytes *bounds, size_t bound_count,
                     struct placement_node *nodes, size_t node_count)
@@ -246,6 +266,7 @@ static void propose(struct job *job, uint64_t id, const struct bytes *bounds, si
         change.collection_put->id = id = next_id++;
     }
     change.ranges_replace = make_ranges(job, id, next_id, bounds, bound_count, nodes, node_count);
+    name_replaced(change.ranges_replace, coordinator->map, &job->request->arena);
     job->change.data = job;
     job->change.done = on_changed;
     coordinator_change(coordinator, &job->change, &change);
@@ -294,6 +315,8 @@ static void run_create(struct admin_job *admin)
     propose(job, 0, bounds, bound_count, nodes, node_count);
 }
 
+static void run_prepare(struct admin_job *admin);
+
 static void on_sealed(struct node_call *call, int status, const struct err *err, uint16_t kind,
                       struct bytes payload)
 {
@@ -309,6 +332,11 @@ static void on_sealed(struct node_call *call, int status, const struct err *err,
     }
     if (status != 0) {
         leave_with_error(job, status == ERR_CANCELED ? ERR_UNAVAILABLE : status, err->text);
+        return;
+    }
+    const Quire__Range *sealed = map_range(coordinator->map, job->sealed);
+    if (sealed == NULL || sealed->epoch != job->sealed_epoch) {
+        run_prepare(&job->admin); /* it has moved on, and is sealed no more */
         return;
     }
     struct placement_node *nodes;
@@ -345,6 +373,8 @@ static void seal(struct job *job, const Quire__Range *range)
     struct buf packed;
     buf_init(&packed);
     message_pack(&message.base, &packed);
+    job->sealed = range->id;
+    job->sealed_epoch = range->epoch;
     job->seal.data = job;
     job->seal.done = on_sealed;
     node_call_start(&job->coordinator->nodes, &job->seal, range->primary,

@@ -53,27 +53,19 @@ void map_pack(const struct map *map, struct buf *out)
     quire__cluster_map__pack(map->message, buf_extend(out, size));
 }
 
-static struct map *unpack_unchecked(struct bytes packed)
-{
-    struct map *map = map_alloc();
-    map->message =
-        quire__cluster_map__unpack(arena_protobuf(&map->arena), packed.size, packed.data);
-    if (map->message == NULL) {
-        map_unref(map);
-        return NULL;
-    }
-    return map;
-}
-
 int map_unpack(struct bytes packed, struct map **out, struct err *err)
 {
     *out = NULL;
     struct err why = {0};
     if (message_check(&quire__cluster_map__descriptor, packed, NULL, &why) != 0)
         return err_set(err, ERR_CORRUPT, "the cluster map does not parse: %s", why.text);
-    struct map *map = unpack_unchecked(packed);
-    if (map == NULL)
+    struct map *map = map_alloc();
+    map->message =
+        quire__cluster_map__unpack(arena_protobuf(&map->arena), packed.size, packed.data);
+    if (map->message == NULL) {
+        map_unref(map);
         return err_set(err, ERR_CORRUPT, "the cluster map does not parse (%zu bytes)", packed.size);
+    }
     /* The map before the bootstrap has nothing that could be checked. */
     if (map->message->epoch > 0) {
         int rc = map_validate(map->message, err);
@@ -124,6 +116,30 @@ const Quire__Node *map_node(const struct map *map, const char *id)
         if (strcmp(map->message->nodes[i]->id, id) == 0)
             return map->message->nodes[i];
     return NULL;
+}
+
+const Quire__Range *map_range(const struct map *map, uint64_t id)
+{
+    for (size_t i = 0; i < map->message->n_ranges; i++)
+        if (map->message->ranges[i]->id == id)
+            return map->message->ranges[i];
+    return NULL;
+}
+
+bool map_range_in_sync(const Quire__Range *range, const char *node)
+{
+    for (size_t i = 0; i < range->n_in_sync; i++)
+        if (strcmp(range->in_sync[i], node) == 0)
+            return true;
+    return false;
+}
+
+bool map_range_learns(const Quire__Range *range, const char *node)
+{
+    for (size_t i = 0; i < range->n_learners; i++)
+        if (strcmp(range->learners[i], node) == 0)
+            return true;
+    return false;
 }
 
 /* The first range at or after `from` for which `collection` is not below. */
@@ -188,19 +204,11 @@ struct map_ranges map_ranges_between(const struct map *map, uint64_t collection,
 
 /* ---- invariants ---- */
 
-static int range_order(const Quire__Range *a, const Quire__Range *b)
+int map_range_order(const Quire__Range *a, const Quire__Range *b)
 {
     if (a->collection != b->collection)
         return a->collection < b->collection ? -1 : 1;
     return bytes_compare(map_range_lo(a), map_range_lo(b));
-}
-
-static bool node_known(const Quire__ClusterMap *message, const char *id)
-{
-    for (size_t i = 0; i < message->n_nodes; i++)
-        if (strcmp(message->nodes[i]->id, id) == 0)
-            return true;
-    return false;
 }
 
 static int validate_collections(const Quire__ClusterMap *message, struct err *err)
@@ -211,6 +219,9 @@ static int validate_collections(const Quire__ClusterMap *message, struct err *er
             return err_set(err, ERR_CORRUPT, "a collection has an invalid name");
         if (!one->has_id || one->id == 0 || one->id >= message->next_id)
             return err_set(err, ERR_CORRUPT, "collection %s has an impossible id", one->name);
+        if (one->has_replicas && (one->replicas == 0 || one->replicas > LIMIT_REPLICAS))
+            return err_set(err, ERR_CORRUPT, "collection %s has not 1 to %d replicas", one->name,
+                           LIMIT_REPLICAS);
         for (size_t j = 0; j < i; j++) {
             if (message->collections[j]->id == one->id)
                 return err_set(err, ERR_CORRUPT, "two collections have the id %llu",
@@ -222,35 +233,87 @@ static int validate_collections(const Quire__ClusterMap *message, struct err *er
     return 0;
 }
 
-static int validate_nodes(const Quire__ClusterMap *message, struct err *err)
+static int validate_coordinators(const Quire__ClusterMap *message, struct err *err)
 {
-    for (size_t i = 0; i < message->n_nodes; i++) {
-        if (message->nodes[i]->id[0] == '\0' || message->nodes[i]->address[0] == '\0')
-            return err_set(err, ERR_CORRUPT, "a node has no id or no address");
-        for (size_t j = 0; j < i; j++)
-            if (strcmp(message->nodes[j]->id, message->nodes[i]->id) == 0)
-                return err_set(err, ERR_CORRUPT, "two nodes have the id %s", message->nodes[i]->id);
+    if (message->n_coordinators > LIMIT_COORDINATORS)
+        return err_set(err, ERR_CORRUPT, "a cluster has at most %d coordinators",
+                       LIMIT_COORDINATORS);
+    for (size_t i = 0; i < message->n_coordinators; i++) {
+        const Quire__Coordinator *one = message->coordinators[i];
+        if (one->id[0] == '\0' || one->address[0] == '\0' || one->raft_address[0] == '\0' ||
+            one->raft_id == 0)
+            return err_set(err, ERR_CORRUPT, "a coordinator lacks its id or an address");
+        for (size_t j = 0; j < i; j++) {
+            if (message->coordinators[j]->raft_id == one->raft_id)
+                return err_set(err, ERR_CORRUPT, "two coordinators have the raft id %llu",
+                               (unsigned long long)one->raft_id);
+            if (strcmp(message->coordinators[j]->id, one->id) == 0)
+                return err_set(err, ERR_CORRUPT, "two coordinators have the id %s", one->id);
+        }
     }
     return 0;
 }
 
-static int validate_replicas(const Quire__ClusterMap *message, const Quire__Range *range,
-                             struct err *err)
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* `ids`: room for the ids of all nodes, which are left there in order. */
+static int validate_nodes(const Quire__ClusterMap *message, const char **ids, struct err *err)
+{
+    for (size_t i = 0; i < message->n_nodes; i++) {
+        if (message->nodes[i]->id[0] == '\0' || message->nodes[i]->address[0] == '\0')
+            return err_set(err, ERR_CORRUPT, "a node has no id or no address");
+        ids[i] = message->nodes[i]->id;
+    }
+    qsort(ids, message->n_nodes, sizeof *ids, compare_texts);
+    for (size_t i = 1; i < message->n_nodes; i++)
+        if (strcmp(ids[i - 1], ids[i]) == 0)
+            return err_set(err, ERR_CORRUPT, "two nodes have the id %s", ids[i]);
+    return 0;
+}
+
+static bool named_before(const Quire__Range *range, size_t end, const char *id)
+{
+    for (size_t i = 0; i < end; i++)
+        if (strcmp(map_range_member(range, i), id) == 0)
+            return true;
+    return false;
+}
+
+static int validate_members(const Quire__Range *range, const char **ids, size_t node_count,
+                            struct err *err)
 {
     unsigned long long id = range->id;
-    bool primary_in_sync = false;
-    for (size_t i = 0; i < range->n_in_sync; i++) {
-        if (!node_known(message, range->in_sync[i]))
-            return err_set(err, ERR_CORRUPT, "range %llu is on an unknown node", id);
-        if (strcmp(range->in_sync[i], range->primary) == 0)
-            primary_in_sync = true;
-    }
-    if (!primary_in_sync)
+    size_t count = map_range_members(range);
+    if (range->epoch == 0)
+        return err_set(err, ERR_CORRUPT, "range %llu has no epoch", id);
+    if (count > LIMIT_MEMBERS)
+        return err_set(err, ERR_CORRUPT, "range %llu has more than %d replicas", id, LIMIT_MEMBERS);
+    if (!map_range_in_sync(range, range->primary))
         return err_set(err, ERR_CORRUPT, "the primary of range %llu is not in sync", id);
-    for (size_t i = 0; i < range->n_learners; i++)
-        if (!node_known(message, range->learners[i]))
-            return err_set(err, ERR_CORRUPT, "range %llu has an unknown learner", id);
+    for (size_t i = 0; i < count; i++) {
+        const char *member = map_range_member(range, i);
+        if (bsearch(&member, ids, node_count, sizeof *ids, compare_texts) == NULL)
+            return err_set(err, ERR_CORRUPT, "range %llu is on an unknown node", id);
+        if (named_before(range, i, member))
+            return err_set(err, ERR_CORRUPT, "range %llu is twice on node %s", id, member);
+    }
     return 0;
+}
+
+/* All about nodes. */
+static int validate_places(const Quire__ClusterMap *message, struct err *err)
+{
+    const char **ids = calloc(message->n_nodes + 1, sizeof *ids);
+    if (ids == NULL)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    int rc = validate_nodes(message, ids, err);
+    for (size_t i = 0; i < message->n_ranges && rc == 0; i++)
+        rc = validate_members(message->ranges[i], ids, message->n_nodes, err);
+    free(ids);
+    return rc;
 }
 
 static int compare_u64(const void *a, const void *b)
@@ -292,7 +355,7 @@ static int validate_cover(const Quire__ClusterMap *message, struct err *err)
         unsigned long long id = range->id;
         bool first = before == NULL || before->collection != range->collection;
         bool last = after == NULL || after->collection != range->collection;
-        if (before != NULL && range_order(before, range) >= 0)
+        if (before != NULL && map_range_order(before, range) >= 0)
             return err_set(err, ERR_CORRUPT, "range %llu is out of order", id);
         if (first) {
             groups++;
@@ -308,9 +371,6 @@ static int validate_cover(const Quire__ClusterMap *message, struct err *err)
         }
         if (last != (range->hi.len == 0))
             return err_set(err, ERR_CORRUPT, "range %llu ends in the wrong place", id);
-        int rc = validate_replicas(message, range, err);
-        if (rc != 0)
-            return rc;
     }
     if (groups != message->n_collections)
         return err_set(err, ERR_CORRUPT, "a collection has no ranges");
@@ -323,167 +383,12 @@ int map_validate(const Quire__ClusterMap *message, struct err *err)
         return err_set(err, ERR_CORRUPT, "the cluster map lacks its epoch, cluster id or secret");
     int rc = validate_collections(message, err);
     if (rc == 0)
-        rc = validate_nodes(message, err);
+        rc = validate_coordinators(message, err);
     if (rc == 0)
         rc = validate_range_ids(message, err);
     if (rc == 0)
         rc = validate_cover(message, err);
-    return rc;
-}
-
-/* ---- changes ----
- *
- * `next` starts as a shallow copy of the current message; each change below swaps in arrays of its
- * own from a scratch arena. In the end `next` is packed and unpacked into the new map, which
- * thereby owns all it holds. */
-
-static int put_node(Quire__ClusterMap *next, Quire__Node *node, struct arena *scratch,
-                    struct err *err)
-{
-    size_t at = 0;
-    while (at < next->n_nodes && strcmp(next->nodes[at]->id, node->id) != 0)
-        at++;
-    if (at >= LIMIT_NODES)
-        return err_set(err, ERR_FULL, "a cluster has at most %d nodes", LIMIT_NODES);
-    Quire__Node **nodes = arena_calloc(scratch, next->n_nodes + 1, sizeof *nodes);
-    if (next->n_nodes > 0)
-        memcpy(nodes, next->nodes, next->n_nodes * sizeof *nodes);
-    if (at == next->n_nodes)
-        next->n_nodes++;
-    nodes[at] = node;
-    next->nodes = nodes;
-    return 0;
-}
-
-static int put_collection(Quire__ClusterMap *next, Quire__Collection *collection,
-                          struct arena *scratch, struct err *err)
-{
-    size_t at = 0;
-    while (at < next->n_collections && next->collections[at]->id != collection->id)
-        at++;
-    for (size_t i = 0; i < next->n_collections; i++)
-        if (i != at && strcmp(next->collections[i]->name, collection->name) == 0)
-            return err_set(err, ERR_EXISTS, "collection %s exists already", collection->name);
-    if (at >= LIMIT_COLLECTIONS)
-        return err_set(err, ERR_FULL, "a cluster has at most %d collections", LIMIT_COLLECTIONS);
-    Quire__Collection **all = arena_calloc(scratch, next->n_collections + 1, sizeof *all);
-    if (next->n_collections > 0)
-        memcpy(all, next->collections, next->n_collections * sizeof *all);
-    if (at == next->n_collections)
-        next->n_collections++;
-    all[at] = collection;
-    next->collections = all;
-    if (collection->id >= next->next_id)
-        next->next_id = collection->id + 1;
-    return 0;
-}
-
-static int compare_ranges(const void *a, const void *b)
-{
-    return range_order(*(Quire__Range *const *)a, *(Quire__Range *const *)b);
-}
-
-/* All ranges of the collection go; `count` new ones (maybe none) come. */
-static int replace_ranges(Quire__ClusterMap *next, uint64_t collection, Quire__Range **ranges,
-                          size_t count, struct arena *scratch, struct err *err)
-{
-    if (count > LIMIT_RANGES_PER_COLLECTION)
-        return err_set(err, ERR_FULL, "a collection has at most %d ranges",
-                       LIMIT_RANGES_PER_COLLECTION);
-    Quire__Range **all = arena_calloc(scratch, next->n_ranges + count + 1, sizeof *all);
-    size_t kept = 0;
-    for (size_t i = 0; i < next->n_ranges; i++)
-        if (next->ranges[i]->collection != collection)
-            all[kept++] = next->ranges[i];
-    for (size_t i = 0; i < count; i++) {
-        if (ranges[i]->collection != collection)
-            return err_set(err, ERR_INVALID, "a range of another collection in a range set");
-        if (ranges[i]->id >= next->next_id)
-            next->next_id = ranges[i]->id + 1;
-        all[kept++] = ranges[i];
-    }
-    qsort(all, kept, sizeof *all, compare_ranges);
-    next->ranges = all;
-    next->n_ranges = kept;
-    return 0;
-}
-
-static int drop_collection(Quire__ClusterMap *next, uint64_t id, struct arena *scratch,
-                           struct err *err)
-{
-    Quire__Collection **all = arena_calloc(scratch, next->n_collections + 1, sizeof *all);
-    size_t kept = 0;
-    for (size_t i = 0; i < next->n_collections; i++)
-        if (next->collections[i]->id != id)
-            all[kept++] = next->collections[i];
-    if (kept == next->n_collections)
-        return err_set(err, ERR_NOT_FOUND, "there is no collection %llu", (unsigned long long)id);
-    next->collections = all;
-    next->n_collections = kept;
-    return replace_ranges(next, id, NULL, 0, scratch, err);
-}
-
-static int change_message(Quire__ClusterMap *next, const Quire__MapChange *change,
-                          struct arena *scratch, struct err *err)
-{
-    int rc = 0;
-    if (change->bootstrap != NULL) {
-        if (next->epoch != 0)
-            return err_set(err, ERR_EXISTS, "the cluster exists already");
-        *next = *change->bootstrap;
-        next->epoch = 0;
-        return 0;
-    }
-    if (next->epoch == 0)
-        return err_set(err, ERR_INVALID, "the cluster does not exist yet");
-    bool any = false;
-    if (change->node_put != NULL) {
-        any = true;
-        rc = put_node(next, change->node_put, scratch, err);
-    }
-    if (rc == 0 && change->collection_put != NULL) {
-        any = true;
-        rc = put_collection(next, change->collection_put, scratch, err);
-    }
-    if (rc == 0 && change->has_collection_drop) {
-        any = true;
-        rc = drop_collection(next, change->collection_drop, scratch, err);
-    }
-    if (rc == 0 && change->ranges_replace != NULL) {
-        any = true;
-        rc =
-            replace_ranges(next, change->ranges_replace->collection, change->ranges_replace->ranges,
-                           change->ranges_replace->n_ranges, scratch, err);
-    }
-    if (rc == 0 && !any)
-        return err_set(err, ERR_INVALID, "a change of the map that changes nothing");
-    return rc;
-}
-
-int map_apply(const struct map *map, const Quire__MapChange *change, struct map **out,
-              struct err *err)
-{
-    *out = NULL;
-    struct arena scratch;
-    struct buf packed;
-    arena_init(&scratch, 0);
-    buf_init(&packed);
-    Quire__ClusterMap next = *map->message;
-    int rc = change_message(&next, change, &scratch, err);
-    if (rc != 0)
-        goto done;
-    next.epoch = map->message->epoch + 1;
-    struct err why = {0};
-    if (map_validate(&next, &why) != 0) {
-        rc = err_set(err, ERR_INVALID, "%s", why.text);
-        goto done;
-    }
-    size_t size = quire__cluster_map__get_packed_size(&next);
-    quire__cluster_map__pack(&next, buf_extend(&packed, size));
-    *out = unpack_unchecked(buf_bytes(&packed));
-    assert(*out != NULL);
-done:
-    buf_deinit(&packed);
-    arena_deinit(&scratch);
+    if (rc == 0)
+        rc = validate_places(message, err);
     return rc;
 }

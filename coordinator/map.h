@@ -10,8 +10,9 @@
  * next_id;
  *   - the ranges are sorted by (collection, lo); those of a collection cover the key space exactly
  * once: the first begins at "", each begins where the one before it ends, the last has no end;
- *   - every range has a known node as its primary, the primary is in sync, and replicas are known
- * nodes.
+ *   - the primary of a range is in sync; its members (in sync or learning) are known nodes, none
+ * of them named twice, LIMIT_MEMBERS of them at most;
+ *   - ids and raft ids of coordinators are unique.
  *
  * Not thread-safe: the loop's thread.
  */
@@ -48,8 +49,9 @@ static inline uint64_t map_epoch(const struct map *map)
 
 /* The map after `change`, with the epoch one higher. The old one is left as it is. Errors, which
  * every coordinator gives alike: ERR_INVALID (the change is none, or the result would break an
- * invariant), ERR_EXISTS (bootstrap of a map, name taken), ERR_NOT_FOUND (collection), ERR_FULL
- * (limits.h). */
+ * invariant), ERR_EXISTS (bootstrap of a map, name taken), ERR_NOT_FOUND (collection, node,
+ * coordinator), ERR_CONFLICT (ranges_configure, ranges_replace: a range has another epoch by now;
+ * node_drop: a range names the node), ERR_FULL (limits.h). In map_change.c. */
 int map_apply(const struct map *map, const Quire__MapChange *change, struct map **out,
               struct err *err);
 
@@ -63,6 +65,7 @@ bool map_collection_name_valid(const char *name);
 const Quire__Collection *map_collection(const struct map *map, const char *name);
 const Quire__Collection *map_collection_by_id(const struct map *map, uint64_t id);
 const Quire__Node *map_node(const struct map *map, const char *id);
+const Quire__Range *map_range(const struct map *map, uint64_t id); /* looks through all of them */
 
 /* The ranges of a collection in key order. */
 struct map_ranges {
@@ -75,6 +78,28 @@ struct map_ranges map_ranges_between(const struct map *map, uint64_t collection,
                                      struct bytes hi);
 /* The one that holds `key`; NULL only for an unknown collection. */
 const Quire__Range *map_range_of(const struct map *map, uint64_t collection, struct bytes key);
+
+/* By collection, then by the lower bound. */
+int map_range_order(const Quire__Range *a, const Quire__Range *b);
+
+/* The members of a range: those in sync, then the learners. */
+static inline size_t map_range_members(const Quire__Range *range)
+{
+    return range->n_in_sync + range->n_learners;
+}
+
+static inline const char *map_range_member(const Quire__Range *range, size_t i)
+{
+    return i < range->n_in_sync ? range->in_sync[i] : range->learners[i - range->n_in_sync];
+}
+
+bool map_range_in_sync(const Quire__Range *range, const char *node);
+bool map_range_learns(const Quire__Range *range, const char *node);
+
+static inline bool map_range_on(const Quire__Range *range, const char *node)
+{
+    return map_range_in_sync(range, node) || map_range_learns(range, node);
+}
 
 static inline struct bytes map_range_lo(const Quire__Range *range)
 {

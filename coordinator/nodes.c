@@ -108,30 +108,22 @@ static void on_link(void *data, bool connected)
 
 /* ---- assignments ---- */
 
-static bool holds(const Quire__Range *range, const char *node_id)
-{
-    for (size_t i = 0; i < range->n_in_sync; i++)
-        if (strcmp(range->in_sync[i], node_id) == 0)
-            return true;
-    for (size_t i = 0; i < range->n_learners; i++)
-        if (strcmp(range->learners[i], node_id) == 0)
-            return true;
-    return false;
-}
-
 static void pack_assignment(const struct map *map, const char *node_id, struct buf *out)
 {
     const Quire__ClusterMap *message = map->message;
     struct arena arena;
     arena_init(&arena, 0);
     Quire__ShardAssign assign = QUIRE__SHARD_ASSIGN__INIT;
+    const Quire__Node *known = map_node(map, node_id);
     assign.map_epoch = message->epoch;
+    assign.has_incarnation = known != NULL && known->has_incarnation;
+    assign.incarnation = assign.has_incarnation ? known->incarnation : 0;
     assign.ranges = arena_calloc(&arena, message->n_ranges + 1, sizeof *assign.ranges);
     assign.collections =
         arena_calloc(&arena, message->n_collections + 1, sizeof *assign.collections);
     for (size_t i = 0; i < message->n_ranges; i++) {
         Quire__Range *range = message->ranges[i];
-        if (!holds(range, node_id))
+        if (!map_range_on(range, node_id))
             continue;
         assign.ranges[assign.n_ranges++] = range;
         size_t last = assign.n_collections; /* ranges come by collection */

@@ -20,12 +20,10 @@ struct reopening {
     uint64_t range, epoch;
 };
 
-static const Quire__Range *find(const struct map *map, uint64_t range, uint64_t epoch)
+static const Quire__Range *find(const struct map *map, uint64_t id, uint64_t epoch)
 {
-    for (size_t i = 0; i < map->message->n_ranges; i++)
-        if (map->message->ranges[i]->id == range)
-            return map->message->ranges[i]->epoch == epoch ? map->message->ranges[i] : NULL;
-    return NULL;
+    const Quire__Range *range = map_range(map, id);
+    return range != NULL && range->epoch == epoch ? range : NULL;
 }
 
 static void leave(struct reopening *it)
@@ -55,23 +53,17 @@ static void run(struct admin_job *admin)
         leave(it); /* replaced meanwhile; or the next Register will bring it here again */
         return;
     }
-    struct map_ranges all = map_ranges(coordinator->map, range->collection);
-    struct arena arena;
-    arena_init(&arena, 0);
+    Quire__Range next = *range;
+    Quire__Range *ranges[] = {&next};
     Quire__RangeSet set = QUIRE__RANGE_SET__INIT;
-    Quire__Range fresh = *range;
-    fresh.epoch++;
-    set.collection = range->collection;
-    set.n_ranges = all.count;
-    set.ranges = arena_calloc(&arena, all.count, sizeof *set.ranges);
-    for (size_t i = 0; i < all.count; i++)
-        set.ranges[i] = all.items[i] == range ? &fresh : (Quire__Range *)all.items[i];
     Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
-    change.ranges_replace = &set;
+    next.epoch++;
+    set.n_ranges = 1;
+    set.ranges = ranges;
+    change.ranges_configure = &set;
     it->change.data = it;
     it->change.done = on_changed;
     coordinator_change(coordinator, &it->change, &change);
-    arena_deinit(&arena);
 }
 
 void reopen_sealed(struct coordinator *coordinator, const Quire__Register *message)

@@ -33,5 +33,8 @@
 #define LIMIT_VERIFY_PROBLEMS 1000
 #define LIMIT_RANGES_PER_COLLECTION 4096
 #define LIMIT_NODES 1024
+#define LIMIT_COORDINATORS 7
+#define LIMIT_REPLICAS 5 /* of a range, wanted */
+#define LIMIT_MEMBERS 9  /* of a range: replicas in sync and learners (replication.h: 8 others) */
 
 #endif

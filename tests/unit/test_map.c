@@ -90,6 +90,17 @@ static struct map *put_ranges(struct map *map, uint64_t id, const char *name, co
     set.collection = id;
     set.n_ranges = bound_count + 1;
     set.ranges = pointers;
+    struct map_ranges old = map_ranges(map, id);
+    Quire__RangeRef refs[64];
+    Quire__RangeRef *replaced[64];
+    for (size_t i = 0; i < old.count; i++) {
+        quire__range_ref__init(&refs[i]);
+        refs[i].id = old.items[i]->id;
+        refs[i].epoch = old.items[i]->epoch;
+        replaced[i] = &refs[i];
+    }
+    set.n_replaced = old.count;
+    set.replaced = replaced;
     change.ranges_replace = &set;
     return apply(map, &change, expected);
 }
@@ -165,6 +176,293 @@ static void test_refused_changes(void **state)
     map = put_ranges(map, 0, "words", falling, 2, NODE_A, ERR_INVALID);
     map = put_ranges(map, 0, "words", twice, 2, NODE_A, ERR_INVALID);
     assert_int_equal(map_epoch(map), 2);
+    map_unref(map);
+}
+
+/* ---- configurations ---- */
+
+#define NODE_C "dddddddd-dddd-4ddd-8ddd-dddddddddddd"
+
+/* Three nodes; ranges with the bounds "g" and "mod", all on node A alone. */
+static struct map *three_ranges(void)
+{
+    const char *bounds[] = {"g", "mod"};
+    struct map *map = put_node(bootstrap(), NODE_A, "tcp://127.0.0.1:1", 0);
+    map = put_node(map, NODE_B, "tcp://127.0.0.1:2", 0);
+    map = put_node(map, NODE_C, "tcp://127.0.0.1:3", 0);
+    return put_ranges(map, 0, "words", bounds, 2, NODE_A, 0);
+}
+
+/* What a test wants of one range; the lists end with NULL. */
+struct wish {
+    size_t range; /* its place in the map */
+    uint64_t epoch;
+    const char *primary;
+    const char *in_sync[12], *learners[12];
+};
+
+static size_t count_texts(const char *const *texts)
+{
+    size_t count = 0;
+    while (texts[count] != NULL)
+        count++;
+    return count;
+}
+
+static struct map *configure(struct map *map, const struct wish *wishes, size_t count,
+                             Quire__Node *node, int expected)
+{
+    Quire__Range ranges[4];
+    Quire__Range *pointers[4];
+    Quire__RangeSet set = QUIRE__RANGE_SET__INIT;
+    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
+    for (size_t i = 0; i < count; i++) {
+        ranges[i] = *map->message->ranges[wishes[i].range];
+        ranges[i].epoch = wishes[i].epoch;
+        ranges[i].primary = (char *)wishes[i].primary;
+        ranges[i].in_sync = (char **)wishes[i].in_sync;
+        ranges[i].n_in_sync = count_texts(wishes[i].in_sync);
+        ranges[i].learners = (char **)wishes[i].learners;
+        ranges[i].n_learners = count_texts(wishes[i].learners);
+        pointers[i] = &ranges[i];
+    }
+    set.n_ranges = count;
+    set.ranges = pointers;
+    change.ranges_configure = &set;
+    change.node_put = node;
+    return apply(map, &change, expected);
+}
+
+static void test_configurations(void **state)
+{
+    (void)state;
+    struct map *map = three_ranges();
+    struct wish two[] = {{0, 2, NODE_B, {NODE_B, NODE_A}, {NODE_C}},
+                         {2, 2, NODE_A, {NODE_A}, {NODE_B}}};
+    map = configure(map, two, 2, NULL, 0);
+    const Quire__Range *first = map->message->ranges[0];
+    assert_string_equal(first->primary, NODE_B);
+    assert_int_equal(first->epoch, 2);
+    assert_true(map_range_in_sync(first, NODE_A) && map_range_learns(first, NODE_C));
+    assert_false(map_range_in_sync(first, NODE_C) || map_range_learns(first, NODE_B));
+    assert_int_equal(map_range_members(first), 3);
+    assert_string_equal(map_range_member(first, 2), NODE_C);
+    assert_int_equal(map->message->ranges[1]->epoch, 1);
+    assert_int_equal(map->message->ranges[2]->n_learners, 1);
+    assert_ptr_equal(map_range(map, first->id), first);
+    assert_null(map_range(map, 4711));
+
+    /* Overtaken: the first of these is new, the second old; neither happens. */
+    struct wish late[] = {{1, 2, NODE_B, {NODE_B}, {NULL}}, {2, 2, NODE_B, {NODE_B}, {NULL}}};
+    uint64_t before = map_epoch(map);
+    map = configure(map, late, 2, NULL, ERR_CONFLICT);
+    late[1].epoch = 4;
+    map = configure(map, late, 2, NULL, ERR_CONFLICT);
+    assert_int_equal(map_epoch(map), before);
+    assert_int_equal(map->message->ranges[1]->epoch, 1);
+
+    /* With a new life of a node, in one change; not at all when the ranges have moved on. */
+    Quire__Node node = QUIRE__NODE__INIT;
+    node.id = (char *)NODE_A;
+    node.address = (char *)"tcp://127.0.0.1:9";
+    node.has_incarnation = true;
+    node.incarnation = 77;
+    map = configure(map, late, 2, &node, ERR_CONFLICT);
+    assert_false(map_node(map, NODE_A)->has_incarnation);
+    late[1].epoch = 3;
+    map = configure(map, late, 2, &node, 0);
+    assert_int_equal(map_node(map, NODE_A)->incarnation, 77);
+    assert_string_equal(map->message->ranges[1]->primary, NODE_B);
+    map = configure(map, NULL, 0, &node, 0); /* a node alone */
+    map = configure(map, NULL, 0, NULL, ERR_INVALID);
+    map_unref(map);
+}
+
+static void test_refused_configurations(void **state)
+{
+    (void)state;
+    struct map *map = three_ranges();
+    const struct wish wrong[] = {
+        {0, 2, NODE_B, {NODE_A}, {NULL}},         /* the primary is not in sync */
+        {0, 2, NODE_B, {NODE_A}, {NODE_B}},       /* nor as a learner */
+        {0, 2, NODE_A, {NULL}, {NULL}},           /* nobody is */
+        {0, 2, NODE_A, {NODE_A, NODE_A}, {NULL}}, /* twice */
+        {0, 2, NODE_A, {NODE_A}, {NODE_A}},
+        {0, 2, NODE_A, {NODE_A}, {NODE_B, NODE_B}},
+        {0, 2, NODE_A, {NODE_A, "nobody"}, {NULL}},
+        {0, 2, NODE_A, {NODE_A}, {"nobody"}},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        map = configure(map, &wrong[i], 1, NULL, ERR_INVALID);
+    struct wish twice[] = {{0, 2, NODE_B, {NODE_B}, {NULL}}, {0, 3, NODE_C, {NODE_C}, {NULL}}};
+    map = configure(map, twice, 2, NULL, ERR_INVALID);
+    twice[1].epoch = 2;
+    map = configure(map, twice, 2, NULL, ERR_CONFLICT);
+
+    /* Another place in the key space, another collection, an unknown range. */
+    Quire__Range range = *map->message->ranges[1];
+    Quire__Range *ranges[] = {&range};
+    Quire__RangeSet set = QUIRE__RANGE_SET__INIT;
+    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
+    set.n_ranges = 1;
+    set.ranges = ranges;
+    change.ranges_configure = &set;
+    range.epoch = 2;
+    range.hi = (ProtobufCBinaryData){1, (uint8_t *)"n"};
+    map = apply(map, &change, ERR_INVALID);
+    range.hi = map->message->ranges[1]->hi;
+    range.collection++;
+    map = apply(map, &change, ERR_INVALID);
+    range.collection--;
+    range.id = 4711;
+    map = apply(map, &change, ERR_CONFLICT);
+    range.id = map->message->ranges[1]->id;
+    map = apply(map, &change, 0);
+    map_unref(map);
+}
+
+/* More members than a replica can talk to. */
+static void test_too_many_members(void **state)
+{
+    (void)state;
+    char ids[LIMIT_MEMBERS + 1][8];
+    struct map *map = three_ranges();
+    struct wish many = {0, 2, ids[0], {NULL}, {NULL}};
+    for (size_t i = 0; i <= LIMIT_MEMBERS; i++) {
+        snprintf(ids[i], sizeof ids[i], "n%zu", i);
+        map = put_node(map, ids[i], "tcp://127.0.0.1:9", 0);
+        if (i < LIMIT_MEMBERS - 1)
+            many.in_sync[i] = ids[i];
+        else
+            many.learners[i - LIMIT_MEMBERS + 1] = ids[i];
+    }
+    map = configure(map, &many, 1, NULL, ERR_INVALID);
+    many.learners[1] = NULL;
+    map = configure(map, &many, 1, NULL, 0);
+    map_unref(map);
+}
+
+/* Whoever replaces ranges must have seen them as they are, and gives ids that are new. */
+static void test_replaced_ranges(void **state)
+{
+    (void)state;
+    struct map *map = put_node(bootstrap(), NODE_A, "tcp://127.0.0.1:1", 0);
+    map = put_ranges(map, 0, "words", NULL, 0, NODE_A, 0);
+    Quire__Range range = *map->message->ranges[0];
+    Quire__Range *ranges[] = {&range};
+    Quire__RangeRef ref = QUIRE__RANGE_REF__INIT;
+    Quire__RangeRef *refs[] = {&ref};
+    Quire__RangeSet set = QUIRE__RANGE_SET__INIT;
+    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
+    ref.id = range.id;
+    ref.epoch = 2;
+    range.id = map->message->next_id;
+    set.collection = range.collection;
+    set.n_ranges = 1;
+    set.ranges = ranges;
+    change.ranges_replace = &set;
+    map = apply(map, &change, ERR_CONFLICT); /* nothing seen */
+    set.n_replaced = 1;
+    set.replaced = refs;
+    map = apply(map, &change, ERR_CONFLICT); /* another epoch */
+    ref.epoch = 1;
+    ref.id++;
+    map = apply(map, &change, ERR_CONFLICT); /* another range */
+    ref.id--;
+    range.id = ref.id;
+    map = apply(map, &change, ERR_CONFLICT); /* an id that was given before */
+    range.id = map->message->next_id;
+    map = apply(map, &change, 0);
+
+    /* Two coordinators that found the same next_id: the second one is told. */
+    Quire__Collection collection = QUIRE__COLLECTION__INIT;
+    Quire__MapChange late = QUIRE__MAP_CHANGE__INIT;
+    collection.name = (char *)"others";
+    collection.has_id = true;
+    collection.id = map->message->next_id - 1;
+    set.collection = collection.id;
+    set.n_replaced = 0;
+    range.collection = collection.id;
+    range.id = collection.id + 1;
+    late.collection_put = &collection;
+    late.ranges_replace = &set;
+    map = apply(map, &late, ERR_CONFLICT);
+    map_unref(map);
+}
+
+static struct map *put_coordinator(struct map *map, const char *id, uint64_t raft_id, int expected)
+{
+    Quire__Coordinator coordinator = QUIRE__COORDINATOR__INIT;
+    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
+    coordinator.id = (char *)id;
+    coordinator.raft_id = raft_id;
+    coordinator.address = (char *)"tcp://127.0.0.1:1";
+    coordinator.raft_address = (char *)"127.0.0.1:2";
+    change.coordinator_put = &coordinator;
+    return apply(map, &change, expected);
+}
+
+static void test_coordinators(void **state)
+{
+    (void)state;
+    struct map *map = bootstrap();
+    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
+    map = put_coordinator(map, NODE_B, 7, 0);
+    map = put_coordinator(map, NODE_A, 8, 0);
+    assert_int_equal(map->message->n_coordinators, 2);
+    assert_string_equal(map->message->coordinators[0]->id, NODE_A); /* by id */
+    map = put_coordinator(map, NODE_C, 7, ERR_INVALID);
+    map = put_coordinator(map, NODE_C, 0, ERR_INVALID);
+    map = put_coordinator(map, NODE_B, 9, 0); /* the same one, elsewhere */
+    assert_int_equal(map->message->n_coordinators, 2);
+    change.coordinator_drop = (char *)NODE_C;
+    map = apply(map, &change, ERR_NOT_FOUND);
+    change.coordinator_drop = (char *)NODE_A;
+    map = apply(map, &change, 0);
+    assert_int_equal(map->message->n_coordinators, 1);
+    assert_int_equal(map->message->coordinators[0]->raft_id, 9);
+    for (uint64_t i = 0; i < LIMIT_COORDINATORS; i++) {
+        char id[8];
+        snprintf(id, sizeof id, "c%d", (int)i);
+        map = put_coordinator(map, id, 100 + i, i + 1 < LIMIT_COORDINATORS ? 0 : ERR_FULL);
+    }
+    map_unref(map);
+}
+
+static void test_dropped_nodes(void **state)
+{
+    (void)state;
+    struct map *map = three_ranges();
+    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
+    change.node_drop = (char *)NODE_A;
+    map = apply(map, &change, ERR_CONFLICT);
+    struct wish learner = {0, 2, NODE_A, {NODE_A}, {NODE_B}};
+    map = configure(map, &learner, 1, NULL, 0);
+    change.node_drop = (char *)NODE_B;
+    map = apply(map, &change, ERR_CONFLICT);
+    change.node_drop = (char *)"nobody";
+    map = apply(map, &change, ERR_NOT_FOUND);
+    change.node_drop = (char *)NODE_C;
+    map = apply(map, &change, 0);
+    assert_null(map_node(map, NODE_C));
+    assert_int_equal(map->message->n_nodes, 2);
+    map_unref(map);
+}
+
+static void test_replicas_wanted(void **state)
+{
+    (void)state;
+    struct map *map = three_ranges();
+    Quire__Collection collection = *map->message->collections[0];
+    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
+    change.collection_put = &collection;
+    collection.has_replicas = true;
+    map = apply(map, &change, ERR_INVALID);
+    collection.replicas = LIMIT_REPLICAS + 1;
+    map = apply(map, &change, ERR_INVALID);
+    collection.replicas = LIMIT_REPLICAS;
+    map = apply(map, &change, 0);
+    assert_int_equal(map->message->collections[0]->replicas, LIMIT_REPLICAS);
     map_unref(map);
 }
 
@@ -309,9 +607,19 @@ static void test_random_walk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_life_of_a_map), cmocka_unit_test(test_refused_changes),
-        cmocka_unit_test(test_routing),       cmocka_unit_test(test_pack_and_unpack),
-        cmocka_unit_test(test_names),         cmocka_unit_test(test_random_walk),
+        cmocka_unit_test(test_life_of_a_map),
+        cmocka_unit_test(test_refused_changes),
+        cmocka_unit_test(test_routing),
+        cmocka_unit_test(test_pack_and_unpack),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_random_walk),
+        cmocka_unit_test(test_configurations),
+        cmocka_unit_test(test_refused_configurations),
+        cmocka_unit_test(test_too_many_members),
+        cmocka_unit_test(test_replaced_ranges),
+        cmocka_unit_test(test_coordinators),
+        cmocka_unit_test(test_dropped_nodes),
+        cmocka_unit_test(test_replicas_wanted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
