@@ -233,8 +233,9 @@ static void commit_group(struct committer *committer, struct commit **group, siz
             continue;
         }
         struct replica *replica = commit->replica;
-        records[kept] = (struct log_record){replica->id, commit->epoch, replica->logged_seq + 1,
-                                            (uint32_t)commit->write->n_ops, commit->payload};
+        records[kept] = (struct log_record){
+            replica->id,     commit->epoch, replica->logged_seq + 1, (uint32_t)commit->write->n_ops,
+            commit->payload, false};
         replica->logged_seq += commit->write->n_ops;
         group[kept++] = commit;
     }

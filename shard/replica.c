@@ -78,14 +78,17 @@ static int apply_record(void *data, const struct log_record *record, struct err 
  * they go, and a range of which they disagree is not opened. A new one begins with its log. */
 static int check_whole(struct replica *replica, uint64_t *forgotten, struct err *err)
 {
+    struct replication_position beginning;
     bool known, exists = store_exists(replica->path);
-    int code = log_store_beginning(replica->means.log, replica->id, &known, forgotten, err);
+    int code = log_store_beginning(replica->means.log, replica->id, &known, &beginning, err);
+    *forgotten = beginning.seq;
     if (code != 0)
         return code;
     if (!known && exists)
         return err_set(err, ERR_CORRUPT, "its log is lost: what was written last may be missing");
     if (!known)
-        return log_store_begin(replica->means.log, replica->id, err);
+        return log_store_begin(replica->means.log, replica->id, (struct replication_position){0},
+                               err);
     if (!exists && *forgotten > 0)
         return err_set(err, ERR_CORRUPT, "its index is lost: there is none in %s", replica->path);
     return 0;
@@ -121,8 +124,8 @@ static int open_range(struct replica *replica, struct err *err)
     replica->logged_seq = durable;
     code = check_index(replica, forgotten, err);
     if (code == 0)
-        code = log_store_read(replica->means.log, replica->id, durable + 1, apply_record, replica,
-                              err);
+        code = log_store_read(replica->means.log, replica->id, durable + 1, UINT64_MAX,
+                              apply_record, replica, err);
     if (code == 0)
         return 0;
     range_close(replica->range);
