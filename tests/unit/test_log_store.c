@@ -344,8 +344,10 @@ static uint64_t random_of(uint64_t *random, uint64_t below)
 
 static uint64_t model_last(const struct log_model *model)
 {
+    if (model->count == 0)
+        return model->base.seq;
     const struct log_record *last = &model->records[model->count - 1];
-    return model->count == 0 ? model->base.seq : last->first_seq + last->count - 1;
+    return last->first_seq + last->count - 1;
 }
 
 static const char *const TEXTS[] = {"", "a", "bb", "ccc", "a longer one", "x\ny"};
