@@ -93,6 +93,8 @@ static Quire__Collection *complete_settings(struct rpc_request *request,
     full->b = wanted->has_b ? wanted->b : DEFAULT_B;
     full->analysis_version = TEXT_ANALYSIS_VERSION;
     full->has_order = true;
+    full->has_replicas = true;
+    full->replicas = wanted->has_replicas ? wanted->replicas : 1;
     full->order = wanted->has_order ? wanted->order : QUIRE__COLLECTION__ORDER__ARRIVAL;
     return full;
 }
@@ -115,6 +117,8 @@ static bool settings_valid(struct rpc_request *request, const Quire__Collection 
         request_error(request, ERR_INVALID, "k1 is above 0 and at most 100");
     else if (wanted->has_b && !(isfinite(wanted->b) && wanted->b >= 0 && wanted->b <= 1))
         request_error(request, ERR_INVALID, "b is 0 to 1");
+    else if (wanted->has_replicas && (wanted->replicas < 1 || wanted->replicas > LIMIT_REPLICAS))
+        request_error(request, ERR_INVALID, "a range has 1 to %d replicas", LIMIT_REPLICAS);
     else if (wanted->has_order && wanted->order != QUIRE__COLLECTION__ORDER__ARRIVAL &&
              wanted->order != QUIRE__COLLECTION__ORDER__CATEGORY)
         request_error(request, ERR_INVALID, "the order of documents is arrival or category");
@@ -148,6 +152,15 @@ static size_t plan_bounds(struct job *job, struct bytes *bounds, size_t shards)
     return cut_bounds(keys, count, shards, arena, bounds);
 }
 
+/* `by`: 1, or -1 for a range that goes. */
+static void count_range(struct placement_node *node, const Quire__Range *range, int by)
+{
+    if (map_range_on(range, node->id))
+        node->replicas += (size_t)by;
+    if (strcmp(range->primary, node->id) == 0)
+        node->primaries += (size_t)by;
+}
+
 static size_t live_nodes(struct coordinator *coordinator, struct arena *arena,
                          struct placement_node **out)
 {
@@ -160,41 +173,51 @@ static size_t live_nodes(struct coordinator *coordinator, struct arena *arena,
             continue;
         struct placement_node *live = &(*out)[count++];
         live->id = map->nodes[i]->id;
+        live->zone = map->nodes[i]->zone;
         for (size_t j = 0; j < map->n_ranges; j++)
-            live->ranges += strcmp(map->ranges[j]->primary, live->id) == 0;
+            count_range(live, map->ranges[j], 1);
     }
     return count;
 }
 
+static void place(Quire__Range *range, const struct placement_node *nodes, const size_t *chosen,
+                  size_t replicas, struct arena *arena)
+{
+    range->in_sync = arena_calloc(arena, replicas, sizeof *range->in_sync);
+    for (size_t i = 0; i < replicas; i++)
+        range->in_sync[range->n_in_sync++] = (char *)nodes[chosen[i]].id;
+    range->primary = range->in_sync[0];
+    range->has_fresh = range->fresh = true;
+}
+
 /* New ranges [.., b0), [b0, b1), ..., with ids from first_id on, spread over the nodes. */
-static Quire__RangeSet *make_ranges(struct job *job, uint64_t collection, uint64_t first_id,
-                                    const struct bytes *bounds, size_t bound_count,
-                                    struct placement_node *nodes, size_t node_count)
+static Quire__RangeSet *make_ranges(struct job *job, const Quire__Collection *collection,
+                                    uint64_t first_id, const struct bytes *bounds,
+                                    size_t bound_count, struct placement_node *nodes,
+                                    size_t node_count)
 {
     struct arena *arena = &job->request->arena;
     size_t count = bound_count + 1;
-    size_t *chosen = arena_calloc(arena, count, sizeof *chosen);
-    placement_spread(nodes, node_count, count, chosen);
+    size_t replicas = collection->has_replicas ? collection->replicas : 1;
+    size_t *chosen = arena_calloc(arena, count * replicas, sizeof *chosen);
+    placement_spread(nodes, node_count, replicas, count, chosen);
     Quire__RangeSet *set = arena_alloc(arena, sizeof *set);
     quire__range_set__init(set);
-    set->collection = collection;
+    set->collection = collection->id;
     set->n_ranges = count;
     set->ranges = arena_calloc(arena, count, sizeof *set->ranges);
     for (size_t i = 0; i < count; i++) {
         Quire__Range *range = arena_alloc(arena, sizeof *range);
         quire__range__init(range);
         range->id = first_id + i;
-        range->collection = collection;
+        range->collection = collection->id;
         range->epoch = 1;
         range->has_lo = range->has_hi = true;
         if (i > 0)
             range->lo = (ProtobufCBinaryData){bounds[i - 1].size, (uint8_t *)bounds[i - 1].data};
         if (i < bound_count)
             range->hi = (ProtobufCBinaryData){bounds[i].size, (uint8_t *)bounds[i].data};
-        range->primary = (char *)nodes[chosen[i]].id;
-        range->n_in_sync = 1;
-        range->in_sync = arena_alloc(arena, sizeof *range->in_sync);
-        range->in_sync[0] = range->primary;
+        place(range, nodes, chosen + i * replicas, replicas, arena);
         set->ranges[i] = range;
     }
     return set;
@@ -253,23 +276,30 @@ static void name_replaced(Quire__RangeSet *set, const struct map *map, struct ar
     }
 }
 
-/* Proposes new ranges for the collection: a new one when `id` is 0. */
-static void propose(struct job *job, uint64_t id, const struct bytes *bounds, size_t bound_count,
-                    struct placement_node *nodes, size_t node_count)
+/* Proposes new ranges for the collection: a new one when `collection` is NULL. False: there are
+ * not enough nodes for its replicas. */
+static bool propose(struct job *job, const Quire__Collection *collection,
+                    const struct bytes *bounds, size_t bound_count, struct placement_node *nodes,
+                    size_t node_count)
 {
     struct coordinator *coordinator = job->coordinator;
     uint64_t next_id = coordinator->map->message->next_id;
     Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
-    if (id == 0) {
+    if (collection == NULL) {
         change.collection_put = complete_settings(job->request, job->wanted);
         change.collection_put->has_id = true;
-        change.collection_put->id = id = next_id++;
+        change.collection_put->id = next_id++;
+        collection = change.collection_put;
     }
-    change.ranges_replace = make_ranges(job, id, next_id, bounds, bound_count, nodes, node_count);
+    if (collection->has_replicas && collection->replicas > node_count)
+        return false;
+    change.ranges_replace =
+        make_ranges(job, collection, next_id, bounds, bound_count, nodes, node_count);
     name_replaced(change.ranges_replace, coordinator->map, &job->request->arena);
     job->change.data = job;
     job->change.done = on_changed;
     coordinator_change(coordinator, &job->change, &change);
+    return true;
 }
 
 /* Right after a start, or a lost connection, it is not known yet which shards live: within a few
@@ -312,7 +342,13 @@ static void run_create(struct admin_job *admin)
     }
     struct bytes *bounds = arena_calloc(arena, node_count, sizeof *bounds);
     size_t bound_count = plan_bounds(job, bounds, node_count);
-    propose(job, 0, bounds, bound_count, nodes, node_count);
+    if (!propose(job, NULL, bounds, bound_count, nodes, node_count))
+        leave_with_error(job, ERR_UNAVAILABLE,
+                         arena_printf(arena,
+                                      "%u replicas of each range need %u shards, and %zu %s "
+                                      "connected to this coordinator",
+                                      job->wanted->replicas, job->wanted->replicas, node_count,
+                                      node_count == 1 ? "is" : "are"));
 }
 
 static void run_prepare(struct admin_job *admin);
@@ -349,10 +385,11 @@ static void on_sealed(struct node_call *call, int status, const struct err *err,
     struct map_ranges old = map_ranges(coordinator->map, found->id);
     for (size_t i = 0; i < old.count; i++)
         for (size_t j = 0; j < node_count; j++)
-            nodes[j].ranges -= strcmp(old.items[i]->primary, nodes[j].id) == 0;
+            count_range(&nodes[j], old.items[i], -1);
     struct bytes *bounds = arena_calloc(arena, node_count, sizeof *bounds);
     size_t bound_count = plan_bounds(job, bounds, node_count);
-    propose(job, found->id, bounds, bound_count, nodes, node_count);
+    if (!propose(job, found, bounds, bound_count, nodes, node_count))
+        leave_with_collection(job); /* one range, as it was; it is reopened */
 }
 
 static void seal(struct job *job, const Quire__Range *range)
@@ -443,6 +480,8 @@ void op_import_prepare(struct coordinator *coordinator, struct rpc_request *requ
     quire__collection__init(wanted);
     wanted->name = prepare->collection;
     wanted->language = prepare->language;
+    wanted->has_replicas = prepare->has_replicas;
+    wanted->replicas = prepare->replicas;
     if (!settings_valid(request, wanted))
         return;
     struct job *job = job_new(coordinator, request, wanted);

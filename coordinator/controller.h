@@ -4,8 +4,8 @@
  * coordinator (nodes.c, register.c) and the simulator run the same code.
  *
  * Only the leader's controller acts; the others' hear the same and are ready. A change is a
- * compare-and-set on the epoch of each range it is about (MapChange.ranges_configure), so a decision
- * that was overtaken does no harm.
+ * compare-and-set on the epoch of each range it is about (MapChange.ranges_configure), so a
+ * decision that was overtaken does no harm.
  *
  * A node as the controller sees it:
  *
@@ -15,6 +15,11 @@
  *                       '--------- DEAD        LEAVING: heard `leaving`; no primary, nothing new
  *                          heard
  *
+ * The life (incarnation) of a node. A process that was started anew, or is new altogether, is put
+ * into the map; the same change gives each range that the node leads another primary, if there is
+ * one that may lead, or else a new epoch. Only a process of the life that the map knows gets a
+ * lease, is asked to lead and is counted on.
+ *
  * The lease. Each Register that the leader answers grants the node CONTROLLER_LEASE_MS, counted by
  * the node from when it sent the Register. A node is never declared dead before its last lease has
  * surely run out: not before CONTROLLER_LEASE_OVER_MS after the last answer. Who became leader just
@@ -22,12 +27,20 @@
  * the moment at which it began to lead, plus CONTROLLER_DEPOSED_MS, for which a deposed leader may
  * believe that it still leads.
  *
+ * No lease for a node that still takes itself for the primary of a range which has gone to another
+ * one while it was dead, nor while such a change is under way: it might answer reads with what it
+ * knows. It gets one with its first Register after it has carried out the assignment.
+ *
  * What it wants of a range, by priority, one change at a time for each range:
  *   1. a primary that lives in the life (incarnation) that the map knows, and can write: else
- *      another in-sync replica that is alive and serves is primary under the next epoch, and the
- *      old one a learner. Without any in-sync replica alive nothing is done: the range waits.
- *   2. in-sync replicas that are dead, failed, or that the primary asked to drop, become learners.
- *   3. a learner that the primary says has caught up becomes in sync.
+ *      another in-sync replica that is alive and serves is primary under the next epoch, the one
+ *      that leads the fewest ranges, and the old one a learner. One that is leaving or has no room
+ *      on its disk stays in sync. Without any in-sync replica alive nothing is done: the range
+ *      waits.
+ *   2. in-sync replicas that are dead, failed, or that the primary asked to drop, become learners;
+ *      only while the primary is alive and open, since they may be the last that have everything.
+ *   3. a learner that the primary says has caught up becomes in sync. When the primary takes that
+ *      back, the range gets a new epoch, so that it waits for that learner no longer.
  *   4. `replicas` of the collection many replicas: a learner that is dead for REPLACE_MS is
  *      replaced, and one that is missing is added, on a node that is alive, has room, is in another
  *      zone than the others if there is one, and has the fewest replicas.
@@ -57,23 +70,27 @@ struct controller_options {
 struct controller *controller_create(const struct controller_options *options);
 void controller_destroy(struct controller *controller);
 
-/* Holds the map until the next one. */
+/* Holds the map until the next one. Call it with every map, also while another one leads. */
 void controller_map(struct controller *controller, struct map *map, uint64_t now_ms);
-/* This coordinator began to lead, or ceased to. */
+/* This coordinator began to lead, or ceased to. It leads once it has applied all that was committed
+ * before: controller_map() was called with that. */
 void controller_lead(struct controller *controller, bool leads, uint64_t now_ms);
-/* A Register. What is to be answered: the lease, or 0 when this one does not lead or the map does
- * not know this life of the node yet. */
+/* A Register, also of a node that the map does not know yet. What is to be answered: the lease, or
+ * 0 when this one does not lead or the map does not know this life of the node yet. */
 uint32_t controller_heard(struct controller *controller, const Quire__Register *message,
                           uint64_t now_ms);
 /* The connection to a node was made or lost. */
 void controller_link(struct controller *controller, const char *node_id, bool connected,
                      uint64_t now_ms);
 
-/* The next change that is wanted; NULL: none now. The leader proposes it, and calls again until
- * there is none. Ask at least every 100 ms, and after each of the calls above. The change and all
- * in it are in the arena. */
+/* The next change that is wanted; NULL: none now, or this one does not lead. The leader proposes
+ * it, and calls again until there is none. Ask at least every 100 ms, and after each of the calls
+ * above. The change and all in it are in the arena, and not of the map. */
 Quire__MapChange *controller_next(struct controller *controller, struct arena *arena,
                                   uint64_t now_ms);
+
+/* Judges the nodes as of now, as controller_next() does too. */
+void controller_tick(struct controller *controller, uint64_t now_ms);
 
 enum controller_state controller_node_state(const struct controller *controller,
                                             const char *node_id);

@@ -1,0 +1,337 @@
+/* What one range shall be: the rules of controller.h in their order. */
+#include "coordinator/controller_state.h"
+#include "coordinator/placement.h"
+
+#include <string.h>
+
+/* ---- what is known of a replica ---- */
+
+static bool present(const struct watched *node)
+{
+    return (node->state == CONTROLLER_ALIVE || node->state == CONTROLLER_LEAVING) &&
+           watched_is_known(node);
+}
+
+static enum replica_state state_of(const struct watched *node, uint64_t range)
+{
+    const struct replica_report *report = watched_report(node, range);
+    return report == NULL ? REPLICA_UNHEARD : report->state;
+}
+
+static bool ready(const struct watched *node, uint64_t range)
+{
+    return present(node) && state_of(node, range) == REPLICA_READY;
+}
+
+static bool failed(const struct watched *node, uint64_t range)
+{
+    return present(node) && state_of(node, range) == REPLICA_FAILED;
+}
+
+static bool may_lead(const struct watched *node, uint64_t range)
+{
+    return ready(node, range) && node->state == CONTROLLER_ALIVE && !node->disk_short;
+}
+
+/* ---- lists of nodes ---- */
+
+static size_t find(struct watched *const *list, size_t count, const struct watched *node)
+{
+    size_t at = 0;
+    while (at < count && list[at] != node)
+        at++;
+    return at;
+}
+
+static void take_out(struct watched **list, size_t *count, const struct watched *node)
+{
+    size_t at = find(list, *count, node);
+    if (at == *count)
+        return;
+    memmove(list + at, list + at + 1, (*count - at - 1) * sizeof *list);
+    --*count;
+}
+
+static void demote(struct range_plan *plan, struct watched *node)
+{
+    take_out(plan->in_sync, &plan->in_sync_count, node);
+    plan->learners[plan->learner_count++] = node;
+    plan->changed = true;
+}
+
+static void promote(struct range_plan *plan, struct watched *node)
+{
+    take_out(plan->learners, &plan->learner_count, node);
+    plan->in_sync[plan->in_sync_count++] = node;
+    plan->changed = true;
+}
+
+static void drop(struct range_plan *plan, struct watched *node)
+{
+    take_out(plan->learners, &plan->learner_count, node);
+    take_out(plan->in_sync, &plan->in_sync_count, node);
+    node->replicas--;
+    plan->changed = true;
+}
+
+void range_plan_init(struct range_plan *plan, const struct controller *controller, size_t index)
+{
+    *plan = (struct range_plan){.range = controller->map->message->ranges[index],
+                                .track = &controller->tracks[index]};
+    const Quire__Range *range = plan->range;
+    for (size_t i = 0; i < range->n_in_sync; i++) {
+        plan->in_sync[plan->in_sync_count++] = plan->track->members[i];
+        if (strcmp(range->in_sync[i], range->primary) == 0)
+            plan->primary = plan->track->members[i];
+    }
+    for (size_t i = 0; i < range->n_learners; i++)
+        plan->learners[plan->learner_count++] = plan->track->members[range->n_in_sync + i];
+    plan->fresh = range->fresh;
+}
+
+/* ---- 1. the primary ---- */
+
+static struct watched *successor(const struct range_plan *plan)
+{
+    struct watched *best = NULL;
+    for (size_t i = 0; i < plan->in_sync_count; i++) {
+        struct watched *node = plan->in_sync[i];
+        if (node == plan->primary || !may_lead(node, plan->range->id))
+            continue;
+        if (best == NULL || node->primaries < best->primaries ||
+            (node->primaries == best->primaries && strcmp(node->id, best->id) < 0))
+            best = node;
+    }
+    return best;
+}
+
+static bool hand_over(struct range_plan *plan)
+{
+    struct watched *next = successor(plan);
+    if (next == NULL)
+        return false;
+    plan->primary->primaries--;
+    next->primaries++;
+    plan->primary = next;
+    plan->changed = true;
+    return true;
+}
+
+void range_plan_reborn(struct range_plan *plan)
+{
+    struct watched *old = plan->primary;
+    if (hand_over(plan))
+        demote(plan, old);
+    plan->changed = true;
+}
+
+/* True: it was about the primary, and there is nothing more to want now. */
+static bool plan_primary(struct range_plan *plan)
+{
+    struct watched *old = plan->primary;
+    uint64_t id = plan->range->id;
+    if (old->heard && !watched_is_known(old))
+        return true; /* a new process: the node's own change comes first */
+    if (old->state == CONTROLLER_DEAD || failed(old, id)) {
+        if (hand_over(plan)) {
+            demote(plan, old);
+            plan->deposed = old->state == CONTROLLER_DEAD ? old : NULL;
+        }
+        return !plan->changed;
+    }
+    if (plan->track->deposed == old)
+        plan->changed = true; /* it is back, and waits for a new epoch: see struct track */
+    else if (old->state == CONTROLLER_LEAVING || (old->disk_short && present(old)))
+        hand_over(plan); /* stays in sync: the next one waits until it follows */
+    return false;
+}
+
+/* ---- 2. and 3. who is in sync ---- */
+
+static const struct replica_wish *wish_about(const struct range_plan *plan,
+                                             const struct watched *node)
+{
+    const struct watched *primary = plan->primary;
+    if (!present(primary) || strcmp(primary->id, plan->range->primary) != 0)
+        return NULL;
+    for (size_t i = 0; i < primary->wish_count; i++) {
+        const struct replica_wish *wish = &primary->wishes[i];
+        if (wish->range == plan->range->id && wish->epoch == plan->range->epoch &&
+            strcmp(wish->node, node->id) == 0)
+            return wish;
+    }
+    return NULL;
+}
+
+static bool to_be_demoted(const struct range_plan *plan, const struct watched *node)
+{
+    const struct replica_wish *wish = wish_about(plan, node);
+    return node->state == CONTROLLER_DEAD || failed(node, plan->range->id) ||
+           (wish != NULL && !wish->in_sync);
+}
+
+/* Whoever is taken out of the in-sync replicas may be the last one that has everything: that the
+ * primary is sound must be known. */
+static void plan_demotions(struct range_plan *plan)
+{
+    if (!ready(plan->primary, plan->range->id))
+        return;
+    for (size_t i = plan->in_sync_count; i-- > 0;) {
+        struct watched *node = plan->in_sync[i];
+        if (node != plan->primary && to_be_demoted(plan, node))
+            demote(plan, node);
+    }
+}
+
+static void plan_promotions(struct range_plan *plan)
+{
+    for (size_t i = plan->learner_count; i-- > 0;) {
+        struct watched *node = plan->learners[i];
+        const struct replica_wish *wish = wish_about(plan, node);
+        if (wish == NULL)
+            continue;
+        if (!wish->in_sync) /* the primary waits for it, in vain: until the next epoch */
+            plan->changed = true;
+        else if (node->state == CONTROLLER_ALIVE && watched_is_known(node) &&
+                 !failed(node, plan->range->id))
+            promote(plan, node);
+    }
+}
+
+/* ---- 4. and 5. how many ---- */
+
+static bool is_lost(const struct controller *controller, const struct watched *node,
+                    uint64_t now_ms)
+{
+    return node->state == CONTROLLER_DEAD && now_ms >= node->dead_ms + controller->replace_ms;
+}
+
+static bool is_member(const struct range_plan *plan, const struct watched *node)
+{
+    return find(plan->in_sync, plan->in_sync_count, node) < plan->in_sync_count ||
+           find(plan->learners, plan->learner_count, node) < plan->learner_count;
+}
+
+static size_t zone_mates(const struct range_plan *plan, const struct watched *node,
+                         const struct watched *gone)
+{
+    size_t mates = 0;
+    for (size_t i = 0; i < plan->in_sync_count; i++)
+        mates += placement_same_zone(plan->in_sync[i]->known->zone, node->zone);
+    for (size_t i = 0; i < plan->learner_count; i++)
+        if (plan->learners[i] != gone)
+            mates += placement_same_zone(plan->learners[i]->known->zone, node->zone);
+    return mates;
+}
+
+static struct watched *new_home(const struct range_plan *plan, struct controller *controller,
+                                const struct watched *gone)
+{
+    struct watched *best = NULL;
+    size_t best_mates = 0;
+    for (size_t i = 0; i < controller->node_count; i++) {
+        struct watched *node = controller->nodes[i];
+        if (node->state != CONTROLLER_ALIVE || !watched_is_known(node) || node->disk_short ||
+            is_member(plan, node))
+            continue;
+        size_t mates = zone_mates(plan, node, gone);
+        if (best == NULL || mates < best_mates ||
+            (mates == best_mates && node->replicas < best->replicas) ||
+            (mates == best_mates && node->replicas == best->replicas &&
+             strcmp(node->id, best->id) < 0)) {
+            best = node;
+            best_mates = mates;
+        }
+    }
+    return best;
+}
+
+static void plan_more(struct range_plan *plan, struct controller *controller, size_t wanted,
+                      uint64_t now_ms)
+{
+    struct watched *gone = NULL;
+    size_t count = plan->in_sync_count + plan->learner_count;
+    for (size_t i = 0; i < plan->learner_count; i++) {
+        if (!is_lost(controller, plan->learners[i], now_ms))
+            continue;
+        gone = plan->learners[i];
+        count--;
+    }
+    if (count >= wanted)
+        return;
+    struct watched *home = new_home(plan, controller, gone);
+    if (home == NULL || (gone == NULL && count >= LIMIT_MEMBERS))
+        return;
+    if (gone != NULL)
+        drop(plan, gone);
+    plan->learners[plan->learner_count++] = home;
+    home->replicas++;
+    plan->changed = true;
+}
+
+/* The dead go first, then those on full nodes. */
+static bool rather(const struct watched *a, const struct watched *b)
+{
+    bool dead_a = a->state == CONTROLLER_DEAD;
+    bool dead_b = b->state == CONTROLLER_DEAD;
+    if (dead_a != dead_b)
+        return dead_a;
+    if (a->replicas != b->replicas)
+        return a->replicas > b->replicas;
+    return strcmp(a->id, b->id) > 0;
+}
+
+static void plan_fewer(struct range_plan *plan, size_t wanted)
+{
+    struct watched *out = NULL;
+    if (plan->in_sync_count + plan->learner_count <= wanted || plan->in_sync_count < wanted)
+        return;
+    for (size_t i = 0; i < plan->in_sync_count; i++)
+        if (!ready(plan->in_sync[i], plan->range->id))
+            return; /* the others may be needed yet */
+    for (size_t i = 0; i < plan->learner_count; i++)
+        if (out == NULL || rather(plan->learners[i], out))
+            out = plan->learners[i];
+    for (size_t i = 0; i < plan->in_sync_count && plan->learner_count == 0; i++)
+        if (plan->in_sync[i] != plan->primary && (out == NULL || rather(plan->in_sync[i], out)))
+            out = plan->in_sync[i];
+    if (out != NULL)
+        drop(plan, out);
+}
+
+static size_t replicas_wanted(const struct controller *controller, const Quire__Range *range)
+{
+    const Quire__Collection *collection = map_collection_by_id(controller->map, range->collection);
+    return collection->has_replicas ? collection->replicas : 1;
+}
+
+/* ---- 6. fresh ---- */
+
+static void plan_fresh(struct range_plan *plan)
+{
+    if (!plan->fresh)
+        return;
+    for (size_t i = 0; i < plan->in_sync_count; i++) {
+        const struct replica_report *report = watched_report(plan->in_sync[i], plan->range->id);
+        if (!present(plan->in_sync[i]) || report == NULL || !report->serving ||
+            report->epoch != plan->range->epoch)
+            return;
+    }
+    plan->fresh = false;
+    plan->changed = true;
+}
+
+void range_plan_make(struct range_plan *plan, struct controller *controller, uint64_t now_ms)
+{
+    if (plan_primary(plan))
+        return;
+    plan_demotions(plan);
+    plan_promotions(plan);
+    if (!plan->changed && ready(plan->primary, plan->range->id)) {
+        size_t wanted = replicas_wanted(controller, plan->range);
+        plan_more(plan, controller, wanted, now_ms);
+        if (!plan->changed)
+            plan_fewer(plan, wanted);
+    }
+    plan_fresh(plan);
+}

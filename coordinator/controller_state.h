@@ -1,0 +1,94 @@
+/* What the controller keeps; for controller*.c only. */
+#ifndef QUIRE_COORDINATOR_CONTROLLER_STATE_H
+#define QUIRE_COORDINATOR_CONTROLLER_STATE_H
+
+#include "coordinator/controller.h"
+#include "proto/limits.h"
+
+enum replica_state { REPLICA_UNHEARD, REPLICA_OPENING, REPLICA_READY, REPLICA_FAILED };
+
+/* What a node last said of a range. */
+struct replica_report {
+    uint64_t range, epoch;
+    enum replica_state state;
+    bool serving; /* not only open: it answers */
+    bool primary; /* it takes itself for it */
+};
+
+/* What the primary of a range last asked for. */
+struct replica_wish {
+    uint64_t range, epoch;
+    const char *node;
+    bool in_sync;
+};
+
+/* A node that the map names, or that was heard. */
+struct watched {
+    char *id;
+    const Quire__Node *known; /* by the map; NULL: not yet */
+    enum controller_state state;
+    bool lost;           /* there was a connection, and it is closed */
+    bool heard;          /* since this coordinator started */
+    uint64_t heard_ms;   /* the last Register; before that, when it was first heard of */
+    uint64_t granted_ms; /* when a lease was last granted, or may have been */
+    uint64_t dead_ms;    /* since when it is DEAD */
+    uint64_t put_ms;     /* when its node_put was proposed; 0: not since the map changed */
+
+    struct arena arena; /* of what the last Register said: */
+    char *address, *zone;
+    uint64_t incarnation; /* 0: none */
+    bool disk_short;
+    struct replica_report *reports; /* by range */
+    size_t report_count;
+    struct replica_wish *wishes;
+    size_t wish_count;
+
+    size_t replicas, primaries; /* while a change is planned: how many it has, then */
+};
+
+/* A range of the map, at the same place. */
+struct track {
+    uint64_t id, epoch;
+    uint64_t proposed_ms; /* when a change of this epoch was proposed; 0: none was */
+    /* It is proposed that this dead node be primary no more. That may happen even when the node
+     * comes back meanwhile: it gets no lease until the range has a new epoch. */
+    struct watched *deposed;
+    struct watched *members[LIMIT_MEMBERS]; /* as map_range_member() */
+};
+
+struct controller {
+    uint32_t replace_ms;
+    struct map *map; /* held; NULL: none yet */
+    bool leads;
+    uint64_t lead_ms; /* since when */
+    uint64_t last_ms; /* when the nodes were last judged */
+    struct watched **nodes;
+    size_t node_count;
+    struct track *tracks;
+    size_t track_count;
+};
+
+/* What a range shall be. */
+struct range_plan {
+    const Quire__Range *range;
+    const struct track *track;
+    struct watched *primary;
+    struct watched *in_sync[LIMIT_MEMBERS + 1], *learners[LIMIT_MEMBERS + 1];
+    size_t in_sync_count, learner_count;
+    bool fresh;
+    bool changed;
+    struct watched *deposed; /* the primary, when it is replaced because it is dead */
+};
+
+struct watched *controller_watched(const struct controller *controller, const char *id);
+/* Whether the process that was heard last is the one that the map knows. */
+bool watched_is_known(const struct watched *node);
+const struct replica_report *watched_report(const struct watched *node, uint64_t range);
+
+/* What the range is, and what it shall be by the rules of controller.h (plan->changed). */
+void range_plan_init(struct range_plan *plan, const struct controller *controller, size_t index);
+void range_plan_make(struct range_plan *plan, struct controller *controller, uint64_t now_ms);
+/* Its primary is a new process: another one leads, or the same under a new epoch. */
+void range_plan_reborn(struct range_plan *plan);
+
+#endif
