@@ -25,6 +25,7 @@ void replication_destroy(struct replication *replication)
 {
     if (replication == NULL)
         return;
+    secondary_refuse(replication, REPLICATION_BEHIND);
     log_deinit(&replication->log);
     free(replication->ticket);
     free(replication);
@@ -61,7 +62,9 @@ void replication_configure(struct replication *replication, const struct replica
 {
     if (config->epoch <= replication->epoch)
         return;
-    bool was_primary = replication->role == REPLICATION_PRIMARY;
+    /* Only from one epoch to the next: in between somebody else may have been primary. */
+    bool was_primary =
+        replication->role == REPLICATION_PRIMARY && config->epoch == replication->epoch + 1;
     bool led = leads(replication);
     replication->epoch = config->epoch;
     snprintf(replication->primary, sizeof replication->primary, "%s", config->primary);
@@ -99,6 +102,8 @@ void replication_broke(struct replication *replication, uint64_t now_ms)
     (void)now_ms;
     replication->broken = true;
     secondary_refuse(replication, REPLICATION_BROKEN);
+    if (leads(replication) && replication->log.last > replication->committed)
+        replication->edge.abandon(replication->edge.data, replication->committed + 1);
 }
 
 void replication_flushed(struct replication *replication, uint64_t durable_seq)
@@ -158,6 +163,21 @@ uint64_t replication_retain(const struct replication *replication)
     return seq;
 }
 
+void replication_resign(struct replication *replication)
+{
+    replication->resigned = true;
+}
+
+int no_lease(const struct replication *replication, struct err *err)
+{
+    if (replication->broken)
+        return err_set(err, ERR_IO, "the log of the primary cannot be written");
+    if (replication->resigned)
+        return err_set(err, ERR_UNAVAILABLE, "the primary is about to stop");
+    return err_set(err, ERR_UNAVAILABLE,
+                   "the primary has no lease: it hears no coordinator that leads");
+}
+
 int replication_may_read(const struct replication *replication, uint64_t epoch, bool from_primary,
                          uint64_t now_ms, struct err *err)
 {
@@ -172,8 +192,6 @@ int replication_may_read(const struct replication *replication, uint64_t epoch, 
     if (replication->role == REPLICATION_RECONCILING)
         return err_set(err, ERR_UNAVAILABLE, "the primary is taking over");
     if (!has_lease(replication, now_ms))
-        return err_set(err, ERR_UNAVAILABLE,
-                       "the primary has no lease: no coordinator that leads "
-                       "was heard");
+        return no_lease(replication, err);
     return 0;
 }

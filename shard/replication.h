@@ -52,10 +52,12 @@
 #define REPLICATION_SILENT_MS 1500   /* ... one that has not acknowledged anything: to be dropped */
 #define REPLICATION_RESEND_MS 1000   /* a message without an answer is sent again */
 #define REPLICATION_WINDOW 16        /* messages to one replica under way */
-#define REPLICATION_CAUGHT_UP 4096 /* operations: a learner so near is asked into the in-sync set  \
-                                    */
-#define REPLICATION_PENDING_MAX 65536 /* operations proposed and not committed; beyond: ERR_FULL   \
-                                       */
+#define REPLICATION_CAUGHT_UP                                                                      \
+    4096 /* operations: a learner so near is asked into the in-sync set                            \
+          */
+#define REPLICATION_PENDING_MAX                                                                    \
+    65536 /* operations proposed and not committed; beyond: ERR_FULL                               \
+           */
 
 struct replication_position {
     uint64_t epoch, seq; /* of the last operation of a record; 0, 0: before the first */
@@ -154,6 +156,7 @@ struct replication_start {
 /* Copies what it needs. */
 struct replication *replication_create(const struct replication_start *start,
                                        const struct replication_edge *edge);
+/* Messages that wait for an answer get one: BEHIND. */
 void replication_destroy(struct replication *replication);
 
 /* A configuration of the map. Older than or equal to the one it has: nothing. `may_lead`: this
@@ -164,6 +167,11 @@ void replication_configure(struct replication *replication, const struct replica
                            bool may_lead, uint64_t now_ms);
 /* The node may act as primary until then (never shortened). */
 void replication_lease(struct replication *replication, uint64_t until_ms);
+
+/* Never acts as primary again: before the coordinators are told that this process is about to stop,
+ * so that another one can follow at once, without waiting for the lease to run out. So it is of
+ * itself when the log broke. */
+void replication_resign(struct replication *replication);
 
 /* A write: its place in the log. The record is (replication_epoch(), *first_seq, count); the caller
  * puts it into the log, sends it with replication_pump(), and reports replication_appended(). It is
@@ -176,12 +184,17 @@ void replication_pump(struct replication *replication, uint64_t now_ms);
 /* So many more writes to the log are durable: each record that was proposed is one, each
  * edge->append is one, in the order in which they were made. */
 void replication_appended(struct replication *replication, size_t writes, uint64_t now_ms);
-/* The log cannot be written any more. */
+/* The log cannot be written any more, until the core is made anew: what is durable stays, messages
+ * are answered BROKEN, what was proposed is abandoned. */
 void replication_broke(struct replication *replication, uint64_t now_ms);
 /* The index is durable up to there. */
 void replication_flushed(struct replication *replication, uint64_t durable_seq);
 /* The log begins after `seq` from now on; at most replication_retain(). */
 void replication_truncated(struct replication *replication, uint64_t seq);
+
+/* Whether a checkpoint that goes up to `seq` may take the place of what is here: only a learner's,
+ * and never so that something is lost which it has acknowledged as such. */
+bool replication_may_install(const struct replication *replication, uint64_t seq);
 
 /* A message of a primary; edge->answer is called once for the ticket. */
 void replication_receive(struct replication *replication, void *ticket,

@@ -37,7 +37,8 @@ void log_trim(struct replication_log *log, uint64_t seq);
 struct member { /* another replica, as the primary sees it */
     char id[UUID_TEXT_SIZE];
     bool in_sync;  /* by the configuration */
-    bool joining;  /* a learner that was asked into the in-sync set: counts from now on */
+    bool joining;  /* a learner without which nothing is committed any more... */
+    bool asked;    /* ...and that the coordinators were asked to make in sync */
     bool stranded; /* needs a checkpoint */
     bool broken;
     bool greeted;     /* it has answered under this epoch */
@@ -64,7 +65,7 @@ struct replication {
     enum replication_role role;
     uint64_t epoch;
     char primary[UUID_TEXT_SIZE];
-    bool empty, broken;
+    bool empty, broken, resigned;
     uint64_t committed;
     uint64_t index_durable;
     uint64_t lease_until_ms;
@@ -90,9 +91,11 @@ static inline bool leads(const struct replication *replication)
 
 static inline bool has_lease(const struct replication *replication, uint64_t now_ms)
 {
-    return now_ms < replication->lease_until_ms;
+    return now_ms < replication->lease_until_ms && !replication->broken && !replication->resigned;
 }
 
+/* replication.c: the sentence for it */
+int no_lease(const struct replication *replication, struct err *err);
 /* replication_primary.c */
 void primary_begin(struct replication *replication, const struct replication_config *config,
                    bool was_primary, uint64_t now_ms);

@@ -69,6 +69,10 @@ static void pump(struct replication *replication, struct member *member, uint64_
 {
     if (member->next == 0 || member->stranded || member->broken)
         return;
+    if (member->next <= replication->log.base.seq) {
+        member->stranded = true; /* what it needs was cut off */
+        return;
+    }
     while (member->next <= replication->log.last && member->in_flight < REPLICATION_WINDOW)
         send(replication, member, member->next, now_ms);
 }
@@ -97,13 +101,10 @@ int replication_propose(struct replication *replication, uint32_t count, uint64_
     struct replication_log *log = &replication->log;
     if (!leads(replication))
         return err_set(err, ERR_STALE, "this replica is not the primary");
-    if (replication->broken)
-        return err_set(err, ERR_IO, "the log cannot be written");
     if (replication->role == REPLICATION_RECONCILING)
         return err_set(err, ERR_UNAVAILABLE, "the primary is taking over");
     if (!has_lease(replication, now_ms))
-        return err_set(err, ERR_UNAVAILABLE,
-                       "the primary has no lease: no coordinator that leads was heard");
+        return no_lease(replication, err);
     if (log->last - replication->committed + count > REPLICATION_PENDING_MAX)
         return err_set(err, ERR_FULL, "too many writes of this range are waiting for its replicas");
     *first_seq = log->last + 1;
@@ -227,10 +228,9 @@ static bool keeps_up(const struct member *member, uint64_t now_ms)
            now_ms - member->waiting_since_ms < REPLICATION_SILENT_MS;
 }
 
-static bool caught_up(const struct replication *replication, const struct member *member)
+static bool near(const struct replication *replication, const struct member *member)
 {
     return replication->role == REPLICATION_PRIMARY && member->greeted &&
-           member->acked >= replication->inherited &&
            member->acked + REPLICATION_CAUGHT_UP >= replication->log.last;
 }
 
@@ -238,12 +238,19 @@ static void ask(struct replication *replication, struct member *member, uint64_t
 {
     struct replication_edge *edge = &replication->edge;
     bool good = keeps_up(member, now_ms);
-    if (!member->in_sync && !member->joining && good && caught_up(replication, member))
-        member->joining = true; /* before it is asked: from now on it counts */
-    if (member->joining)
+    if (member->in_sync) {
+        if (!good)
+            edge->request(edge->data, replication->epoch, member->id, false);
+        return;
+    }
+    /* From now on nothing is committed without it; what was, it has to have before it is asked for.
+     * Once it was asked for, the map may name it, known here or not: there is no way back but
+     * another epoch. */
+    if (!member->asked)
+        member->joining = good && near(replication, member);
+    member->asked |= member->joining && member->acked >= replication->committed;
+    if (member->asked)
         edge->request(edge->data, replication->epoch, member->id, good);
-    else if (member->in_sync && !good)
-        edge->request(edge->data, replication->epoch, member->id, false);
 }
 
 static void tick_member(struct replication *replication, struct member *member, uint64_t now_ms)

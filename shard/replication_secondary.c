@@ -58,6 +58,12 @@ static void commit(struct replication *replication)
     replication->edge.commit(replication->edge.data, seq);
 }
 
+bool replication_may_install(const struct replication *replication, uint64_t seq)
+{
+    return replication->role == REPLICATION_LEARNER &&
+           (replication->empty || replication->agreed < seq);
+}
+
 void secondary_advance(struct replication *replication)
 {
     size_t kept = 0;
