@@ -37,8 +37,9 @@
  *      that leads the fewest ranges, and the old one a learner. One that is leaving or has no room
  *      on its disk stays in sync. Without any in-sync replica alive nothing is done: the range
  *      waits.
- *   2. in-sync replicas that are dead, failed, or that the primary asked to drop, become learners;
- *      only while the primary is alive and open, since they may be the last that have everything.
+ *   2. in-sync replicas that are dead, failed, about to stop, or that the primary asked to drop,
+ *      become learners; only while the primary is alive and open, since they may be the last that
+ * have everything.
  *   3. a learner that the primary says has caught up becomes in sync. When the primary takes that
  *      back, the range gets a new epoch, so that it waits for that learner no longer.
  *   4. `replicas` of the collection many replicas: a learner that is dead for REPLACE_MS is

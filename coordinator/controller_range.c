@@ -163,11 +163,20 @@ static const struct replica_wish *wish_about(const struct range_plan *plan,
     return NULL;
 }
 
+/* One that is about to stop would be missed only when it is silent. It has carried out this epoch:
+ * one that was the primary until now, and has a lease yet, knows that it is so no more. */
+static bool takes_leave(const struct range_plan *plan, const struct watched *node)
+{
+    const struct replica_report *report = watched_report(node, plan->range->id);
+    return node->state == CONTROLLER_LEAVING && watched_is_known(node) && report != NULL &&
+           report->epoch == plan->range->epoch && !report->primary;
+}
+
 static bool to_be_demoted(const struct range_plan *plan, const struct watched *node)
 {
     const struct replica_wish *wish = wish_about(plan, node);
     return node->state == CONTROLLER_DEAD || failed(node, plan->range->id) ||
-           (wish != NULL && !wish->in_sync);
+           takes_leave(plan, node) || (wish != NULL && !wish->in_sync);
 }
 
 /* Whoever is taken out of the in-sync replicas may be the last one that has everything: that the

@@ -141,7 +141,7 @@ static void hear(struct toy *toy, size_t i)
         Quire__RangeReport *report = &reports[message.n_ranges];
         quire__range_report__init(report);
         report->id = range(toy, r)->id;
-        report->epoch = claims ? 1 : range(toy, r)->epoch;
+        report->epoch = claims || toy->behind[i] ? 1 : range(toy, r)->epoch;
         report->state = (char *)toy->state[i];
         bool leads = claims || strcmp(range(toy, r)->primary, node.id) == 0;
         report->role = (char *)(leads ? "primary" : "secondary");
@@ -440,14 +440,20 @@ static void test_leaving(void **state)
 {
     (void)state;
     struct toy *toy = leading(3, 3, three);
-    toy->leaving[0] = true;
+    toy->leaving[0] = toy->behind[0] = true;
     run(toy, 300);
     expect(toy, 0, "bac", "");
+    expect(toy, 1, "bc", "a"); /* it did not lead there */
     expect(toy, 3, "cab", "");
     assert_int_equal(toy->changes, 1);
     assert_int_equal(controller_node_state(toy->controller, "a"), CONTROLLER_LEAVING);
-    run(toy, 5000);
+    run(toy, 5000); /* it has not carried out that it leads no more: it stays in sync */
     assert_int_equal(toy->changes, 1);
+    toy->behind[0] = false;
+    run(toy, 5000);
+    assert_int_equal(toy->changes, 2);
+    expect(toy, 0, "bc", "a");
+    expect(toy, 3, "cb", "a");
     toy_destroy(toy);
 
     static const char *const one[RANGES] = {"a", "a", "b", "a"};
