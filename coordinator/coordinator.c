@@ -12,6 +12,7 @@
 #include "coordinator/coordinator.h"
 
 #include "coordinator/consensus_raft.h"
+#include "coordinator/control.h"
 #include "coordinator/messages.h"
 #include "coordinator/server.h"
 #include "coordinator/stats_cache.h"
@@ -31,6 +32,7 @@ static void set_map(struct coordinator *coordinator, struct map *map)
 {
     map_unref(coordinator->map);
     coordinator->map = map;
+    controller_map(coordinator->controller, map, clock_ms());
     if (coordinator->serving)
         nodes_map_changed(&coordinator->nodes, map);
 }
@@ -167,6 +169,7 @@ static void serve(struct coordinator *coordinator)
     log_event(LOG_INFO, "serving", LOG_STR("listen", coordinator->listen),
               LOG_STR("cluster", coordinator->cluster_id),
               LOG_U64("map_epoch", map_epoch(coordinator->map)));
+    control_start(coordinator);
     coordinator->ready(coordinator->ready_data, 0, NULL);
 }
 
@@ -220,6 +223,7 @@ static void free_all(struct coordinator *coordinator)
 {
     for (size_t i = 0; i < coordinator->analyzer_count; i++)
         analyzer_destroy(coordinator->analyzers[i].analyzer);
+    controller_destroy(coordinator->controller);
     map_unref(coordinator->map);
     stats_cache_destroy(coordinator->statistics);
     free(coordinator->listen);
@@ -267,6 +271,7 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
         return err_set(err, ERR_NOMEM, "out of memory");
     coordinator->loop = loop;
     coordinator->map = map_create_empty();
+    coordinator->controller = controller_create(NULL);
     coordinator->statistics = stats_cache_create(options->stats_cache_bytes);
     coordinator->listen = strdup(options->listen);
     coordinator->advertise = strdup(options->advertise);
@@ -286,7 +291,7 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
         return err != NULL && err->code != 0 ? err->code : ERR_INTERNAL;
     }
     later_init(&coordinator->later, loop);
-    nodes_init(&coordinator->nodes, coordinator->rpc, &coordinator->later);
+    nodes_init(&coordinator->nodes, coordinator->rpc, &coordinator->later, coordinator->controller);
     int rc = open_consensus(coordinator, options, err);
     if (rc != 0) {
         coordinator->closing = true;
@@ -350,6 +355,7 @@ void coordinator_stop(struct coordinator *coordinator, void (*stopped)(void *dat
     if (coordinator->server != NULL)
         rpc_server_destroy(coordinator->server);
     nodes_stop(&coordinator->nodes);
+    control_stop(coordinator);
     later_hurry(&coordinator->later);
     consensus_close(coordinator->consensus, on_consensus_closed, coordinator);
 }

@@ -57,6 +57,9 @@ struct coordinator {
     struct consensus *consensus;
     struct map
         *map; /* the newest; held. Operations that span turns hold the one they planned with */
+    struct controller *controller;
+    struct coordinator_change control; /* that the controller wants: control.c */
+    bool controlling;                  /* it is under way */
     struct nodes nodes;
     struct later later;
     struct {
@@ -77,6 +80,7 @@ struct coordinator {
     char *dir;
     struct rpc_identity identity;
     struct coordinator_change bootstrap;
+    struct later_item control_tick;
     struct later_item failure; /* a start that failed is reported from the loop */
     struct err failure_err;
     bool serving;

@@ -45,7 +45,8 @@ static bool link_works(const struct node *node, uint64_t now)
         return false;
     if (node->connected)
         return !is_impostor(node);
-    return now - node->link_since_ms < (node->ever_connected ? NODE_LINK_GRACE_MS : NODE_SILENT_MS);
+    return now - node->link_since_ms <
+           (node->ever_connected ? NODE_LINK_GRACE_MS : CONTROLLER_GRACE_MS);
 }
 
 void node_reason(const struct node *node, struct err *err)
@@ -81,8 +82,8 @@ static void give_up_calls(struct node *node)
 
 static void judge(struct node *node)
 {
-    uint64_t now = clock_ms();
-    bool up = !node->dropped && now - node->seen_ms < NODE_SILENT_MS && link_works(node, now);
+    bool dead = controller_node_state(node->nodes->controller, node->id) == CONTROLLER_DEAD;
+    bool up = !node->dropped && !dead && link_works(node, clock_ms());
     if (up == node->up)
         return;
     node->up = up;
@@ -103,6 +104,7 @@ static void on_link(void *data, bool connected)
     node->connected = connected;
     node->ever_connected |= connected;
     node->link_since_ms = clock_ms();
+    controller_link(node->nodes->controller, node->id, connected, node->link_since_ms);
     judge(node);
 }
 
@@ -430,6 +432,7 @@ static void on_tick(struct later_item *item)
     struct nodes *nodes = list_entry(item, struct nodes, tick);
     if (nodes->closing)
         return;
+    controller_tick(nodes->controller, clock_ms());
     for (struct list *link = nodes->all.next; link != &nodes->all; link = link->next) {
         struct node *node = list_entry(link, struct node, link);
         judge(node);
@@ -440,9 +443,10 @@ static void on_tick(struct later_item *item)
     later_post(nodes->later, &nodes->tick, NODE_TICK_MS, on_tick);
 }
 
-void nodes_init(struct nodes *nodes, struct rpc *rpc, struct later *later)
+void nodes_init(struct nodes *nodes, struct rpc *rpc, struct later *later,
+                struct controller *controller)
 {
-    *nodes = (struct nodes){.rpc = rpc, .later = later};
+    *nodes = (struct nodes){.rpc = rpc, .later = later, .controller = controller};
     list_init(&nodes->all);
     list_init(&nodes->waiters);
     later_post(later, &nodes->tick, NODE_TICK_MS, on_tick);

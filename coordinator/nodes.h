@@ -2,13 +2,13 @@
  * to each, and which assignment each has carried out.
  *
  * Which nodes exist is in the map (nodes_map_changed() follows it); whether one is alive is known
- * here only:
+ * judged by the controller; whether calls can reach it is known here:
  *
- *            registered within NODE_SILENT_MS, and connected (or not for long)
+ *            not dead (controller.h), and connected (or not for long)
  *                 .---------------------------.
  *                 v                           |
  *                UP -----------------------> DOWN
- *                   silent, or the connection
+ *                   dead, or the connection
  *                   is gone and stays away
  *
  * A node that the map names counts as just seen when the coordinator starts, so that the first
@@ -26,12 +26,12 @@
 #ifndef QUIRE_COORDINATOR_NODES_H
 #define QUIRE_COORDINATOR_NODES_H
 
+#include "coordinator/controller.h"
 #include "coordinator/later.h"
 #include "coordinator/map.h"
 #include "proto/base/uuid.h"
 #include "proto/rpc/rpc.h"
 
-#define NODE_SILENT_MS 3000     /* without a Register for so long: down */
 #define NODE_LINK_GRACE_MS 1000 /* without a connection for so long, having had one: down */
 #define NODE_TICK_MS 100
 #define NODE_ASSIGN_TIMEOUT_MS 60000
@@ -66,6 +66,7 @@ struct node {
 struct nodes {
     struct rpc *rpc;
     struct later *later;
+    struct controller *controller;
     struct map *map; /* held */
     struct list all;
     struct list waiters; /* nodes_waiter */
@@ -73,7 +74,9 @@ struct nodes {
     bool closing;
 };
 
-void nodes_init(struct nodes *nodes, struct rpc *rpc, struct later *later);
+/* `controller`, which outlives this, knows who is dead, and is told of connections. */
+void nodes_init(struct nodes *nodes, struct rpc *rpc, struct later *later,
+                struct controller *controller);
 /* Stops the tick, ends all waiters, and destroys the peers, whose calls end with ERR_CANCELED as
  * the loop runs. */
 void nodes_stop(struct nodes *nodes);

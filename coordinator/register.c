@@ -1,36 +1,22 @@
-/* Registration: a shard says that it is there, again and again; that is also its heartbeat. A shard
- * that is new, or has moved to another address, is put into the map before it gets its reply. */
+/* Registration: a shard says that it is there, again and again; that is also its heartbeat, and the
+ * leader answers it with a lease. A shard that is new, was started anew or has moved to another
+ * address is put into the map by the leader's controller; until then it gets no lease. */
+#include "coordinator/control.h"
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
 #include "coordinator/reopen.h"
-#include "proto/base/log.h"
-#include "proto/limits.h"
+#include "proto/base/clock.h"
 
 #include <string.h>
 
-struct registration {
-    struct rpc_request *request;
-    const Quire__Register *message;
-    struct coordinator_change change;
-};
-
-static void reply(struct coordinator *coordinator, struct rpc_request *request)
+static void reply(struct coordinator *coordinator, struct rpc_request *request, uint32_t lease_ms)
 {
     Quire__RegisterReply message = QUIRE__REGISTER_REPLY__INIT;
     message.cluster_id = coordinator->cluster_id;
     message.map_epoch = map_epoch(coordinator->map);
+    message.has_lease_ms = lease_ms > 0;
+    message.lease_ms = lease_ms;
     request_reply(request, &message.base);
-}
-
-static void on_put(struct coordinator_change *change, int status, const struct err *err)
-{
-    struct registration *it = change->data;
-    if (status != 0) {
-        request_error(it->request, status, "%s", err->text);
-        return;
-    }
-    nodes_seen(&change->coordinator->nodes, it->message);
-    reply(change->coordinator, it->request);
 }
 
 static bool same_text(const char *a, const char *b)
@@ -74,27 +60,12 @@ void op_register(struct coordinator *coordinator, struct rpc_request *request)
     if (message == NULL || !acceptable(request, message->node))
         return;
     const Quire__Node *known = map_node(coordinator->map, message->node->id);
-    if (known != NULL && same_text(known->address, message->node->address) &&
-        same_text(known->zone, message->node->zone)) {
-        nodes_seen(&coordinator->nodes, message);
-        reopen_sealed(coordinator, message);
-        reply(coordinator, request);
-        return;
-    }
     if (known != NULL && answers_elsewhere(coordinator, request, known, message->node))
         return;
-    log_event(LOG_INFO, known == NULL ? "new shard" : "shard moved",
-              LOG_STR("shard", message->node->id), LOG_STR("address", message->node->address));
-    struct registration *it = arena_calloc(&request->arena, 1, sizeof *it);
-    it->request = request;
-    it->message = message;
-    it->change.data = it;
-    it->change.done = on_put;
-    Quire__Node node = QUIRE__NODE__INIT;
-    node.id = message->node->id;
-    node.address = message->node->address;
-    node.zone = message->node->zone;
-    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
-    change.node_put = &node;
-    coordinator_change(coordinator, &it->change, &change);
+    uint32_t lease_ms = controller_heard(coordinator->controller, message, clock_ms());
+    nodes_seen(&coordinator->nodes, message);
+    control_run(coordinator);
+    if (consensus_is_leader(coordinator->consensus))
+        reopen_sealed(coordinator, message);
+    reply(coordinator, request, lease_ms);
 }

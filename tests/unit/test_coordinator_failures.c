@@ -230,7 +230,7 @@ static void test_silent_heart(void **state)
     world->shards[0].silent_heart = true;
     struct answer answer;
     assert_int_equal(define(world, &answer, "cb word", 10000), ERR_INCOMPLETE);
-    assert_in_range(answer.took_ms, NODE_SILENT_MS - 500, 8000); /* it would wait for 9.7 s */
+    assert_in_range(answer.took_ms, CONTROLLER_GRACE_MS - 500, 8000); /* it would wait for 9.7 s */
     assert_non_null(strstr(answer.err.text, "silent for"));
     answer_deinit(&answer);
     world->shards[0].mode = SHARD_GOOD;
