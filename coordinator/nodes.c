@@ -196,14 +196,22 @@ static void waiter_end(struct nodes *nodes, struct nodes_waiter *waiter, int sta
     later_post(nodes->later, &waiter->later, 0, waiter_run);
 }
 
-static bool assigned(struct nodes *nodes, uint64_t collection, uint64_t epoch)
+static bool assigned_range(struct nodes *nodes, const Quire__Range *range, uint64_t epoch)
 {
-    struct map_ranges ranges = map_ranges(nodes->map, collection);
-    for (size_t i = 0; i < ranges.count; i++) {
-        struct node *node = nodes_find(nodes, ranges.items[i]->primary);
+    for (size_t i = 0; i < range->n_in_sync; i++) {
+        struct node *node = nodes_find(nodes, range->in_sync[i]);
         if (node == NULL || node->assigned_epoch < epoch)
             return false;
     }
+    return true;
+}
+
+static bool assigned(struct nodes *nodes, uint64_t collection, uint64_t epoch)
+{
+    struct map_ranges ranges = map_ranges(nodes->map, collection);
+    for (size_t i = 0; i < ranges.count; i++)
+        if (!assigned_range(nodes, ranges.items[i], epoch))
+            return false;
     return true;
 }
 

@@ -117,8 +117,8 @@ struct node_call {
 void node_call_start(struct nodes *nodes, struct node_call *call, const char *node_id,
                      uint16_t kind, struct bytes payload, uint32_t timeout_ms, uint64_t trace);
 
-/* Waits until every node that holds a range of the collection has carried out an assignment of at
- * least `epoch`, or until the collection is gone. */
+/* Waits until every node that is in sync in a range of the collection has carried out an assignment
+ * of at least `epoch`, or until the collection is gone. */
 struct nodes_waiter {
     struct list link;
     struct later_item later;
