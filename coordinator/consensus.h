@@ -16,6 +16,7 @@
 #include "proto/base/list.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* What is agreed upon. */
 struct consensus_fsm {
@@ -46,7 +47,21 @@ struct consensus_proposal {
     struct consensus *consensus;
 };
 
+/* A change of who takes part; allocated by the caller as a proposal is. One at a time. */
+struct consensus_membership {
+    uint64_t id;         /* of the voter; not 0 */
+    const char *address; /* HOST:PORT of one to be added; NULL: it is to be removed */
+    void *data;
+    /* status 0: so it is now (a voter that was one already, or is gone already, is fine). Otherwise
+     * ERR_UNAVAILABLE (not the leader, or not any more, or it is the leader that is to be removed:
+     * then another one is about to lead), ERR_CONFLICT (another change is under way),
+     * ERR_DEADLINE (the new voter did not catch up), ERR_CANCELED. */
+    void (*done)(struct consensus_membership *membership, int status, const struct err *err);
+};
+
 struct consensus_ops {
+    void (*change)(struct consensus *consensus, struct consensus_membership *membership);
+    void (*leader)(struct consensus *consensus, uint64_t *id, const char **address);
     void (*propose)(struct consensus *consensus, struct consensus_proposal *proposal);
     int (*check)(struct consensus *consensus, struct err *err);
     bool (*is_leader)(const struct consensus *consensus);
@@ -81,7 +96,22 @@ static inline bool consensus_is_leader(const struct consensus *consensus)
     return consensus->ops->is_leader(consensus);
 }
 
-/* Fails what is outstanding with ERR_CANCELED, then frees itself and calls `closed`. */
+/* Adds or removes a voter. `done` may be called from inside. */
+static inline void consensus_change(struct consensus *consensus,
+                                    struct consensus_membership *membership)
+{
+    consensus->ops->change(consensus, membership);
+}
+
+/* Who leads, as far as is known here: *id = 0 and *address = NULL when nobody does. The address is
+ * good until the loop's next turn. */
+static inline void consensus_leader(struct consensus *consensus, uint64_t *id, const char **address)
+{
+    consensus->ops->leader(consensus, id, address);
+}
+
+/* A leader hands over first, when there is somebody to. Fails what is outstanding with
+ * ERR_CANCELED, then frees itself and calls `closed`. */
 static inline void consensus_close(struct consensus *consensus, void (*closed)(void *data),
                                    void *data)
 {

@@ -22,9 +22,9 @@
  * fails the writes, which look for it): a close first waits for what raft has in hand. A leader
  * that cannot reach a majority steps down and fails its entries, so that wait has an end.
  *
- * A coordinator with one voter leads as soon as it starts. Whether everything committed has been
- * applied is found out with a barrier; `ready` is called after it. With several voters leadership
- * comes later: a timer looks for it.
+ * Who leads is looked at by a timer, since raft does not tell. A coordinator with one voter leads
+ * as soon as it starts. Whether everything committed has been applied is found out with a barrier;
+ * then it leads as far as others are concerned (`leads`). A leader that is closed hands over first.
  */
 #include "coordinator/consensus_raft.h"
 
@@ -61,14 +61,19 @@ struct consensus_raft {
     struct err refusal_err;
     struct raft_barrier barrier;
     bool barrier_sent;
+    bool leads; /* and has applied all that was committed before */
     bool ready;
+    struct raft_change change;
+    struct consensus_membership *membership; /* under way */
+    struct raft_transfer transfer;
     bool closing;
     bool raft_closing;
     int handles; /* not yet closed, plus one for raft itself */
     uv_async_t wake;
     uv_timer_t leader_poll;
     void (*on_ready)(void *data, int status, const struct err *err);
-    void *ready_data;
+    void (*on_leads)(void *data, bool leads);
+    void *user_data;
     void (*closed)(void *data);
     void *closed_data;
 };
@@ -307,49 +312,230 @@ static void op_propose(struct consensus *base, struct consensus_proposal *propos
 static bool op_is_leader(const struct consensus *base)
 {
     const struct consensus_raft *self = (const struct consensus_raft *)base;
-    return self->ready && !self->closing && raft_state((struct raft *)&self->raft) == RAFT_LEADER;
+    return self->leads && !self->closing && raft_state((struct raft *)&self->raft) == RAFT_LEADER;
 }
 
-/* ---- start ---- */
+/* ---- who leads ---- */
+
+static void say_ready(struct consensus_raft *self, int status, const struct err *err)
+{
+    if (self->ready)
+        return;
+    self->ready = true;
+    if (self->on_ready != NULL)
+        self->on_ready(self->user_data, status, err);
+}
+
+static void say_leads(struct consensus_raft *self, bool leads)
+{
+    if (self->leads == leads)
+        return;
+    self->leads = leads;
+    if (self->on_leads != NULL)
+        self->on_leads(self->user_data, leads);
+}
 
 static void on_barrier(struct raft_barrier *barrier, int status)
 {
     struct consensus_raft *self = barrier->data;
     self->in_flight--;
+    self->barrier_sent = false;
     if (self->closing) {
         uv_async_send(&self->wake);
         return;
     }
-    if (status != 0) { /* leadership was lost at once: the timer goes on looking */
-        self->barrier_sent = false;
-        return;
-    }
-    uv_timer_stop(&self->leader_poll);
-    self->ready = true;
-    if (self->on_ready != NULL)
-        self->on_ready(self->ready_data, 0, NULL);
+    if (status != 0 || raft_state(&self->raft) != RAFT_LEADER)
+        return; /* leadership was lost at once: the timer goes on looking */
+    say_ready(self, 0, NULL);
+    say_leads(self, true);
 }
 
+static void send_barrier(struct consensus_raft *self)
+{
+    if (self->leads || self->barrier_sent)
+        return;
+    self->barrier.data = self;
+    self->in_flight++;
+    self->barrier_sent = raft_barrier(&self->raft, &self->barrier, on_barrier) == 0;
+    if (!self->barrier_sent)
+        self->in_flight--;
+}
+
+/* Whether it follows, and has what its leader has told it to be committed. */
+static bool follows(struct consensus_raft *self)
+{
+    raft_id id;
+    const char *address;
+    raft_leader(&self->raft, &id, &address);
+    return raft_state(&self->raft) == RAFT_FOLLOWER && id != 0 && self->raft.commit_index > 0 &&
+           raft_last_applied(&self->raft) == self->raft.commit_index;
+}
+
+/* raft has no callback for it. */
 static void on_leader_poll(uv_timer_t *timer)
 {
     struct consensus_raft *self = timer->data;
-    if (self->closing || self->barrier_sent)
+    if (self->closing)
         return;
     int state = raft_state(&self->raft);
-    if (state == RAFT_LEADER) {
-        self->barrier.data = self;
-        self->in_flight++;
-        self->barrier_sent = raft_barrier(&self->raft, &self->barrier, on_barrier) == 0;
-        if (!self->barrier_sent)
-            self->in_flight--;
-    } else if (state == RAFT_UNAVAILABLE) {
+    if (state == RAFT_UNAVAILABLE) {
         struct err err = {0};
         err_set(&err, ERR_IO, "the log of the cluster map: %s", raft_errmsg(&self->raft));
         uv_timer_stop(timer);
-        if (self->on_ready != NULL)
-            self->on_ready(self->ready_data, ERR_IO, &err);
+        say_leads(self, false);
+        say_ready(self, ERR_IO, &err);
+    } else if (state == RAFT_LEADER) {
+        send_barrier(self);
+    } else {
+        say_leads(self, false);
+        if (follows(self))
+            say_ready(self, 0, NULL);
     }
 }
+
+static void op_leader(struct consensus *base, uint64_t *id, const char **address)
+{
+    struct consensus_raft *self = (struct consensus_raft *)base;
+    raft_id leader = 0;
+    *address = NULL;
+    raft_leader(&self->raft, &leader, address);
+    *id = leader;
+}
+
+/* ---- who takes part ---- */
+
+static void membership_end(struct consensus_raft *self, int status, const char *why)
+{
+    struct consensus_membership *membership = self->membership;
+    struct err err = {0};
+    self->membership = NULL;
+    if (status != 0)
+        err_set(&err, status, "%s", why);
+    membership->done(membership, status, &err);
+}
+
+static int translate_change(int status)
+{
+    switch (status) {
+    case RAFT_CANTCHANGE:
+        return ERR_CONFLICT;
+    case RAFT_NOCONNECTION:
+        return ERR_DEADLINE;
+    default:
+        return translate(status);
+    }
+}
+
+static void membership_step(struct consensus_raft *self, int status)
+{
+    const char *why = raft_strerror(status);
+    if (self->closing && status != 0)
+        membership_end(self, ERR_CANCELED, "the coordinator is stopping");
+    else
+        membership_end(self, translate_change(status), why);
+    if (self->closing)
+        uv_async_send(&self->wake);
+}
+
+static void on_changed(struct raft_change *change, int status)
+{
+    struct consensus_raft *self = change->data;
+    self->in_flight--;
+    membership_step(self, status);
+}
+
+static void start_voting(struct consensus_raft *self)
+{
+    self->in_flight++;
+    int rc = raft_assign(&self->raft, &self->change, self->membership->id, RAFT_VOTER, on_changed);
+    if (rc == 0)
+        return;
+    self->in_flight--;
+    membership_step(self, rc == RAFT_BADROLE ? 0 : rc); /* BADROLE: it is a voter already */
+}
+
+static void on_added(struct raft_change *change, int status)
+{
+    struct consensus_raft *self = change->data;
+    self->in_flight--;
+    if (status != 0 || self->closing)
+        membership_step(self, status != 0 ? status : RAFT_CANCELED);
+    else
+        start_voting(self);
+}
+
+static void add_voter(struct consensus_raft *self, const struct consensus_membership *membership)
+{
+    self->in_flight++;
+    int rc = raft_add(&self->raft, &self->change, membership->id, membership->address, on_added);
+    if (rc == 0)
+        return;
+    self->in_flight--;
+    if (rc == RAFT_DUPLICATEID)
+        start_voting(self);
+    else
+        membership_step(self, rc);
+}
+
+static void on_handed_over(struct raft_transfer *transfer)
+{
+    struct consensus_raft *self = transfer->data;
+    self->in_flight--;
+    if (self->closing)
+        uv_async_send(&self->wake);
+}
+
+/* To whoever is the furthest; false: there is nobody. */
+static bool hand_over(struct consensus_raft *self)
+{
+    if (raft_state(&self->raft) != RAFT_LEADER || self->raft.transfer != NULL)
+        return false;
+    self->transfer.data = self;
+    self->in_flight++;
+    if (raft_transfer(&self->raft, &self->transfer, 0, on_handed_over) == 0)
+        return true;
+    self->in_flight--;
+    return false;
+}
+
+static void remove_voter(struct consensus_raft *self, const struct consensus_membership *membership)
+{
+    if (membership->id == self->raft.id) {
+        bool handed = hand_over(self);
+        membership_end(self, handed ? ERR_UNAVAILABLE : ERR_CONFLICT,
+                       handed ? "this coordinator led; another one is about to: try again"
+                              : "the last coordinator cannot be removed");
+        return;
+    }
+    self->in_flight++;
+    int rc = raft_remove(&self->raft, &self->change, membership->id, on_changed);
+    if (rc == 0)
+        return;
+    self->in_flight--;
+    membership_step(self, rc == RAFT_BADID ? 0 : rc);
+}
+
+static void op_change(struct consensus *base, struct consensus_membership *membership)
+{
+    struct consensus_raft *self = (struct consensus_raft *)base;
+    struct err err = {0};
+    if (self->membership != NULL) {
+        err_set(&err, ERR_CONFLICT, "another change of the coordinators is under way");
+        membership->done(membership, ERR_CONFLICT, &err);
+        return;
+    }
+    self->membership = membership;
+    self->change.data = self;
+    int rc = op_check(base, &err);
+    if (rc != 0)
+        membership_end(self, rc, err.text);
+    else if (membership->address != NULL)
+        add_voter(self, membership);
+    else
+        remove_voter(self, membership);
+}
+
+/* ---- start ---- */
 
 /* The configuration of a first start: this voter alone. */
 static int bootstrap(struct consensus_raft *self, const struct consensus_raft_options *options)
@@ -412,10 +598,18 @@ static void op_close(struct consensus *base, void (*closed)(void *data), void *d
     self->closed_data = data;
     uv_timer_stop(&self->leader_poll);
     uv_close((uv_handle_t *)&self->leader_poll, on_handle_closed);
+    (void)hand_over(self);
     uv_async_send(&self->wake); /* fails what waits, and goes on with the close */
 }
 
-static const struct consensus_ops raft_ops = {op_propose, op_check, op_is_leader, op_close};
+static const struct consensus_ops raft_ops = {
+    .change = op_change,
+    .leader = op_leader,
+    .propose = op_propose,
+    .check = op_check,
+    .is_leader = op_is_leader,
+    .close = op_close,
+};
 
 static void init_fsm(struct consensus_raft *self)
 {
@@ -434,6 +628,8 @@ static void set_options(struct consensus_raft *self)
     raft_set_install_snapshot_timeout(&self->raft, INSTALL_SNAPSHOT_TIMEOUT_MS);
     raft_set_snapshot_threshold(&self->raft, CONSENSUS_SNAPSHOT_THRESHOLD);
     raft_set_pre_vote(&self->raft, true);
+    raft_set_election_timeout(&self->raft, CONSENSUS_ELECTION_MS);
+    raft_set_heartbeat_timeout(&self->raft, CONSENSUS_HEARTBEAT_MS);
 }
 
 /* uv_ip4_addr() and raft both want numbers: a name is refused here with a sentence. */
@@ -475,7 +671,8 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
     self->disk_reserve =
         options->disk_reserve != 0 ? options->disk_reserve : CONSENSUS_DISK_RESERVE;
     self->on_ready = options->ready;
-    self->ready_data = options->data;
+    self->on_leads = options->leads;
+    self->user_data = options->data;
     list_init(&self->waiting);
     list_init(&self->finished);
     init_fsm(self);
@@ -504,7 +701,7 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
     uv_timer_init(loop, &self->leader_poll);
     self->wake.data = self->leader_poll.data = self;
     self->handles = 3;
-    rc = bootstrap(self, options);
+    rc = options->join ? 0 : bootstrap(self, options);
     if (rc == 0)
         rc = raft_start(&self->raft);
     if (rc != 0) {
