@@ -18,6 +18,7 @@ static void collection_of(struct decoder *d, const Quire__Collection *in,
     out->b = in->b;
     out->entries = in->entries;
     out->ranges = in->ranges;
+    out->replicas = in->has_replicas ? in->replicas : 1;
     out->order = in->order == QUIRE__COLLECTION__ORDER__CATEGORY ? QUIRE_ORDER_CATEGORY
                                                                  : QUIRE_ORDER_ARRIVAL;
 }

@@ -15,6 +15,23 @@ static const struct quire_node *const *nodes_of(struct decoder *d, Quire__Node *
     return (const struct quire_node *const *)list;
 }
 
+static const struct quire_replica *const *replicas_of(struct decoder *d,
+                                                      const Quire__RangeStatus *in)
+{
+    struct quire_replica **list = LIST(d, struct quire_replica, in->n_replicas);
+    for (size_t i = 0; i < in->n_replicas; i++) {
+        const Quire__ReplicaStatus *from = in->replicas[i];
+        list[i]->node = text(d, from->node);
+        list[i]->role = text(d, from->role);
+        list[i]->state = text(d, from->state);
+        list[i]->epoch = from->epoch;
+        list[i]->last_seq = from->last_seq;
+        list[i]->committed_seq = from->committed_seq;
+        list[i]->durable_seq = from->durable_seq;
+    }
+    return (const struct quire_replica *const *)list;
+}
+
 static void range_of(struct decoder *d, const Quire__RangeStatus *in, struct quire_range *out)
 {
     out->id = in->id;
@@ -32,6 +49,11 @@ static void range_of(struct decoder *d, const Quire__RangeStatus *in, struct qui
     out->segments = in->segments;
     out->committed_seq = in->committed_seq;
     out->durable_seq = in->durable_seq;
+    out->learners = texts(d, in->learners, in->n_learners);
+    out->learner_count = in->n_learners;
+    out->replicas = replicas_of(d, in);
+    out->replica_count = in->n_replicas;
+    out->replicas_wanted = in->replicas_wanted;
 }
 
 static void status_init(void *result)

@@ -71,7 +71,8 @@ int encode_collection_create(const void *request, struct buf *payload, struct en
         check_number("weight_terms", in->weight_terms, 15, err) != 0 ||
         check_number("weight_categories", in->weight_categories, 15, err) != 0 ||
         check_number("weight_body", in->weight_body, 15, err) != 0 ||
-        check_number("order", in->order, QUIRE_ORDER_CATEGORY, err) != 0)
+        check_number("order", in->order, QUIRE_ORDER_CATEGORY, err) != 0 ||
+        check_number("replicas", in->replicas, LIMIT_REPLICAS, err) != 0)
         return err->code;
     if (in->weight_headword || in->weight_terms || in->weight_categories || in->weight_body) {
         weights.has_headword = weights.has_terms = weights.has_categories = weights.has_body = true;
@@ -89,6 +90,8 @@ int encode_collection_create(const void *request, struct buf *payload, struct en
         message.b = in->b;
     }
     message.language = in->language ? lend(in->language) : NULL;
+    message.has_replicas = in->replicas != 0;
+    message.replicas = in->replicas;
     message.has_order = true;
     message.order = in->order == QUIRE_ORDER_CATEGORY ? QUIRE__COLLECTION__ORDER__CATEGORY
                                                       : QUIRE__COLLECTION__ORDER__ARRIVAL;
@@ -116,8 +119,11 @@ int encode_prepare(const void *request, struct buf *payload, struct encoded *how
     Quire__ImportPrepare message = QUIRE__IMPORT_PREPARE__INIT;
     message.collection = lend(collection_or_default(in->collection));
     if (check_collection(message.collection, err) != 0 ||
-        check_text("language", in->language, 16, err) != 0)
+        check_text("language", in->language, 16, err) != 0 ||
+        check_number("replicas", in->replicas, LIMIT_REPLICAS, err) != 0)
         return err->code;
+    message.has_replicas = in->replicas != 0;
+    message.replicas = in->replicas;
     if (in->sample_count > LIMIT_SAMPLE)
         return err_set(err, ERR_TOO_LARGE, "sample: %zu headwords are too many, the limit is %d",
                        in->sample_count, LIMIT_SAMPLE);

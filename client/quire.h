@@ -211,6 +211,7 @@ struct quire_collection {
     uint64_t entries; /* live entries; in lists only */
     uint32_t ranges;  /* in lists only */
     enum quire_order order;
+    uint32_t replicas; /* of each range, wanted */
 };
 
 struct quire_collection_request {
@@ -222,6 +223,7 @@ struct quire_collection_request {
     uint32_t weight_headword, weight_terms, weight_categories, weight_body;
     double k1, b; /* both 0: the cluster's default */
     enum quire_order order;
+    uint32_t replicas; /* of each range, at most 5 and not more than there are shards; 0: one */
 };
 #define QUIRE_COLLECTION_INIT QUIRE_INIT_(struct quire_collection_request)
 
@@ -282,6 +284,7 @@ struct quire_prepare_request {
     const char *language;      /* for a collection that is created; NULL: the cluster's default */
     const char *const *sample; /* headwords, drawn evenly from what will be written */
     size_t sample_count;       /* at most QUIRE_MAX_SAMPLE */
+    uint32_t replicas;         /* as in quire_collection_request, for one that is created */
 };
 #define QUIRE_PREPARE_INIT QUIRE_INIT_(struct quire_prepare_request)
 
@@ -733,6 +736,16 @@ struct quire_node {
     uint64_t last_seen_ms; /* when it was last heard of, milliseconds since 1970 */
 };
 
+/* A copy of a range on one shard. */
+struct quire_replica {
+    const char *node;  /* id */
+    const char *role;  /* "primary", "secondary" (in sync, too), "learner" (catches up) */
+    const char *state; /* "serving", "opening", "failed", ..., "unreachable" */
+    uint64_t epoch;    /* of the range's configuration that it follows */
+    uint64_t last_seq, committed_seq,
+        durable_seq; /* in its log, known as committed, in its index */
+};
+
 struct quire_range {
     uint64_t id;
     const char *collection;
@@ -749,6 +762,11 @@ struct quire_range {
     uint32_t segments;
     uint64_t committed_seq;
     uint64_t durable_seq;
+    const char *const *learners;
+    size_t learner_count;
+    const struct quire_replica *const *replicas; /* the primary first, then those in sync */
+    size_t replica_count;
+    uint32_t replicas_wanted;
 };
 
 /* Of the coordinator that answered, since it started. */

@@ -120,6 +120,51 @@ static void describe_state(Quire__RangeStatus *out, struct arena *arena, struct 
     out->durable_seq = report->durable_seq;
 }
 
+static Quire__ReplicaStatus *describe_replica(struct status *status, const Quire__Range *range,
+                                              const char *id)
+{
+    struct arena *arena = &status->request->arena;
+    Quire__ReplicaStatus *out = arena_alloc(arena, sizeof *out);
+    struct node *node = nodes_find(&status->coordinator->nodes, id);
+    const Quire__RangeReport *report =
+        node != NULL && node->up ? node_report(node, range->id) : NULL;
+    const char *unheard = node != NULL && node->up ? "opening" : "unreachable";
+    quire__replica_status__init(out);
+    out->node = arena_strdup(arena, id);
+    out->role = (char *)(strcmp(id, range->primary) == 0 ? "primary"
+                         : map_range_in_sync(range, id)  ? "secondary"
+                                                         : "learner");
+    out->state = arena_strdup(arena, report != NULL ? report->state : unheard);
+    if (report == NULL)
+        return out;
+    out->has_epoch = true;
+    out->epoch = report->epoch;
+    out->has_last_seq = report->has_last_seq;
+    out->last_seq = report->last_seq;
+    out->has_committed_seq = report->has_committed_seq;
+    out->committed_seq = report->committed_seq;
+    out->has_durable_seq = report->has_durable_seq;
+    out->durable_seq = report->durable_seq;
+    return out;
+}
+
+static void describe_replicas(struct status *status, const Quire__Range *range,
+                              Quire__RangeStatus *out)
+{
+    const Quire__Collection *collection = map_collection_by_id(status->map, range->collection);
+    size_t count = map_range_members(range);
+    out->has_replicas_wanted = true;
+    out->replicas_wanted = collection->has_replicas ? collection->replicas : 1;
+    out->n_learners = range->n_learners;
+    out->learners = range->learners;
+    out->replicas = arena_calloc(&status->request->arena, count, sizeof *out->replicas);
+    out->replicas[out->n_replicas++] = describe_replica(status, range, range->primary);
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(map_range_member(range, i), range->primary) != 0)
+            out->replicas[out->n_replicas++] =
+                describe_replica(status, range, map_range_member(range, i));
+}
+
 static Quire__RangeStatus *describe_range(struct status *status, const Quire__Range *range)
 {
     struct arena *arena = &status->request->arena;
@@ -134,6 +179,7 @@ static Quire__RangeStatus *describe_range(struct status *status, const Quire__Ra
     out->primary = range->primary;
     out->n_in_sync = range->n_in_sync;
     out->in_sync = range->in_sync;
+    describe_replicas(status, range, out);
     describe_state(out, arena, &status->coordinator->nodes);
     return out;
 }

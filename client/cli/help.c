@@ -31,11 +31,13 @@ static const char down_help[] =
     "  quire down --dir /tmp/quire-demo\n";
 
 static const char collection_create_help[] =
-    "usage: quire collection create NAME [--language LANGUAGE] [--order ORDER]\n\n"
+    "usage: quire collection create NAME [--language LANGUAGE] [--order ORDER]\n"
+    "       [--replicas R]\n\n"
     "Creates a collection. NAME: small letters, digits, '-' and '_', at most 64.\n\n"
     "  --language L    how words are stemmed: en (default), de, fr, ... or none\n"
     "  --order ORDER   of entries in the index: arrival (default); category, for quicker searches\n"
-    "                  that require one, as in '+category:history +treaty'\n" COMMON "\nexamples:\n"
+    "                  that require one, as in '+category:history +treaty'\n"
+    "  --replicas R    shards that hold each range, 1 (default) to 5\n" COMMON "\nexamples:\n"
     "  quire collection create computing\n"
     "  quire collection create woerter --language de\n";
 
@@ -51,12 +53,14 @@ static const char collection_drop_help[] =
     "  quire collection drop computing\n";
 
 static const char import_help[] =
-    "usage: quire import [--format FORMAT] [--language L] [--dry-run] FILE...\n\n"
+    "usage: quire import [--format FORMAT] [--language L] [--replicas R]\n"
+    "       [--dry-run] FILE...\n\n"
     "Writes the entries of files into a collection, which is created when it is missing.\n"
     "An entry that is there already with the same contents is counted as unchanged. Exit\n"
     "code 1 when an entry failed; each is told with its file, line and reason.\n\n"
     "  --format F      auto (default), glossary, jsonl, dictd or tsv\n"
     "  --language L    stemming language of a collection that is created\n"
+    "  --replicas R    shards that hold each range of a collection that is created, 1 to 5\n"
     "  --dry-run       only read: counts, and what is wrong with the files\n\n"
     "Formats; gzip and zstd are undone, and '-' is standard input:\n"
     "  glossary  page dumps of a web glossary: a header line 'headword, part...', its body\n"

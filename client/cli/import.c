@@ -42,6 +42,7 @@ struct import_command {
     struct cli cli;
     enum import_format format;
     const char *language;
+    uint64_t replicas; /* 0: not given */
     bool dry_run;
 
     pthread_mutex_t lock; /* over what follows, up to the next blank line */
@@ -434,6 +435,7 @@ static int prepare(struct import_command *import)
     import->bytes_before = 0;
     request.collection = import->cli.collection;
     request.language = import->language;
+    request.replicas = (uint32_t)import->replicas;
     request.sample = (const char *const *)sample.words;
     request.sample_count = sample.count;
     request.timeout_ms = import->cli.timeout_ms != 0 ? import->cli.timeout_ms : PREPARE_TIMEOUT_MS;
@@ -553,11 +555,12 @@ int cmd_import(const struct cli_command *command, int argc, char **argv)
     const char *format = "auto";
     const struct cli_option options[] = {{"format", 'f', CLI_TEXT, &format, 0, 0},
                                          {"language", 'l', CLI_TEXT, &import.language, 0, 0},
+                                         {"replicas", 0, CLI_NUMBER, &import.replicas, 1, 5},
                                          {"dry-run", 'n', CLI_FLAG, &import.dry_run, 0, 0}};
     uint64_t began_ms = clock_ms();
     int exit;
 
-    if (!cli_parse(&import.cli, command, argc, argv, options, 3, 1, -1, &exit))
+    if (!cli_parse(&import.cli, command, argc, argv, options, 4, 1, -1, &exit))
         return exit;
     if (!import_format_parse(format, &import.format))
         return cli_usage(&import.cli,

@@ -17,16 +17,36 @@ static json_t *nodes_json(const struct quire_node *const *nodes, size_t count)
     return list;
 }
 
+static json_t *replicas_json(const struct quire_range *range)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < range->replica_count; i++) {
+        const struct quire_replica *replica = range->replicas[i];
+        json_array_append_new(
+            list,
+            json_pack("{s:o,s:o,s:o,s:I,s:I,s:I,s:I}", "node", cli_text(replica->node), "role",
+                      cli_text(replica->role), "state", cli_text(replica->state), "epoch",
+                      (json_int_t)replica->epoch, "last_seq", (json_int_t)replica->last_seq,
+                      "committed_seq", (json_int_t)replica->committed_seq, "durable_seq",
+                      (json_int_t)replica->durable_seq));
+    }
+    return list;
+}
+
 static json_t *range_json(const struct quire_range *range)
 {
     return json_pack(
-        "{s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:I,s:I}", "id", (json_int_t)range->id,
-        "collection", cli_text(range->collection), "epoch", (json_int_t)range->epoch, "lo",
-        cli_text(range->lo), "hi", cli_text(range->hi), "primary", cli_text(range->primary),
-        "in_sync", cli_texts(range->in_sync, range->in_sync_count), "state", cli_text(range->state),
-        "entries", (json_int_t)range->entries, "bytes", (json_int_t)range->bytes, "memory_bytes",
-        (json_int_t)range->memory_bytes, "segments", (int)range->segments, "committed_seq",
-        (json_int_t)range->committed_seq, "durable_seq", (json_int_t)range->durable_seq);
+        "{s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:I,s:I,s:o,s:i,s:o}", "id",
+        (json_int_t)range->id, "collection", cli_text(range->collection), "epoch",
+        (json_int_t)range->epoch, "lo", cli_text(range->lo), "hi", cli_text(range->hi), "primary",
+        cli_text(range->primary), "in_sync", cli_texts(range->in_sync, range->in_sync_count),
+        "state", cli_text(range->state), "entries", (json_int_t)range->entries, "bytes",
+        (json_int_t)range->bytes, "memory_bytes", (json_int_t)range->memory_bytes, "segments",
+        (int)range->segments, "committed_seq", (json_int_t)range->committed_seq, "durable_seq",
+        (json_int_t)range->durable_seq, "learners",
+        cli_texts(range->learners, range->learner_count), "replicas_wanted",
+        (int)range->replicas_wanted, "replicas", replicas_json(range));
 }
 
 static json_t *searches_json(const struct quire_search_figures *figures)
@@ -83,15 +103,15 @@ static const char *address_of(const struct quire_status_result *result, const ch
 
 static void print_ranges(const struct quire_status_result *result)
 {
-    static const char *const heads[] = {"collection", "from", "to",     "shard",   "state",
-                                        "entries",    "disk", "memory", "segments"};
+    static const char *const heads[] = {"collection", "from", "to",     "shard",    "state",
+                                        "entries",    "disk", "memory", "segments", "in sync"};
     const size_t columns = sizeof heads / sizeof heads[0];
     struct cli_table *table = cli_table_create(columns);
     char cell[32];
 
     for (size_t i = 0; i < columns; i++)
         cli_table_add(table, heads[i]);
-    for (size_t i = 5; i < columns; i++)
+    for (size_t i = 5; i < columns - 1; i++)
         cli_table_right(table, i);
     for (size_t i = 0; i < result->range_count; i++) {
         const struct quire_range *range = result->ranges[i];
@@ -104,6 +124,9 @@ static void print_ranges(const struct quire_status_result *result)
         cli_table_add(table, cli_size(range->bytes, cell));
         cli_table_add(table, cli_size(range->memory_bytes, cell));
         cli_table_add(table, cli_count(range->segments, cell));
+        snprintf(cell, sizeof cell, "%zu of %u", range->in_sync_count,
+                 (unsigned)range->replicas_wanted);
+        cli_table_add(table, cell);
     }
     cli_table_print(table);
 }
