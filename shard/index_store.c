@@ -567,6 +567,19 @@ int store_flush(struct store *store, struct err *err)
     return code;
 }
 
+#define CHECKPOINT_WITHOUT_FLUSH UINT64_MAX /* whatever the size of the WAL: there is none */
+
+int store_checkpoint(struct store *store, const char *path, struct err *err)
+{
+    char *message = NULL;
+    rocksdb_checkpoint_t *checkpoint = rocksdb_checkpoint_object_create(store->db, &message);
+    if (message == NULL)
+        rocksdb_checkpoint_create(checkpoint, path, CHECKPOINT_WITHOUT_FLUSH, &message);
+    if (checkpoint != NULL)
+        rocksdb_checkpoint_object_destroy(checkpoint);
+    return store_translate(&message, err, "make a checkpoint of the index");
+}
+
 /* ---- figures and checks ---- */
 
 #define DISK_BYTES "rocksdb.total-sst-files-size"

@@ -83,6 +83,10 @@ int store_write(struct store *store, struct store_batch *batch, struct err *err)
  * (seconds). */
 int store_flush(struct store *store, struct err *err);
 
+/* The files that hold what is durable now, without a flush, in a new folder whose parent exists:
+ * hard links where the file system can, durable when it returns. It opens as a store. */
+int store_checkpoint(struct store *store, const char *path, struct err *err);
+
 /* A table: rows of one family, put in rising key order; store_table_show() makes all of them
  * visible at once, and durable ahead of everything that went through batches. Keys must be new to
  * the store. See store_table.c. Belongs to one thread. */

@@ -117,6 +117,11 @@ int range_merge(struct range *range, bool all, bool *merged, struct err *err);
 #define RANGE_BEHIND 32
 #define RANGE_CAUGHT_UP 16
 
+/* The files of the index as they are durable now, in a new folder `path` (store_checkpoint): a
+ * range opened there is as of *durable_seq. Writing, flushing and merging go on meanwhile or wait
+ * for a moment. Any thread. */
+int range_checkpoint(struct range *range, const char *path, uint64_t *durable_seq, struct err *err);
+
 /* Running background work ends soon: a merge gives up. */
 void range_stop(struct range *range);
 

@@ -294,3 +294,16 @@ int range_reap(struct range *range, struct err *err)
     store_batch_destroy(batch);
     return code;
 }
+
+/* Holding `background`, since then the manifest on disk is the one of `durable`: what is durable
+ * beyond it has its undo rows beside it, as after a kill. */
+int range_checkpoint(struct range *range, const char *path, uint64_t *durable_seq, struct err *err)
+{
+    range_visit(range);
+    *durable_seq = range->durable.seq;
+    int code = range_broken(range, err);
+    if (code == 0)
+        code = store_checkpoint(range->store, path, err);
+    range_visit_end(range);
+    return code;
+}
