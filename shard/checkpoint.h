@@ -84,8 +84,10 @@ struct checkpoint_order {
 int checkpoints_pull(struct checkpoints *checkpoints, const struct checkpoint_order *order,
                      const struct checkpoint_source *source, struct replication_position *at,
                      struct err *err);
-/* Puts what was pulled in the place of the range's index and log; nobody may have it open. Blocks.
- * After an error it is completed with the next start. */
+/* Puts what was pulled in the place of the range's index and log. Whether it may, the core has said
+ * (replication_may_install(), of at.seq), and from then on it has acknowledged nothing: nobody may
+ * have the range open. Blocks. After an error, or when the process ends in it, it is completed with
+ * the next start. */
 int checkpoints_install(struct checkpoints *checkpoints, uint64_t range,
                         struct replication_position at, struct err *err);
 
