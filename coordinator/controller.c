@@ -227,13 +227,17 @@ void controller_link(struct controller *controller, const char *node_id, bool co
 
 static struct replica_report read_report(const Quire__RangeReport *message)
 {
-    struct replica_report report = {message->id, message->epoch, REPLICA_READY, false, false};
+    struct replica_report report = {
+        .range = message->id, .epoch = message->epoch, .state = REPLICA_READY};
     if (strcmp(message->state, "failed") == 0)
         report.state = REPLICA_FAILED;
     else if (strcmp(message->state, "opening") == 0)
         report.state = REPLICA_OPENING;
     report.serving = strcmp(message->state, "serving") == 0;
+    report.read_only = strcmp(message->state, "read-only") == 0;
     report.primary = message->role != NULL && strcmp(message->role, "primary") == 0;
+    report.idle =
+        message->role != NULL && !report.primary && strcmp(message->role, "reconciling") != 0;
     return report;
 }
 
@@ -300,6 +304,13 @@ static bool is_deposed(const struct controller *controller, const struct watched
     return false;
 }
 
+/* A late word of a process that was followed by another one. */
+static bool is_former_life(const struct watched *node, uint64_t incarnation)
+{
+    return (node->heard && incarnation < node->incarnation) ||
+           (node->known != NULL && incarnation < node->known->incarnation);
+}
+
 uint32_t controller_heard(struct controller *controller, const Quire__Register *message,
                           uint64_t now_ms)
 {
@@ -307,6 +318,8 @@ uint32_t controller_heard(struct controller *controller, const Quire__Register *
     if (node == NULL && !room(controller))
         return 0;
     node = watch(controller, message->node->id, now_ms);
+    if (is_former_life(node, message->node->incarnation))
+        return 0;
     if (node->heard && node->incarnation != message->node->incarnation)
         node->put_ms = 0;
     remember(node, message);

@@ -16,9 +16,9 @@
  *                          heard
  *
  * The life (incarnation) of a node. A process that was started anew, or is new altogether, is put
- * into the map; the same change gives each range that the node leads another primary, if there is
- * one that may lead, or else a new epoch. Only a process of the life that the map knows gets a
- * lease, is asked to lead and is counted on.
+ * into the map (what a former one says late is ignored); the same change gives each range that the
+ * node leads another primary, if there is one that may lead, or else a new epoch. Only a process of
+ * the life that the map knows gets a lease, is asked to lead and is counted on.
  *
  * The lease. Each Register that the leader answers grants the node CONTROLLER_LEASE_MS, counted by
  * the node from when it sent the Register. A node is never declared dead before its last lease has
@@ -34,9 +34,9 @@
  * What it wants of a range, by priority, one change at a time for each range:
  *   1. a primary that lives in the life (incarnation) that the map knows, and can write: else
  *      another in-sync replica that is alive and serves is primary under the next epoch, the one
- *      that leads the fewest ranges, and the old one a learner. One that is leaving or has no room
- *      on its disk stays in sync. Without any in-sync replica alive nothing is done: the range
- *      waits.
+ *      that leads the fewest ranges, and the old one a learner. One that is leaving or cannot
+ *      write stays in sync. One that has this epoch and does not lead under it gets a new one.
+ * Without any in-sync replica alive nothing is done: the range waits.
  *   2. in-sync replicas that are dead, failed, about to stop, or that the primary asked to drop,
  *      become learners; only while the primary is alive and open, since they may be the last that
  * have everything.

@@ -30,7 +30,8 @@ static bool failed(const struct watched *node, uint64_t range)
 
 static bool may_lead(const struct watched *node, uint64_t range)
 {
-    return ready(node, range) && node->state == CONTROLLER_ALIVE && !node->disk_short;
+    return ready(node, range) && node->state == CONTROLLER_ALIVE && !node->disk_short &&
+           !watched_report(node, range)->read_only;
 }
 
 /* ---- lists of nodes ---- */
@@ -125,6 +126,23 @@ void range_plan_reborn(struct range_plan *plan)
     plan->changed = true;
 }
 
+/* It lives in the life that the map knows, has this very epoch, and does not lead under it: it got
+ * the epoch while the map knew a former life of it. It takes an epoch once. */
+static bool does_not_lead(const struct range_plan *plan)
+{
+    const struct replica_report *report = watched_report(plan->primary, plan->range->id);
+    return ready(plan->primary, plan->range->id) && report->idle &&
+           report->epoch == plan->range->epoch;
+}
+
+static bool should_hand_over(const struct range_plan *plan)
+{
+    const struct replica_report *report = watched_report(plan->primary, plan->range->id);
+    return plan->primary->state == CONTROLLER_LEAVING ||
+           (present(plan->primary) &&
+            (plan->primary->disk_short || (report != NULL && report->read_only)));
+}
+
 /* True: it was about the primary, and there is nothing more to want now. */
 static bool plan_primary(struct range_plan *plan)
 {
@@ -141,7 +159,9 @@ static bool plan_primary(struct range_plan *plan)
     }
     if (plan->track->deposed == old)
         plan->changed = true; /* it is back, and waits for a new epoch: see struct track */
-    else if (old->state == CONTROLLER_LEAVING || (old->disk_short && present(old)))
+    else if (does_not_lead(plan))
+        plan->changed = true;
+    else if (should_hand_over(plan))
         hand_over(plan); /* stays in sync: the next one waits until it follows */
     return false;
 }

@@ -13,6 +13,8 @@ struct replica_report {
     enum replica_state state;
     bool serving; /* not only open: it answers */
     bool primary; /* it takes itself for it */
+    bool idle;    /* it does not, and says so */
+    bool read_only;
 };
 
 /* What the primary of a range last asked for. */

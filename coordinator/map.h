@@ -51,7 +51,8 @@ static inline uint64_t map_epoch(const struct map *map)
  * every coordinator gives alike: ERR_INVALID (the change is none, or the result would break an
  * invariant), ERR_EXISTS (bootstrap of a map, name taken), ERR_NOT_FOUND (collection, node,
  * coordinator), ERR_CONFLICT (ranges_configure, ranges_replace: a range has another epoch by now;
- * node_drop: a range names the node), ERR_FULL (limits.h). In map_change.c. */
+ * node_put: a former life; node_drop: a range names the node), ERR_FULL (limits.h). In
+ * map_change.c. */
 int map_apply(const struct map *map, const Quire__MapChange *change, struct map **out,
               struct err *err);
 

@@ -15,6 +15,8 @@ static int put_node(Quire__ClusterMap *next, Quire__Node *node, struct arena *sc
     size_t at = 0;
     while (at < next->n_nodes && strcmp(next->nodes[at]->id, node->id) != 0)
         at++;
+    if (at < next->n_nodes && node->incarnation < next->nodes[at]->incarnation)
+        return err_set(err, ERR_CONFLICT, "node %s was started again meanwhile", node->id);
     if (at >= LIMIT_NODES)
         return err_set(err, ERR_FULL, "a cluster has at most %d nodes", LIMIT_NODES);
     Quire__Node **nodes = arena_calloc(scratch, next->n_nodes + 1, sizeof *nodes);

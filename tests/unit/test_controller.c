@@ -25,6 +25,7 @@ struct toy {
     struct map *map;
     uint64_t now;
     uint64_t life[NODES]; /* incarnations; 0: it says nothing */
+    bool idle[NODES];     /* says that it leads nothing */
     bool leaving[NODES], disk_short[NODES];
     bool behind[NODES];       /* does not carry out assignments */
     const char *state[NODES]; /* of all its ranges */
@@ -144,7 +145,7 @@ static void hear(struct toy *toy, size_t i)
         report->epoch = claims || toy->behind[i] ? 1 : range(toy, r)->epoch;
         report->state = (char *)toy->state[i];
         bool leads = claims || strcmp(range(toy, r)->primary, node.id) == 0;
-        report->role = (char *)(leads ? "primary" : "secondary");
+        report->role = (char *)(!leads ? "secondary" : toy->idle[i] ? "none" : "primary");
         pointers[message.n_ranges++] = report;
         if (leads && toy->request.range == report->id) {
             message.n_requests = 1;
@@ -341,6 +342,52 @@ static void test_new_life(void **state)
     for (size_t i = 0; i < RANGES; i++)
         assert_int_equal(range(toy, i)->epoch, i == 2 ? 1 : 2);
     expect(toy, 0, "a", "");
+    toy_destroy(toy);
+}
+
+/* A late word of the life before changes nothing. */
+static void test_former_life(void **state)
+{
+    (void)state;
+    struct toy *toy = leading(3, 3, three);
+    toy->life[0] = 900;
+    run(toy, 1000);
+    size_t changes = toy->changes;
+    toy->life[0] = 100;
+    hear(toy, 0);
+    assert_int_equal(toy->lease[0], 0);
+    run(toy, 1000);
+    assert_int_equal(toy->changes, changes);
+    assert_int_equal(map_node(toy->map, "a")->incarnation, 900);
+    toy_destroy(toy);
+}
+
+/* The primary took this epoch while the map knew its life before, and does not lead: a new one. */
+static void test_idle_primary(void **state)
+{
+    (void)state;
+    struct toy *toy = leading(3, 3, three);
+    toy->idle[0] = true;
+    run(toy, 300);
+    assert_int_equal(range(toy, 0)->epoch, 2);
+    expect(toy, 0, "abc", "");
+    toy->idle[0] = false;
+    run(toy, 5000);
+    assert_int_equal(toy->changes, 1);
+    toy_destroy(toy);
+}
+
+/* One that cannot write leads no more, if another one can. */
+static void test_read_only(void **state)
+{
+    (void)state;
+    struct toy *toy = leading(3, 3, three);
+    toy->state[0] = "read-only";
+    run(toy, 5000);
+    expect(toy, 0, "bac", "");
+    toy->state[1] = toy->state[2] = "read-only";
+    run(toy, 5000);
+    expect(toy, 0, "bac", "");
     toy_destroy(toy);
 }
 
@@ -645,6 +692,7 @@ static void test_random_walk(void **state)
     for (int round = 0; round < 40; round++) {
         struct toy *toy = leading(3, 5, three);
         uint64_t granted[NODES] = {0};
+        uint64_t lives_of[NODES] = {100, 101, 102, 103, 104, 105};
         for (int step = 0; step < 300; step++) {
             struct map *before = map_ref(toy->map);
             size_t i = (size_t)rand_r(&seed) % 5;
@@ -657,7 +705,7 @@ static void test_random_walk(void **state)
             case 2:
                 if (toy->life[i] == 0)
                     controller_link(toy->controller, ids[i], true, toy->now);
-                toy->life[i] = rand_r(&seed) % 2 ? 100 + i : 1000 + (uint64_t)rand_r(&seed);
+                toy->life[i] = lives_of[i] += rand_r(&seed) % 2 ? 0 : 1;
                 break;
             default:
                 break;
@@ -695,6 +743,9 @@ int main(void)
         cmocka_unit_test(test_unknown_nodes),
         cmocka_unit_test(test_own_pause),
         cmocka_unit_test(test_new_life),
+        cmocka_unit_test(test_former_life),
+        cmocka_unit_test(test_idle_primary),
+        cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_new_node),
         cmocka_unit_test(test_last_replica),
         cmocka_unit_test(test_requests),
