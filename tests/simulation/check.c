@@ -1,0 +1,261 @@
+/* What must hold. Each says in one sentence what did not. */
+#include "tests/simulation/simulation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SLACK_MS 350 /* a client's attempt that went nowhere, and a bit */
+
+typedef unsigned long long ull;
+
+static struct world *world_of(const struct replica *replica)
+{
+    return replica->shard->process.world;
+}
+
+/* ---- one history ---- */
+
+static void grow(struct history *history, uint64_t seq)
+{
+    if (seq < history->room)
+        return;
+    history->room = 2 * seq + 1024;
+    history->op = realloc(history->op, history->room * sizeof history->op[0]);
+    history->digest = realloc(history->digest, history->room * sizeof history->digest[0]);
+    if (history->op == NULL || history->digest == NULL)
+        abort();
+}
+
+static bool same_operation(const struct operation *a, const struct operation *b)
+{
+    return a->client == b->client && a->key == b->key && a->batch == b->batch &&
+           a->value == b->value;
+}
+
+void check_applied(struct replica *replica, const struct operation *op)
+{
+    struct history *history = &world_of(replica)->history[replica->range];
+    const struct state *state = &replica->state;
+    uint64_t seq = state->applied;
+    grow(history, seq);
+    if (seq == history->count + 1) {
+        history->count++;
+        history->op[seq] = *op;
+        history->digest[seq] = state->digest;
+    }
+    if (seq > history->count)
+        violated(world_of(replica), "shard %d applied seq %llu of range %d before its predecessor",
+                 replica->shard->process.place, (ull)seq, replica->range);
+    else if (!same_operation(op, &history->op[seq]) || history->digest[seq] != state->digest)
+        violated(world_of(replica),
+                 "shard %d applied another operation than others at seq %llu of range %d",
+                 replica->shard->process.place, (ull)seq, replica->range);
+}
+
+void check_installed(struct replica *replica)
+{
+    const struct history *history = &world_of(replica)->history[replica->range];
+    const struct state *state = &replica->state;
+    if (state->applied > history->count ||
+        (state->applied > 0 && state->digest != history->digest[state->applied]))
+        violated(world_of(replica),
+                 "shard %d installed a checkpoint that is not what was committed",
+                 replica->shard->process.place);
+}
+
+void check_committed(struct replica *replica, uint64_t seq)
+{
+    if (seq < replica->committed)
+        violated(world_of(replica), "the commit point of range %d on shard %d went back",
+                 replica->range, replica->shard->process.place);
+    replica->committed = seq;
+}
+
+/* ---- acknowledgements ---- */
+
+static bool listed(char *const *ids, size_t count, const char *id)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(ids[i], id) == 0)
+            return true;
+    return false;
+}
+
+static void check_durable(struct replica *replica, uint64_t seq, const Quire__Range *range)
+{
+    struct world *world = world_of(replica);
+    for (size_t i = 0; i < range->n_in_sync; i++) {
+        int shard = shard_of(world, range->in_sync[i]);
+        if (!disk_has(&world->shard[shard].replica[replica->range], seq))
+            violated(
+                world,
+                "shard %d acknowledged seq %llu of range %d, which is not durable on shard %d, "
+                "an in-sync replica",
+                replica->shard->process.place, (ull)seq, replica->range, shard);
+    }
+}
+
+void check_acknowledged(struct replica *replica, uint64_t seq)
+{
+    struct world *world = world_of(replica);
+    struct history *history = &world->history[replica->range];
+    const Quire__Range *newest = range_in(newest_map(world), replica->range);
+    const char *id = replica->shard->process.id;
+    check_durable(replica, seq, range_in(replica->shard->map, replica->range));
+    check_durable(replica, seq, newest);
+    if (!listed(newest->in_sync, newest->n_in_sync, id))
+        violated(world, "shard %d acknowledged seq %llu of range %d, and was not in sync any more",
+                 replica->shard->process.place, (ull)seq, replica->range);
+    if (seq > history->acknowledged)
+        history->acknowledged = seq;
+    history->acknowledged_at = world->now;
+}
+
+void check_write(struct world *world, const struct client *client, const struct response *response)
+{
+    const struct history *history = &world->history[response->range];
+    const struct record *record = &client->record;
+    uint64_t first = response->seq + 1 - record->at.count;
+    bool found = response->seq <= history->count && response->seq >= record->at.count;
+    for (uint32_t i = 0; i < record->at.count && found; i++)
+        found = same_operation(&record->op[i], &history->op[first + i]);
+    if (!found)
+        violated(world,
+                 "client %d was told that its batch %llu is at seq %llu of range %d, and it "
+                 "is not",
+                 client->index, (ull)client->batch, (ull)response->seq, response->range);
+    if (response->seq <= client->written_floor)
+        violated(world,
+                 "the write of client %d stands before one that was acknowledged before it "
+                 "began",
+                 client->index);
+}
+
+/* ---- reads ---- */
+
+static uint64_t value_at(const struct history *history, uint64_t seq, int key)
+{
+    for (; seq > 0; seq--)
+        if (history->op[seq].key == key)
+            return history->op[seq].value;
+    return 0;
+}
+
+void check_read(struct world *world, const struct client *client, const struct response *response)
+{
+    struct history *history = &world->history[response->range];
+    uint64_t floor = client->wish == WISH_PRIMARY ? client->floor[response->range] : 0;
+    if (response->seq > history->count ||
+        response->value != value_at(history, response->seq, client->record.op[0].key))
+        violated(world, "client %d read what was not committed (range %d, shard %d)", client->index,
+                 response->range, response->shard);
+    if (response->seq < floor)
+        violated(world,
+                 "a read from the primary, shard %d, saw seq %llu of range %d; %llu was "
+                 "acknowledged before",
+                 response->shard, (ull)response->seq, response->range, (ull)floor);
+    if (client->wish != WISH_ANY && response->seq < client->token[response->range])
+        violated(world,
+                 "client %d did not see its own write: seq %llu of range %d on shard %d, its token "
+                 "%llu",
+                 client->index, (ull)response->seq, response->range, response->shard,
+                 (ull)client->token[response->range]);
+    if (client->wish == WISH_PRIMARY && response->seq > history->acknowledged)
+        history->acknowledged = response->seq;
+}
+
+/* ---- always ---- */
+
+/* A primary with a lease whose in-sync replicas, as it knows them, would all follow it. */
+static bool can_acknowledge(const struct world *world, const struct replica *replica)
+{
+    if (!replica_leads(replica))
+        return false;
+    const Quire__Range *range = range_in(replica->shard->map, replica->range);
+    for (size_t i = 0; i < range->n_in_sync; i++) {
+        const struct replica *other =
+            &world->shard[shard_of(world, range->in_sync[i])].replica[replica->range];
+        if (other->core != NULL &&
+            replication_epoch(other->core) > replication_epoch(replica->core))
+            return false;
+    }
+    return true;
+}
+
+static void check_longest(struct world *world)
+{
+    static const uint64_t limits[] = {
+        [SCHEDULE_CRASH] = 2000, [SCHEDULE_SILENCE] = 5000, [SCHEDULE_LEAVE] = 300};
+    uint64_t limit = limits[world->schedule] + SLACK_MS;
+    for (int i = 0; i < CLIENTS; i++) {
+        const struct client *client = &world->client[i];
+        if (client->busy && world->now > client->since + limit * MS)
+            violated(world,
+                     "one process %s, and client %d has waited for %llu ms for its %s (range %d)",
+                     world->schedule == SCHEDULE_CRASH     ? "crashed"
+                     : world->schedule == SCHEDULE_SILENCE ? "fell silent"
+                                                           : "was asked to stop",
+                     i, (ull)((world->now - client->since) / MS),
+                     client->wish == WISH_WRITE ? "write" : "read", client->range);
+    }
+}
+
+void check_step(struct world *world)
+{
+    for (int r = 0; r < world->ranges; r++) {
+        int who = -1;
+        for (int i = 0; i < world->shards; i++) {
+            if (!can_acknowledge(world, &world->shard[i].replica[r]))
+                continue;
+            if (who >= 0)
+                violated(world, "shards %d and %d could both acknowledge writes of range %d", who,
+                         i, r);
+            who = i;
+        }
+    }
+    if (world->schedule != SCHEDULE_ANY && !world->healed)
+        check_longest(world);
+}
+
+/* ---- at rest ---- */
+
+static const char *unrest(const struct world *world, int r)
+{
+    const Quire__Range *range = range_in(newest_map(world), r);
+    const struct replica *primary = &world->shard[shard_of(world, range->primary)].replica[r];
+    if (range->n_in_sync < (size_t)world->replicas)
+        return "does not have the replicas that are wanted in sync";
+    if (!replica_leads(primary) || replication_epoch(primary->core) != range->epoch)
+        return "has no primary that leads";
+    if (primary->state.applied < world->history[r].acknowledged)
+        return "has lost what was acknowledged";
+    for (size_t i = 0; i < range->n_in_sync; i++) {
+        const struct replica *replica =
+            &world->shard[shard_of(world, range->in_sync[i])].replica[r];
+        if (replica->core == NULL || replica->state.applied != primary->state.applied ||
+            replica->state.digest != primary->state.digest)
+            return "has replicas that are not equal";
+    }
+    return NULL;
+}
+
+bool at_rest(const struct world *world)
+{
+    if (!clients_idle(world) || world->order % 8 != 0)
+        return false;
+    for (int r = 0; r < world->ranges; r++)
+        if (unrest(world, r) != NULL)
+            return false;
+    return true;
+}
+
+void check_rest(struct world *world)
+{
+    for (int r = 0; r < world->ranges; r++)
+        if (unrest(world, r) != NULL)
+            violated(world, "long after everything was mended, range %d %s", r, unrest(world, r));
+    for (int i = 0; i < CLIENTS; i++)
+        if (world->client[i].busy)
+            violated(world, "long after everything was mended, client %d waits for its %s", i,
+                     world->client[i].wish == WISH_WRITE ? "write" : "read");
+}

@@ -1,0 +1,280 @@
+/* What the coordinators agree on, as a log that only grows: an entry is committed when the one that
+ * leads is in touch with a majority. Leaders change; the one before may believe for a while that it
+ * still leads, but commits nothing any more. What it had proposed is committed up to some point. */
+#include "tests/simulation/simulation.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WATCH_MS 20
+#define PROPOSALS_MAX 256
+
+struct proposal {
+    size_t size;
+    uint8_t bytes[];
+};
+
+struct map *newest_map(const struct world *world)
+{
+    return world->maps[world->map_count - 1];
+}
+
+static void add_map(struct world *world, struct map *map)
+{
+    if (world->map_count == world->map_room) {
+        world->map_room = world->map_room == 0 ? 64 : 2 * world->map_room;
+        world->maps = realloc(world->maps, world->map_room * sizeof world->maps[0]);
+        if (world->maps == NULL)
+            abort();
+    }
+    world->maps[world->map_count++] = map;
+}
+
+/* ---- committing ---- */
+
+static void say_ranges(struct world *world)
+{
+    const struct map *map = newest_map(world);
+    char text[512];
+    for (int i = 0; i < world->ranges && world->trace; i++) {
+        const Quire__Range *range = range_in(map, i);
+        int at = snprintf(text, sizeof text, "map %llu, range %d epoch %llu: primary %s, in sync",
+                          (unsigned long long)map_epoch(map), i, (unsigned long long)range->epoch,
+                          range->primary + 6);
+        for (size_t k = 0; k < range->n_in_sync; k++)
+            at += snprintf(text + at, sizeof text - (size_t)at, " %s", range->in_sync[k] + 6);
+        at += snprintf(text + at, sizeof text - (size_t)at, "; learners");
+        for (size_t k = 0; k < range->n_learners; k++)
+            at += snprintf(text + at, sizeof text - (size_t)at, " %s", range->learners[k] + 6);
+        say(world, "%s%s", text, range->fresh ? "; fresh" : "");
+    }
+}
+
+static void count_failovers(struct world *world, const struct map *map)
+{
+    if (newest_map(world)->message->n_ranges == 0)
+        return;
+    for (int i = 0; i < world->ranges; i++)
+        world->failovers +=
+            strcmp(range_in(newest_map(world), i)->primary, range_in(map, i)->primary) != 0;
+}
+
+static void commit(struct world *world, const Quire__MapChange *change)
+{
+    struct map *map;
+    struct err err = {0};
+    if (map_apply(newest_map(world), change, &map, &err) != 0) {
+        say(world, "a change of the map is refused: %s", err.text);
+        return;
+    }
+    count_failovers(world, map);
+    add_map(world, map);
+    say_ranges(world);
+}
+
+static void commit_packed(struct world *world, const struct proposal *proposal)
+{
+    struct arena arena;
+    arena_init(&arena, 0);
+    Quire__MapChange *change =
+        quire__map_change__unpack(arena_protobuf(&arena), proposal->size, proposal->bytes);
+    if (change == NULL)
+        abort();
+    commit(world, change);
+    arena_deinit(&arena);
+}
+
+/* ---- leading ---- */
+
+static bool has_majority(const struct world *world, int leader)
+{
+    int count = 0;
+    if (!runs(&world->coordinator[leader].process))
+        return false;
+    for (int i = 0; i < world->coordinators; i++)
+        count += i == leader || (runs(&world->coordinator[i].process) &&
+                                 reachable(world, SHARDS_MAX + leader, SHARDS_MAX + i) &&
+                                 reachable(world, SHARDS_MAX + i, SHARDS_MAX + leader));
+    return 2 * count > world->coordinators;
+}
+
+static int compare_order(const void *a, const void *b)
+{
+    const struct event *x = *(struct event *const *)a, *y = *(struct event *const *)b;
+    return (x->order > y->order) - (x->order < y->order);
+}
+
+/* Of what the last leader had proposed, so much is committed by the next one. */
+static void settle_proposals(struct world *world)
+{
+    struct event *pending[PROPOSALS_MAX];
+    size_t count = 0;
+    for (size_t i = 0; i < world->heap_count && count < PROPOSALS_MAX; i++)
+        if (world->heap[i]->kind == EVENT_PROPOSAL && world->heap[i]->number == world->term)
+            pending[count++] = world->heap[i];
+    qsort(pending, count, sizeof pending[0], compare_order);
+    size_t kept = below(world, count + 1);
+    for (size_t i = 0; i < count; i++) {
+        if (i < kept)
+            commit_packed(world, pending[i]->body);
+        pending[i]->number = 0;
+    }
+}
+
+static void elect(struct world *world, int next)
+{
+    settle_proposals(world);
+    if (world->leader >= 0 && world->leader != next) {
+        struct coordinator *old = &world->coordinator[world->leader];
+        uint64_t until = world->now + below(world, (CONTROLLER_DEPOSED_MS - 60) * MS);
+        if (until < old->believes_until)
+            old->believes_until = until;
+    }
+    world->leader = next;
+    world->term++;
+    coordinator_learn(&world->coordinator[next], map_epoch(newest_map(world)));
+    coordinator_lead(&world->coordinator[next], true);
+}
+
+void consensus_change_leader(struct world *world)
+{
+    int first = (int)below(world, (uint64_t)world->coordinators);
+    for (int i = 0; i < world->coordinators; i++) {
+        int next = (first + i) % world->coordinators;
+        if (has_majority(world, next)) {
+            elect(world, next);
+            return;
+        }
+    }
+}
+
+static void watch(struct world *world)
+{
+    post(world, WATCH_MS * MS, EVENT_ELECTION, 0);
+    if (world->leader >= 0 && has_majority(world, world->leader) &&
+        world->coordinator[world->leader].leads) {
+        world->coordinator[world->leader].believes_until = UINT64_MAX;
+        world->leaderless_since = 0;
+        return;
+    }
+    if (world->leaderless_since == 0) {
+        world->leaderless_since = world->now;
+        world->elect_at = world->now + (150 + below(world, 600)) * MS;
+        if (world->leader >= 0 && world->coordinator[world->leader].leads)
+            world->coordinator[world->leader].believes_until =
+                world->now + (50 + below(world, 500)) * MS;
+    }
+    if (world->now >= world->elect_at)
+        consensus_change_leader(world);
+}
+
+void consensus_propose(struct coordinator *coordinator, const Quire__MapChange *change)
+{
+    struct world *world = coordinator->process.world;
+    bool leads = world->leader == coordinator->process.place - SHARDS_MAX;
+    if (!leads)
+        return; /* it will never be committed */
+    size_t size = quire__map_change__get_packed_size(change);
+    struct proposal *proposal = malloc(sizeof *proposal + size);
+    if (proposal == NULL)
+        abort();
+    proposal->size = size;
+    quire__map_change__pack(change, proposal->bytes);
+    struct event *event =
+        post(world, 500 + below(world, 8 * MS), EVENT_PROPOSAL, coordinator->process.place);
+    event->number = world->term;
+    event->body = proposal;
+}
+
+void consensus_event(struct world *world, struct event *event)
+{
+    if (event->kind == EVENT_ELECTION) {
+        watch(world);
+        return;
+    }
+    if (event->number != world->term || !has_majority(world, world->leader))
+        return;
+    commit_packed(world, event->body);
+    struct coordinator *leader = &world->coordinator[world->leader];
+    coordinator_learn(leader, map_epoch(newest_map(world)));
+    leader->told_at = 0;
+}
+
+/* ---- the first map ---- */
+
+static void add_ranges(struct world *world, Quire__ClusterMap *first, struct arena *arena)
+{
+    static const char *const bounds[] = {"g", "p"};
+    first->ranges = arena_calloc(arena, RANGES_MAX, sizeof first->ranges[0]);
+    for (int i = 0; i < world->ranges; i++) {
+        Quire__Range *range = arena_alloc(arena, sizeof *range);
+        quire__range__init(range);
+        range->id = 2 + (uint64_t)i;
+        range->collection = 1;
+        range->epoch = 1;
+        range->has_lo = range->has_hi = range->has_fresh = range->fresh = 1;
+        if (i > 0)
+            range->lo = (ProtobufCBinaryData){1, (uint8_t *)bounds[i - 1]};
+        if (i + 1 < world->ranges)
+            range->hi = (ProtobufCBinaryData){1, (uint8_t *)bounds[i]};
+        range->in_sync = arena_calloc(arena, SHARDS_MAX, sizeof range->in_sync[0]);
+        for (int k = 0; k < world->replicas; k++)
+            range->in_sync[range->n_in_sync++] = world->shard[(i + k) % world->shards].process.id;
+        range->primary = range->in_sync[0];
+        first->ranges[first->n_ranges++] = range;
+    }
+}
+
+static void add_nodes(struct world *world, Quire__ClusterMap *first, struct arena *arena)
+{
+    first->nodes = arena_calloc(arena, SHARDS_MAX, sizeof first->nodes[0]);
+    for (int i = 0; i < world->shards; i++) {
+        Quire__Node *node = arena_alloc(arena, sizeof *node);
+        quire__node__init(node);
+        node->id = world->shard[i].process.id;
+        node->address = "tcp://simulated:1";
+        node->has_incarnation = 1;
+        node->incarnation = world->shard[i].process.life;
+        first->nodes[first->n_nodes++] = node;
+    }
+}
+
+void consensus_start(struct world *world)
+{
+    static uint8_t secret[16];
+    struct arena arena;
+    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
+    Quire__ClusterMap first = QUIRE__CLUSTER_MAP__INIT;
+    Quire__Collection collection = QUIRE__COLLECTION__INIT, *collections[] = {&collection};
+    arena_init(&arena, 0);
+    collection.name = "words";
+    collection.has_id = collection.has_replicas = 1;
+    collection.id = 1;
+    collection.replicas = (uint32_t)world->replicas;
+    first.cluster_id = "simulated";
+    first.secret = (ProtobufCBinaryData){sizeof secret, secret};
+    first.next_id = 2 + RANGES_MAX;
+    first.collections = collections;
+    first.n_collections = 1;
+    add_nodes(world, &first, &arena);
+    add_ranges(world, &first, &arena);
+    change.bootstrap = &first;
+    add_map(world, map_create_empty());
+    commit(world, &change);
+    arena_deinit(&arena);
+    world->leader = -1;
+    for (int i = 0; i < world->coordinators; i++) {
+        coordinator_start(&world->coordinator[i]);
+        coordinator_learn(&world->coordinator[i], map_epoch(newest_map(world)));
+    }
+    elect(world, (int)below(world, (uint64_t)world->coordinators));
+    post(world, WATCH_MS * MS, EVENT_ELECTION, 0);
+}
+
+void consensus_deinit(struct world *world)
+{
+    for (uint64_t i = 0; i < world->map_count; i++)
+        map_unref(world->maps[i]);
+    free(world->maps);
+}

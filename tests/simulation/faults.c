@@ -1,0 +1,278 @@
+/* What goes wrong. In most schedules all kinds, densely, and mended some time later or in the end;
+ * in some just one thing happens, and then nobody may wait for long (P4). */
+#include "tests/simulation/simulation.h"
+
+#include <string.h>
+
+enum fault {
+    FAULT_STRIKE,
+    FAULT_RESTART,
+    FAULT_RESUME,
+    FAULT_MEND_LINKS,
+    FAULT_MEND_DISK,
+    FAULT_END,
+};
+
+static void later(struct world *world, uint64_t delay, enum fault what, int place)
+{
+    struct event *event = post(world, delay, EVENT_FAULT, place);
+    event->number = what;
+}
+
+void faults_start(struct world *world)
+{
+    if (world->schedule != SCHEDULE_ANY) {
+        world->end = 20000 * MS; /* FAULT_END comes before */
+        later(world, 1500 * MS + below(world, 1000 * MS), FAULT_STRIKE, 0);
+        return;
+    }
+    if (one_in(world, 2))
+        world->loss = 1 + (unsigned)below(world, 60);
+    if (one_in(world, 2))
+        world->duplicate = 1 + (unsigned)below(world, 60);
+    if (one_in(world, 2))
+        world->slow = 5 + below(world, 100);
+    later(world, 200 * MS + below(world, 800 * MS), FAULT_STRIKE, 0);
+}
+
+static uint64_t a_while(struct world *world)
+{
+    return one_in(world, 3) ? below(world, 5000 * MS) : 20 * MS + below(world, 1000 * MS);
+}
+
+static bool exists(const struct world *world, int place)
+{
+    return place < SHARDS_MAX ? place < world->shards : place - SHARDS_MAX < world->coordinators;
+}
+
+static struct shard *shard_at(struct world *world, int place)
+{
+    return place < SHARDS_MAX ? &world->shard[place] : NULL;
+}
+
+/* ---- connections ---- */
+
+static void links_lost(struct world *world, int place, bool all)
+{
+    for (int i = 0; i < PLACES; i++)
+        if (i != place && exists(world, i) && (all || !one_in(world, 5)))
+            post(world, below(world, 3 * MS), EVENT_LINK, i)->other = place;
+}
+
+static void links_made(struct world *world, int place)
+{
+    for (int i = 0; i < PLACES; i++) {
+        if (i == place || !exists(world, i))
+            continue;
+        post(world, below(world, 200 * MS), EVENT_LINKED, i)->other = place;
+        post(world, below(world, 200 * MS), EVENT_LINKED, place)->other = i;
+    }
+}
+
+/* Connections that close and are made again: both ends are told. */
+static void reset_links(struct world *world, int place)
+{
+    say(world, "connections of place %d are reset", place);
+    for (int i = 0; i < PLACES; i++) {
+        if (i == place || !exists(world, i) || one_in(world, 2))
+            continue;
+        post(world, below(world, 3 * MS), EVENT_LINK, i)->other = place;
+        post(world, below(world, 3 * MS), EVENT_LINK, place)->other = i;
+    }
+    links_made(world, place);
+}
+
+static bool cut_off_from(struct world *world, int from, unsigned whom)
+{
+    return whom == 0 || (whom == 1 && from >= SHARDS_MAX) || (whom == 2 && from < SHARDS_MAX) ||
+           (whom == 3 && one_in(world, 2));
+}
+
+static void cut_links(struct world *world, int place)
+{
+    unsigned whom = (unsigned)below(world, 4), way = (unsigned)below(world, 3);
+    for (int i = 0; i < PLACES; i++) {
+        if (i == place || !exists(world, i) || !cut_off_from(world, i, whom))
+            continue;
+        world->cut[place][i] |= way != 1;
+        world->cut[i][place] |= way != 0;
+        if (one_in(world, 3)) { /* noticed */
+            post(world, below(world, 100 * MS), EVENT_LINK, i)->other = place;
+            post(world, below(world, 100 * MS), EVENT_LINK, place)->other = i;
+        }
+    }
+    say(world, "links of place %d are cut (%u, %u)", place, whom, way);
+    later(world, a_while(world), FAULT_MEND_LINKS, place);
+}
+
+static void mend_links(struct world *world, int place)
+{
+    for (int i = 0; i < PLACES; i++)
+        world->cut[place][i] = world->cut[i][place] = false;
+    links_made(world, place);
+}
+
+/* ---- processes ---- */
+
+static void crash(struct world *world, int place, bool all)
+{
+    if (!process_at(world, place)->up)
+        return;
+    if (place < SHARDS_MAX)
+        shard_crash(&world->shard[place]);
+    else
+        coordinator_crash(&world->coordinator[place - SHARDS_MAX]);
+    links_lost(world, place, all);
+}
+
+static void restart(struct world *world, int place)
+{
+    if (process_at(world, place)->up)
+        return;
+    if (place < SHARDS_MAX)
+        shard_start(&world->shard[place]);
+    else
+        coordinator_start(&world->coordinator[place - SHARDS_MAX]);
+    links_made(world, place);
+}
+
+static void stand_still(struct world *world, int place)
+{
+    struct process *process = process_at(world, place);
+    if (!runs(process))
+        return;
+    say(world, "place %d stands still", place);
+    process->paused = true;
+}
+
+/* What cannot write its log any more is started anew when there is room again. */
+static void mend_disk(struct world *world, struct shard *shard)
+{
+    bool was_full = shard->disk_full;
+    shard->disk_slow = shard->disk_full = false;
+    if (!was_full || !shard->process.up)
+        return;
+    process_resume(&shard->process);
+    crash(world, shard->process.place, true);
+    later(world, 50 * MS, FAULT_RESTART, shard->process.place);
+}
+
+/* ---- which, and when ---- */
+
+static int some_place(struct world *world)
+{
+    if (one_in(world, 4))
+        return SHARDS_MAX + (world->leader >= 0 && one_in(world, 2)
+                                 ? world->leader
+                                 : (int)below(world, (uint64_t)world->coordinators));
+    if (one_in(world, 2))
+        return (int)below(world, (uint64_t)world->shards);
+    int range = (int)below(world, (uint64_t)world->ranges);
+    return shard_of(world, range_in(newest_map(world), range)->primary);
+}
+
+static void strike(struct world *world)
+{
+    int place = some_place(world);
+    struct shard *shard = shard_at(world, place);
+    switch (below(world, 9)) {
+    case 0:
+    case 1:
+        crash(world, place, false);
+        later(world, a_while(world), FAULT_RESTART, place);
+        break;
+    case 2:
+        stand_still(world, place);
+        later(world, a_while(world), FAULT_RESUME, place);
+        break;
+    case 3:
+        cut_links(world, place);
+        break;
+    case 4:
+        reset_links(world, place);
+        break;
+    case 5:
+        consensus_change_leader(world);
+        break;
+    case 6:
+        if (shard != NULL && runs(&shard->process) && !shard->leaving) {
+            shard_leave(shard);
+            later(world, 2500 * MS + a_while(world), FAULT_RESTART, place);
+        }
+        break;
+    default:
+        if (shard == NULL)
+            break;
+        shard->disk_full = one_in(world, 3);
+        shard->disk_slow = !shard->disk_full;
+        say(world, "the disk of shard %d is %s", place, shard->disk_full ? "full" : "slow");
+        later(world, a_while(world), FAULT_MEND_DISK, place);
+    }
+    later(world, below(world, 700 * MS), FAULT_STRIKE, 0);
+}
+
+static void strike_once(struct world *world)
+{
+    int place = some_place(world);
+    uint64_t look = 3000;
+    if (world->schedule == SCHEDULE_CRASH) {
+        crash(world, place, true);
+    } else if (world->schedule == SCHEDULE_SILENCE) {
+        stand_still(world, place);
+        look = 6500;
+    } else {
+        if (place >= SHARDS_MAX)
+            place = (int)below(world, (uint64_t)world->shards);
+        shard_leave(&world->shard[place]);
+    }
+    later(world, look * MS, FAULT_END, 0);
+}
+
+void fault_event(struct world *world, struct event *event)
+{
+    struct process *process = process_at(world, event->place);
+    switch ((enum fault)event->number) {
+    case FAULT_RESTART:
+        restart(world, event->place);
+        break;
+    case FAULT_RESUME:
+        process_resume(process);
+        break;
+    case FAULT_MEND_LINKS:
+        mend_links(world, event->place);
+        break;
+    case FAULT_MEND_DISK:
+        mend_disk(world, &world->shard[event->place]);
+        break;
+    case FAULT_END:
+        world->end = world->now;
+        break;
+    case FAULT_STRIKE:
+        if (world->healed)
+            break;
+        if (world->schedule == SCHEDULE_ANY)
+            strike(world);
+        else
+            strike_once(world);
+        break;
+    }
+}
+
+void heal(struct world *world)
+{
+    say(world, "everything is mended");
+    world->healed = true;
+    world->loss = world->duplicate = 0;
+    world->slow = 0;
+    for (int i = 0; i < PLACES; i++) {
+        if (!exists(world, i))
+            continue;
+        mend_links(world, i);
+        process_resume(process_at(world, i));
+        if (i < SHARDS_MAX)
+            mend_disk(world, &world->shard[i]);
+        later(world, below(world, 300 * MS), FAULT_RESTART, i);
+        /* Who is about to stop is started again after it did. */
+        later(world, 3000 * MS, FAULT_RESTART, i);
+    }
+}

@@ -1,0 +1,402 @@
+/* A cluster in one process, in virtual time: coordinators, shards and clients. What decides is the
+ * product's: the core of replication (shard/replication.h), the controller and the map
+ * (coordinator/controller.h, coordinator/map.h). What is around it is simulated: network, disks,
+ * clocks, processes, the log on which the coordinators agree, and the people who want something.
+ * Everything that happens hangs on one seed. See README.md for the list of faults and promises.
+ *
+ * Time is in microseconds since the world began; a process' own clock (local_ms) runs up to 5 %
+ * fast or slow. Nothing here is thread-safe; there is one thread.
+ */
+#ifndef QUIRE_SIMULATION_H
+#define QUIRE_SIMULATION_H
+
+#include "coordinator/controller.h"
+#include "coordinator/map.h"
+#include "shard/replication.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHARDS_MAX 6
+#define COORDINATORS_MAX 5
+#define PLACES (SHARDS_MAX + COORDINATORS_MAX) /* shards, then coordinators: for the network */
+#define RANGES_MAX 3
+#define CLIENTS 4
+#define KEYS 3       /* of each range */
+#define RECORD_MAX 3 /* operations of one record */
+#define MS 1000ull   /* microseconds */
+
+#define TICK_MS 50
+#define REGISTER_MS 250
+#define CALL_TIMEOUT_MS 1000
+#define REPLACE_MS 4000 /* the product's is longer; a schedule lasts seconds */
+
+struct world;
+
+/* ---- what is written ---- */
+
+struct operation {
+    int client, key;
+    uint64_t batch, value; /* value: unique */
+};
+
+struct record {
+    struct replication_record at;
+    struct operation op[RECORD_MAX]; /* at.count of them, of one batch */
+};
+
+struct log {
+    struct record *record;
+    size_t count, room;
+};
+
+struct state { /* what applying the log makes */
+    uint64_t applied;
+    uint64_t epoch;  /* of the record at `applied` */
+    uint64_t digest; /* of all operations up to there, in order */
+    uint64_t value[KEYS];
+    uint64_t batch[CLIENTS]; /* the last one of each client that was applied... */
+    uint64_t seq[CLIENTS];   /* ...and where */
+};
+
+/* ---- processes ---- */
+
+struct event;
+
+struct process {
+    struct world *world;
+    int place;
+    char id[UUID_TEXT_SIZE];
+    bool up, paused;
+    double rate;                    /* of its clock */
+    uint64_t life;                  /* changes with each start; never 0 */
+    struct event *held, **held_end; /* what it will see when it goes on */
+};
+
+struct write { /* to a log, under way */
+    uint64_t cut;
+    struct log records;
+};
+
+struct pending { /* a client's write that waits for its commit */
+    uint64_t last_seq, call;
+    int client;
+};
+
+struct replica {
+    struct shard *shard;
+    int range; /* index in the map */
+    bool has_data;
+    uint64_t generation; /* changes when the core is made anew: events of the one before are void */
+
+    /* durable */
+    struct log durable;
+    struct replication_position base;
+    struct state flushed; /* the index on disk */
+
+    /* of this life */
+    struct replication *core; /* NULL: the process is down, or nothing is to be held here */
+    struct log log;
+    struct state state;
+    struct write *write; /* ring of WRITES_MAX */
+    uint64_t write_begun, write_done;
+    uint64_t disk_free_at; /* writes are done one after the other */
+    struct pending *pending;
+    size_t pending_count;
+    bool want[SHARDS_MAX], want_in_sync[SHARDS_MAX]; /* edge->request since the last Register */
+    uint64_t want_epoch;
+    bool fetching, broken;
+    uint64_t committed; /* as the core said last */
+};
+
+#define WRITES_MAX 2048
+#define PENDING_MAX 64
+
+struct shard {
+    struct process process;
+    bool disk_slow, disk_full;
+    bool leaving;
+    uint64_t leaving_since;
+    struct map *map; /* the newest it was told in this life; NULL: none */
+    uint64_t durable_map_epoch;
+    struct replica replica[RANGES_MAX];
+};
+
+struct coordinator {
+    struct process process;
+    struct controller *controller;
+    struct map *map;
+    bool leads;              /* as it believes... */
+    uint64_t believes_until; /* ...at most until then; UINT64_MAX: it does lead */
+    uint64_t told_at;        /* when it last told the followers what is committed */
+    bool linked[SHARDS_MAX];
+};
+
+/* ---- clients ---- */
+
+enum wish { WISH_WRITE, WISH_PRIMARY, WISH_TOKEN, WISH_ANY, WISH_SCATTER };
+
+struct client {
+    int index;
+    enum wish wish;
+    bool busy, partial;
+    int range;       /* of a write or a read of one range */
+    int coordinator; /* through which it asks */
+    uint64_t batch;
+    uint64_t deadline; /* of a scatter read */
+    uint64_t since;    /* when the wish began */
+    uint64_t call;     /* of the newest attempt */
+    struct map *hint;  /* the newest that it was told with ERR_STALE; not its own */
+    bool answered[RANGES_MAX];
+    struct record record;
+    uint64_t token[RANGES_MAX]; /* what it has seen acknowledged */
+    uint64_t floor[RANGES_MAX]; /* what had been acknowledged to anybody when the attempt began */
+    uint64_t written_floor;     /* ...when the write began */
+};
+
+struct request {
+    uint64_t call;
+    int client, range, coordinator;
+    enum wish wish;
+    uint64_t epoch, token;
+    struct record record;
+};
+
+struct response {
+    uint64_t call;
+    int client, range, shard;
+    int status;
+    uint64_t seq; /* of the write, or that the read saw */
+    uint64_t value, digest;
+    struct map *current; /* ERR_STALE: what the shard knows; a reference of the world's */
+};
+
+/* ---- messages between shards, and between shards and coordinators ---- */
+
+struct prepare_body {
+    int from, range;
+    uint64_t call, life;
+    struct replication_prepare prepare;
+    size_t count;
+    struct record record[];
+};
+
+struct ack_body {
+    int from, range;
+    uint64_t call, life; /* of the one who asked */
+    uint64_t generation;
+    struct replication_ack ack;
+};
+
+struct register_body {
+    int from;
+    uint64_t life, sent_ms, map_epoch;
+    bool leaving, disk_short;
+    struct {
+        bool held, broken;
+        enum replication_role role;
+        uint64_t epoch, committed, durable, last, want_epoch;
+        bool want[SHARDS_MAX], want_in_sync[SHARDS_MAX];
+    } range[RANGES_MAX];
+};
+
+struct registered_body {
+    uint64_t life, sent_ms, lease_ms;
+};
+
+struct map_body { /* an assignment, or what a follower learns: the map of that epoch */
+    uint64_t epoch;
+};
+
+/* ---- events ---- */
+
+enum event_kind {
+    EVENT_TICK, /* of a shard or a coordinator */
+    EVENT_FLUSH,
+    EVENT_WRITTEN,
+    EVENT_PREPARE,
+    EVENT_ACK,
+    EVENT_CALL_TIMEOUT,
+    EVENT_REGISTER,
+    EVENT_REGISTERED,
+    EVENT_ASSIGN,
+    EVENT_CHECKPOINT,
+    EVENT_LINK,     /* tells `place` that its connection to `other` is gone */
+    EVENT_LINKED,   /* ...or there again */
+    EVENT_REQUEST,  /* at a shard */
+    EVENT_MAP,      /* a follower learns what was committed */
+    EVENT_PROPOSAL, /* is committed now, or not */
+    EVENT_ELECTION,
+    EVENT_RESPONSE, /* at a client */
+    EVENT_CLIENT,
+    EVENT_CLIENT_TIMEOUT,
+    EVENT_FAULT,
+};
+
+struct event {
+    uint64_t at, order;
+    enum event_kind kind;
+    int place, other;
+    uint64_t life; /* for this life of the process; 0: any */
+    uint64_t number, number2;
+    void *body; /* freed with the event */
+    struct event *next;
+};
+
+/* ---- the world ---- */
+
+struct history { /* of a range: what was committed at each seq, by whoever said so first */
+    struct operation *op;
+    uint64_t *digest;
+    uint64_t count, room;
+    uint64_t acknowledged; /* highest seq that was acknowledged, or that a primary showed */
+    uint64_t acknowledged_at;
+};
+
+enum schedule { SCHEDULE_ANY, SCHEDULE_CRASH, SCHEDULE_SILENCE, SCHEDULE_LEAVE };
+
+struct world {
+    uint64_t seed, random, now, order, end;
+    bool trace, healed;
+    enum schedule schedule;
+    struct event **heap;
+    size_t heap_count, heap_room;
+    struct shard shard[SHARDS_MAX];
+    struct coordinator coordinator[COORDINATORS_MAX];
+    struct client client[CLIENTS];
+    struct history history[RANGES_MAX];
+    int shards, coordinators, ranges, replicas;
+
+    bool cut[PLACES][PLACES]; /* [from][to] */
+    unsigned loss, duplicate; /* in 1000 */
+    uint64_t slow;            /* one in so many messages is late; 0: none */
+
+    /* what the coordinators agreed on */
+    struct map **maps; /* by epoch; [0] is the empty one */
+    uint64_t map_count, map_room;
+    int leader; /* the one that can commit; -1: none */
+    uint64_t term, leaderless_since, elect_at;
+
+    uint64_t values, calls;
+    bool *answered; /* by call */
+    uint64_t answered_room;
+    uint64_t writes, reads, partials, failovers, installs, trace_hash;
+    char violation[512];
+};
+
+/* world.c */
+uint64_t chance(struct world *world);
+static inline uint64_t below(struct world *world, uint64_t n)
+{
+    return chance(world) % n;
+}
+static inline bool one_in(struct world *world, uint64_t n)
+{
+    return below(world, n) == 0;
+}
+void say(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The first one counts. */
+void violated(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
+struct event *post(struct world *world, uint64_t delay, enum event_kind kind, int place);
+/* As post(), void when the process has begun anew by then. */
+struct event *post_own(struct process *process, uint64_t delay, enum event_kind kind);
+/* Over the network: lost, late, or twice. `body` is copied. */
+void transmit(struct world *world, enum event_kind kind, int from, int to, const void *body,
+              size_t size);
+bool reachable(const struct world *world, int from, int to);
+struct process *process_at(struct world *world, int place);
+uint64_t local_ms(const struct process *process);
+void process_start(struct process *process);
+void process_stop(struct process *process); /* forgets what it holds */
+void process_resume(struct process *process);
+static inline bool runs(const struct process *process)
+{
+    return process->up && !process->paused;
+}
+void world_run(struct world *world);
+void world_finish(struct world *world);
+
+/* disk.c */
+uint64_t record_end(const struct record *record);
+void log_add(struct log *log, const struct record *record);
+void log_drop_from(struct log *log, uint64_t seq);
+void log_drop_until(struct log *log, uint64_t seq);
+size_t log_at(const struct log *log, uint64_t first); /* the first record at or after `first` */
+/* A write to the replica's log, after those under way; EVENT_WRITTEN follows. */
+struct write *disk_begin(struct replica *replica);
+/* It is durable now; false: it could not be written. */
+bool disk_finish(struct replica *replica);
+/* Of what was under way, some reached the disk: the first so many. */
+void disk_crash(struct replica *replica);
+bool disk_has(const struct replica *replica, uint64_t seq);
+
+/* replica.c */
+void replica_init(struct shard *shard, int range);
+void replica_deinit(struct replica *replica);
+/* A core over what is durable. */
+void replica_open(struct replica *replica);
+void replica_close(struct replica *replica); /* loses what is not durable */
+void replica_drop(struct replica *replica);
+void replica_configure(struct replica *replica);
+void replica_prepare(struct replica *replica, const struct prepare_body *body);
+void replica_written(struct replica *replica);
+void replica_flush(struct replica *replica);
+void replica_install(struct replica *replica, const struct replica *from);
+void replica_serve(struct replica *replica, const struct request *request);
+/* It could acknowledge a write now, if the others went along. */
+bool replica_leads(const struct replica *replica);
+
+/* shard.c */
+void shard_init(struct world *world, int index);
+void shard_deinit(struct shard *shard);
+void shard_start(struct shard *shard);
+void shard_crash(struct shard *shard);
+void shard_leave(struct shard *shard);
+void shard_event(struct shard *shard, struct event *event);
+int shard_of(const struct world *world, const char *id);
+
+/* coordinator.c */
+void coordinator_init(struct world *world, int index);
+void coordinator_deinit(struct coordinator *coordinator);
+void coordinator_start(struct coordinator *coordinator);
+void coordinator_crash(struct coordinator *coordinator);
+void coordinator_event(struct coordinator *coordinator, struct event *event);
+void coordinator_lead(struct coordinator *coordinator, bool leads);
+void coordinator_learn(struct coordinator *coordinator, uint64_t epoch);
+
+/* consensus.c */
+void consensus_start(struct world *world);
+void consensus_deinit(struct world *world);
+void consensus_propose(struct coordinator *coordinator, const Quire__MapChange *change);
+void consensus_event(struct world *world, struct event *event);
+void consensus_change_leader(struct world *world);
+struct map *newest_map(const struct world *world);
+
+/* client.c */
+void client_start(struct world *world);
+void client_event(struct world *world, struct event *event);
+bool clients_idle(const struct world *world);
+
+/* faults.c */
+void faults_start(struct world *world);
+void fault_event(struct world *world, struct event *event);
+void heal(struct world *world);
+
+/* check.c */
+void check_applied(struct replica *replica, const struct operation *op);
+void check_installed(struct replica *replica);
+void check_committed(struct replica *replica, uint64_t seq);
+void check_acknowledged(struct replica *replica, uint64_t seq);
+void check_read(struct world *world, const struct client *client, const struct response *response);
+void check_write(struct world *world, const struct client *client, const struct response *response);
+void check_step(struct world *world); /* after each event */
+bool at_rest(const struct world *world);
+void check_rest(struct world *world);
+
+static inline const Quire__Range *range_in(const struct map *map, int range)
+{
+    return map->message->ranges[range];
+}
+
+#endif
