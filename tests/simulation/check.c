@@ -166,16 +166,23 @@ void check_read(struct world *world, const struct client *client, const struct r
 
 /* ---- always ---- */
 
-/* A primary with a lease whose in-sync replicas, as it knows them, would all follow it. */
+/* Whether the primary, as far as it knows, waits for the acknowledgements of that shard. */
+static bool counts(const struct replica *replica, const Quire__Range *range, int shard)
+{
+    const struct world *world = replica->shard->process.world;
+    return replica->asked[shard] == range->epoch ||
+           listed(range->in_sync, range->n_in_sync, world->shard[shard].process.id);
+}
+
+/* A primary with a lease all of whose in-sync replicas, as it knows them, would follow it. */
 static bool can_acknowledge(const struct world *world, const struct replica *replica)
 {
     if (!replica_leads(replica))
         return false;
     const Quire__Range *range = range_in(replica->shard->map, replica->range);
-    for (size_t i = 0; i < range->n_in_sync; i++) {
-        const struct replica *other =
-            &world->shard[shard_of(world, range->in_sync[i])].replica[replica->range];
-        if (other->core != NULL &&
+    for (int i = 0; i < world->shards; i++) {
+        const struct replica *other = &world->shard[i].replica[replica->range];
+        if (other->core != NULL && counts(replica, range, i) &&
             replication_epoch(other->core) > replication_epoch(replica->core))
             return false;
     }
@@ -249,8 +256,23 @@ bool at_rest(const struct world *world)
     return true;
 }
 
+static void say_replicas(struct world *world)
+{
+    static const char *const roles[] = {"none", "reconciling", "primary", "secondary", "learner"};
+    for (int i = 0; i < world->shards * world->ranges; i++) {
+        const struct replica *replica = &world->shard[i / world->ranges].replica[i % world->ranges];
+        if (replica->core != NULL)
+            say(world, "shard %d, range %d: %s, epoch %llu, log %llu..%llu, committed %llu%s%s",
+                i / world->ranges, i % world->ranges, roles[replication_role(replica->core)],
+                (ull)replication_epoch(replica->core), (ull)replica->base.seq,
+                (ull)replication_last(replica->core), (ull)replication_committed(replica->core),
+                replica->broken ? ", broken" : "", replica->has_data ? "" : ", empty");
+    }
+}
+
 void check_rest(struct world *world)
 {
+    say_replicas(world);
     for (int r = 0; r < world->ranges; r++)
         if (unrest(world, r) != NULL)
             violated(world, "long after everything was mended, range %d %s", r, unrest(world, r));

@@ -201,7 +201,7 @@ static void strike(struct world *world)
         }
         break;
     default:
-        if (shard == NULL)
+        if (shard == NULL || shard->disk_full)
             break;
         shard->disk_full = one_in(world, 3);
         shard->disk_slow = !shard->disk_full;

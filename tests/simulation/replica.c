@@ -199,6 +199,8 @@ static void edge_request(void *data, uint64_t epoch, const char *id, bool in_syn
     int other = shard_of(world_of(replica), id);
     replica->want[other] = true;
     replica->want_in_sync[other] = in_sync;
+    if (in_sync)
+        replica->asked[other] = epoch;
 }
 
 static void edge_need_checkpoint(void *data, const char *primary)
@@ -250,6 +252,7 @@ static void begin_life(struct replica *replica)
     replica->disk_free_at = 0;
     replica->fetching = replica->broken = false;
     memset(replica->want, 0, sizeof replica->want);
+    memset(replica->asked, 0, sizeof replica->asked);
     replica->log.count = 0;
     for (size_t i = 0; i < replica->durable.count; i++)
         log_add(&replica->log, &replica->durable.record[i]);

@@ -156,16 +156,27 @@ static void registered(struct shard *shard, const struct registered_body *body)
 
 /* ---- events ---- */
 
-static bool leads_any(const struct shard *shard)
+/* Primary, or one of several in-sync replicas: who stops now makes others wait. */
+static bool is_needed(const struct replica *replica)
 {
-    for (int i = 0; i < shard->process.world->ranges; i++) {
-        const struct replica *replica = &shard->replica[i];
-        if (replica->core == NULL)
-            continue;
-        enum replication_role role = replication_role(replica->core);
-        if (role == REPLICATION_PRIMARY || role == REPLICATION_RECONCILING)
-            return true;
+    if (replica->core == NULL)
+        return false;
+    switch (replication_role(replica->core)) {
+    case REPLICATION_PRIMARY:
+    case REPLICATION_RECONCILING:
+        return true;
+    case REPLICATION_SECONDARY:
+        return range_in(replica->shard->map, replica->range)->n_in_sync > 1;
+    default:
+        return false;
     }
+}
+
+static bool needed(const struct shard *shard)
+{
+    for (int i = 0; i < shard->process.world->ranges; i++)
+        if (is_needed(&shard->replica[i]))
+            return true;
     return false;
 }
 
@@ -186,7 +197,7 @@ static void tick(struct shard *shard)
             replication_tick(shard->replica[i].core, local_ms(&shard->process));
     post_own(&shard->process, TICK_MS * MS, EVENT_TICK);
     if (shard->leaving &&
-        (!leads_any(shard) || world->now > shard->leaving_since + LEAVE_MS * MS)) {
+        (!needed(shard) || world->now > shard->leaving_since + LEAVE_MS * MS)) {
         links_close(shard);
         shard_crash(shard);
     }

@@ -106,6 +106,7 @@ struct replica {
     size_t pending_count;
     bool want[SHARDS_MAX], want_in_sync[SHARDS_MAX]; /* edge->request since the last Register */
     uint64_t want_epoch;
+    uint64_t asked[SHARDS_MAX]; /* the epoch under which it asked to make that one in sync */
     bool fetching, broken;
     uint64_t committed; /* as the core said last */
 };
