@@ -281,6 +281,8 @@ void replica_open(struct replica *replica)
     }
     replication_destroy(replica->core);
     replica->core = replication_create(&start, &edge);
+    if (replica->shard->leaving)
+        replication_resign(replica->core);
     struct event *event =
         post_own(&replica->shard->process, below(world_of(replica), 300 * MS), EVENT_FLUSH);
     event->number = (uint64_t)replica->range;

@@ -39,7 +39,7 @@ void shard_start(struct shard *shard)
     struct world *world = shard->process.world;
     process_start(&shard->process);
     shard->leaving = false;
-    say(world, "shard %d starts, incarnation %llx", shard->process.place,
+    say(world, "shard %d starts, incarnation %llu", shard->process.place,
         (unsigned long long)shard->process.life);
     for (int i = 0; i < world->ranges; i++)
         if (shard->replica[i].has_data)
@@ -67,6 +67,9 @@ void shard_leave(struct shard *shard)
     say(shard->process.world, "shard %d was asked to stop", shard->process.place);
     shard->leaving = true;
     shard->leaving_since = shard->process.world->now;
+    for (int i = 0; i < shard->process.world->ranges; i++)
+        if (shard->replica[i].core != NULL)
+            replication_resign(shard->replica[i].core);
     for (int i = 0; i < shard->process.world->coordinators; i++)
         post_own(&shard->process, 0, EVENT_REGISTER)->other = COORDINATORS_MAX + i;
 }

@@ -152,7 +152,7 @@ void process_start(struct process *process)
 {
     process->up = true;
     process->paused = false;
-    process->life = chance(process->world) | 1;
+    process->life++;
     process->held = NULL;
     process->held_end = &process->held;
 }
