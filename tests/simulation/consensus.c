@@ -233,7 +233,7 @@ static void add_nodes(struct world *world, Quire__ClusterMap *first, struct aren
         Quire__Node *node = arena_alloc(arena, sizeof *node);
         quire__node__init(node);
         node->id = world->shard[i].process.id;
-        node->address = "tcp://simulated:1";
+        node->address = (char *)"tcp://simulated:1";
         node->has_incarnation = 1;
         node->incarnation = world->shard[i].process.life;
         first->nodes[first->n_nodes++] = node;
@@ -248,11 +248,11 @@ void consensus_start(struct world *world)
     Quire__ClusterMap first = QUIRE__CLUSTER_MAP__INIT;
     Quire__Collection collection = QUIRE__COLLECTION__INIT, *collections[] = {&collection};
     arena_init(&arena, 0);
-    collection.name = "words";
+    collection.name = (char *)"words";
     collection.has_id = collection.has_replicas = 1;
     collection.id = 1;
     collection.replicas = (uint32_t)world->replicas;
-    first.cluster_id = "simulated";
+    first.cluster_id = (char *)"simulated";
     first.secret = (ProtobufCBinaryData){sizeof secret, secret};
     first.next_id = 2 + RANGES_MAX;
     first.collections = collections;

@@ -172,6 +172,13 @@ static void add_requests(struct world *world, const struct register_body *body, 
     }
 }
 
+static const char *state_name(bool held, bool broken)
+{
+    if (!held)
+        return "opening";
+    return broken ? "read-only" : "serving";
+}
+
 static void add_report(struct world *world, const struct register_body *body, int range,
                        Quire__Register *message, struct arena *arena)
 {
@@ -179,9 +186,7 @@ static void add_report(struct world *world, const struct register_body *body, in
     quire__range_report__init(report);
     report->id = range_in(newest_map(world), range)->id;
     report->epoch = body->range[range].epoch;
-    report->state = !body->range[range].held    ? "opening"
-                    : body->range[range].broken ? "read-only"
-                                                : "serving";
+    report->state = (char *)state_name(body->range[range].held, body->range[range].broken);
     report->has_committed_seq = report->has_durable_seq = report->has_last_seq = 1;
     report->committed_seq = body->range[range].committed;
     report->durable_seq = body->range[range].durable;
@@ -200,7 +205,7 @@ static uint32_t ask_controller(struct coordinator *coordinator, const struct reg
     struct arena arena;
     arena_init(&arena, 0);
     node.id = world->shard[body->from].process.id;
-    node.address = "tcp://simulated:1";
+    node.address = (char *)"tcp://simulated:1";
     node.has_incarnation = 1;
     node.incarnation = body->life;
     message.node = &node;

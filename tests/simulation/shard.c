@@ -199,8 +199,7 @@ static void tick(struct shard *shard)
         if (shard->replica[i].core != NULL)
             replication_tick(shard->replica[i].core, local_ms(&shard->process));
     post_own(&shard->process, TICK_MS * MS, EVENT_TICK);
-    if (shard->leaving &&
-        (!needed(shard) || world->now > shard->leaving_since + LEAVE_MS * MS)) {
+    if (shard->leaving && (!needed(shard) || world->now > shard->leaving_since + LEAVE_MS * MS)) {
         links_close(shard);
         shard_crash(shard);
     }

@@ -1,0 +1,191 @@
+#!/usr/bin/env python3
+"""Plants one fault after another into a copy of the source, and looks whether the simulator finds it.
+
+A fault is a change of one place of one file (the old text must be there exactly once). The changed file is compiled and
+linked into a program of its own, by the commands of the build that is there, and runs seeds from 1 on until a promise is
+violated. A fault that is not found within its number of seeds fails the test: then the simulator is not worth much.
+
+usage: planted.py [--build DIR] [--list] [--quick] [NAME...]
+"""
+import argparse
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TARGET = "tests/quire-simulation"
+
+PRIMARY, SECONDARY = "shard/replication_primary.c", "shard/replication_secondary.c"
+CORE, RANGE = "shard/replication.c", "coordinator/controller_range.c"
+CONTROLLER, PLAN = "coordinator/controller.c", "coordinator/controller_plan.c"
+
+# name, file, what is there, what is planted, seeds within which it has to be found
+FAULTS = [
+    ("epoch ignored", SECONDARY, "if (prepare->epoch < replication->epoch)", "if (false)", 20000),
+    ("acknowledged before it is durable there", SECONDARY, ": log->durable,", ": replication->agreed,", 2000),
+    ("committed before it is durable here", PRIMARY,
+     "uint64_t seq = replication->log.durable;", "uint64_t seq = replication->log.last;", 2000),
+    ("lease not honoured by commits", PRIMARY,
+     "    if (!has_lease(replication, now_ms))\n        return;\n", "", 4000),
+    ("lease not honoured by reads", CORE,
+     "    if (!has_lease(replication, now_ms))\n        return no_lease(replication, err);\n    return 0;",
+     "    return 0;", 2000),
+    ("truncation forgotten", SECONDARY, "    if (cut != 0)\n        log_cut(log, cut);\n", "    cut = 0;\n", 2000),
+    ("truncated without conflict", SECONDARY,
+     "        if (end > log->last || log_epoch_at(log, record->first_seq) != record->epoch)",
+     "        if (prepare->epoch > 0)", 2000),
+    ("one in-sync replica not waited for", PRIMARY,
+     "    for (size_t i = 0; i < replication->member_count; i++) {\n"
+     "        const struct member *member = &replication->member[i];\n        if ((member->in_sync",
+     "    for (size_t i = 1; i < replication->member_count; i++) {\n"
+     "        const struct member *member = &replication->member[i];\n        if ((member->in_sync", 2000),
+    ("joining learner not waited for", PRIMARY,
+     "(member->in_sync || member->joining) && member->acked", "member->in_sync && member->acked", 4000),
+    ("learner asked for without what is committed", PRIMARY,
+     "member->joining && member->acked >= replication->committed", "member->joining", 10000),
+    ("leads under an epoch of its former life", CORE,
+     "return may_lead ? REPLICATION_RECONCILING : REPLICATION_NONE;", "return REPLICATION_RECONCILING;", 20000),
+    ("promoted without reconciliation", PRIMARY,
+     "if (replication->committed >= replication->inherited)", "if (true)", 4000),
+    ("commit point of unknown agreement", SECONDARY,
+     "    if (seq > replication->agreed)\n        seq = replication->agreed;\n", "", 4000),
+    ("previous record not compared", SECONDARY,
+     "log_epoch_at(&replication->log, prev->seq) == prev->epoch", "true", 10000),
+    ("agreement outlives its epoch", SECONDARY, "    replication->agreed = replication->committed;\n", "", 20000),
+    ("acks of another epoch count", PRIMARY,
+     "    if (!of_now && ack->status != REPLICATION_BEHIND)\n"
+     "        return; /* to a message of another epoch */\n", "    (void)of_now;\n", 20000),
+    ("log cut off too early", CORE,
+     "        if (follows && member->durable < seq)\n            seq = member->durable;\n", "        (void)follows;\n", 10000),
+    ("checkpoint takes back what was acknowledged", SECONDARY,
+     "(replication->empty || replication->agreed < seq)", "(replication->empty || seq > 0)", 20000),
+    ("slow replica never dropped", PRIMARY,
+     "        if (!good)\n            edge->request(edge->data, replication->epoch, member->id, false);\n        return;",
+     "        return;", 2000),
+    ("dead before the lease is over", CONTROLLER,
+     "if (node->state == CONTROLLER_DEAD || now_ms < lease_over(controller, node))",
+     "if (node->state == CONTROLLER_DEAD)", 4000),
+    ("leases of the leader before forgotten", CONTROLLER,
+     "        node->granted_ms = now_ms + CONTROLLER_DEPOSED_MS;\n", "", 20000),
+    ("silent for ever", CONTROLLER,
+     "    if (!node->lost && now_ms < node->heard_ms + CONTROLLER_GRACE_MS)\n        return;\n",
+     "    if (!node->lost)\n        return;\n", 2000),
+    ("learner promoted", RANGE,
+     "    for (size_t i = 0; i < plan->in_sync_count; i++) {\n        struct watched *node = plan->in_sync[i];\n"
+     "        if (node == plan->primary ||",
+     "    for (size_t i = 0; i < plan->in_sync_count + plan->learner_count; i++) {\n"
+     "        struct watched *node = i < plan->in_sync_count ? plan->in_sync[i]\n"
+     "                                                       : plan->learners[i - plan->in_sync_count];\n"
+     "        if (i >= plan->in_sync_count && may_lead(node, plan->range->id)) {\n"
+     "            promote(plan, node);\n            return node;\n        }\n"
+     "        if (node == plan->primary ||", 4000),
+    ("learner in sync unasked", RANGE, "        if (wish == NULL)\n            continue;\n        if (!wish->in_sync)",
+     "        if (wish == NULL) {\n            if (ready(node, plan->range->id))\n"
+     "                promote(plan, node);\n            continue;\n        }\n        if (!wish->in_sync)", 4000),
+    ("a wish of another epoch granted", RANGE, "wish->epoch == plan->range->epoch &&", "wish->epoch > 0 &&", 20000),
+    ("incarnation not told apart", CONTROLLER,
+     "return node->known != NULL && node->incarnation == node->known->incarnation;",
+     "return node->known != NULL;", 4000),
+    ("epoch not raised for a new life", RANGE, "        demote(plan, old);\n    plan->changed = true;\n",
+     "        demote(plan, old);\n    else\n        plan->changed = false;\n", 4000),
+    ("compare-and-set left out", "coordinator/map_change.c",
+     "range->epoch != old->epoch + 1", "range->epoch <= old->epoch - 1", 20000),
+]
+
+
+def commands(build, target):
+    said = subprocess.run(["ninja", "-C", build, "-t", "commands", target], check=True, text=True, stdout=subprocess.PIPE)
+    return [line for line in said.stdout.splitlines() if line]
+
+
+def words(command):
+    """ninja wraps a link in `: && ... && :`."""
+    return [w for w in shlex.split(command) if w not in (":", "&&", "ccache") and not w.endswith("/ccache")]
+
+
+def compile_planted(build, lines, file, source, to):
+    """By the command that compiled `file`, with another source and another object."""
+    for line in lines:
+        parts = words(line)
+        if "-c" in parts and parts[parts.index("-c") + 1].endswith("/" + file):
+            parts[parts.index("-c") + 1] = str(source)
+            parts[parts.index("-o") + 1] = str(to)
+            clean = [p for i, p in enumerate(parts) if p not in ("-MD", "-MT", "-MF") and parts[i - 1] not in ("-MT", "-MF")]
+            subprocess.run([*clean, f"-I{ROOT}/{os.path.dirname(file)}", "-w"], cwd=build, check=True)
+            return
+    sys.exit(f"planted.py: nothing in {build} compiles {file}")
+
+
+def link_planted(build, lines, planted, to):
+    """The planted object stands before the archives, which therefore do not give theirs."""
+    parts = words(lines[-1])
+    parts[parts.index("-o") + 1] = str(to)
+    first = next(i for i, p in enumerate(parts) if p.endswith(".o"))
+    subprocess.run([*parts[:first], str(planted), *parts[first:]], cwd=build, check=True)
+
+
+def plant(build, lines, fault, folder):
+    name, file, old, new, _ = fault
+    text = (ROOT / file).read_text()
+    if text.count(old) != 1:
+        sys.exit(f"planted.py: {name}: the place is {text.count(old)} times in {file}")
+    source, planted, program = folder / "planted.c", folder / "planted.o", folder / "planted"
+    source.write_text(text.replace(old, new))
+    compile_planted(build, lines, file, source, planted)
+    link_planted(build, lines, planted, program)
+    return program
+
+
+def find(program, seeds):
+    """The first seed that shows it, and what it shows; 0 when none does."""
+    step = 250
+    for first in range(1, seeds + 1, step):
+        seeds_now = f"{first}..{min(first + step - 1, seeds)}"
+        try:
+            done = subprocess.run([program, "--jobs", "1", "--seeds", seeds_now], stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL, text=True, timeout=60)
+        except subprocess.TimeoutExpired:
+            return first, "does not come to an end"
+        found = re.search(r"^seed (\d+): (.*)$", done.stdout, re.M)
+        if found:
+            return int(found[1]), found[2]
+        if done.returncode != 0:
+            return first, f"ended with {done.returncode}"
+    return 0, ""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these (a part of the name is enough)")
+    parser.add_argument("--build", default=os.environ.get("QUIRE_BUILD", ROOT / ".build/release"), help="a build folder")
+    parser.add_argument("--list", action="store_true", help="say which there are")
+    parser.add_argument("--quick", action="store_true", help="only those that need at most 4,000 seeds")
+    args = parser.parse_args()
+    chosen = [f for f in FAULTS if (not args.names or any(n in f[0] for n in args.names)) and
+              not (args.quick and f[4] > 4000)]
+    if args.list:
+        for name, file, _, _, seeds in chosen:
+            print(f"{name:46} {file:34} {seeds:6} seeds")
+        return
+    build = pathlib.Path(args.build).resolve()
+    lines = commands(build, TARGET)
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="quire-planted-") as temporary:
+        for fault in chosen:
+            program = plant(build, lines, fault, pathlib.Path(temporary))
+            seed, what = find(program, fault[4])
+            missed += seed == 0
+            said = f"seed {seed:5}  {what[:100]}" if seed else f"NOT FOUND in {fault[4]} seeds"
+            print(f"{fault[0]:46} {said}", flush=True)
+    print(f"{len(chosen) - missed} of {len(chosen)} planted faults found")
+    if missed:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
