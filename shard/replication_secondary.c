@@ -92,6 +92,8 @@ static enum replication_status judge(const struct replication *replication,
         return REPLICATION_STALE;
     if (replication->empty)
         return REPLICATION_EMPTY;
+    if (replication->resigned && replication->role == REPLICATION_LEARNER)
+        return REPLICATION_BROKEN; /* about to stop: not to be asked into the in-sync set */
     return replication->broken ? REPLICATION_BROKEN : REPLICATION_OK;
 }
 
