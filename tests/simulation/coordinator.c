@@ -233,7 +233,9 @@ static void heard(struct coordinator *coordinator, const struct register_body *b
     struct world *world = world_of(coordinator);
     if (coordinator->map == NULL)
         return;
-    link_made(coordinator, body->from);
+    const struct process *from = &world->shard[body->from].process;
+    if (from->up && from->life == body->life) /* else: the last word of one that is gone */
+        link_made(coordinator, body->from);
     struct registered_body reply = {.life = body->life, .sent_ms = body->sent_ms};
     reply.lease_ms = ask_controller(coordinator, body);
     transmit(world, EVENT_REGISTERED, coordinator->process.place, body->from, &reply, sizeof reply);

@@ -91,8 +91,6 @@ FAULTS = [
     ("incarnation not told apart", CONTROLLER,
      "return node->known != NULL && node->incarnation == node->known->incarnation;",
      "return node->known != NULL;", 4000),
-    ("epoch not raised for a new life", RANGE, "        demote(plan, old);\n    plan->changed = true;\n",
-     "        demote(plan, old);\n    else\n        plan->changed = false;\n", 4000),
     ("compare-and-set left out", "coordinator/map_change.c",
      "range->epoch != old->epoch + 1", "range->epoch <= old->epoch - 1", 20000),
 ]

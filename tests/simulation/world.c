@@ -125,7 +125,7 @@ void transmit(struct world *world, enum event_kind kind, int from, int to, const
     for (int times = below(world, 1000) < world->duplicate ? 2 : 1; times > 0; times--) {
         uint64_t delay = 50 + below(world, 2 * MS);
         if (world->slow != 0 && one_in(world, world->slow))
-            delay += below(world, 900 * MS);
+            delay += below(world, one_in(world, 3) ? 4000 * MS : 900 * MS);
         struct event *event = post(world, delay, kind, to);
         event->other = from;
         event->body = malloc(size);
