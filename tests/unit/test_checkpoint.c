@@ -269,8 +269,7 @@ static void *work_on(void *data)
             check(store_flush(range_store(node->range), &err), &err);
         else
             flush_and_truncate(node);
-        if (!worker->restless)
-            usleep((useconds_t)(worker->random / 8 % 3000));
+        usleep((useconds_t)(worker->random / 8 % (worker->restless ? 300 : 3000)));
     }
     return NULL;
 }
@@ -342,7 +341,7 @@ static void a_checkpoint_is_the_index_of_one_seq_while_the_primary_works(void **
     close_node(&primary);
 }
 
-/* Flushes come as fast as they can: the files and the seq that is said of them are of one moment.
+/* Flushes come thick and fast: the files and the seq that is said of them are of one moment.
  */
 static void what_is_linked_ends_at_the_seq_that_is_said(void **state)
 {
@@ -356,7 +355,7 @@ static void what_is_linked_ends_at_the_seq_that_is_said(void **state)
     assert_int_equal(pthread_create(&writer.thread, NULL, write_on, &writer), 0);
     assert_int_equal(pthread_create(&worker.thread, NULL, work_on, &worker), 0);
     snprintf(path, sizeof path, "%s/linked", root);
-    for (int i = 0; i < 100; i++) {
+    for (int i = 0; i < 40; i++) {
         uint64_t seq;
         check(range_checkpoint(primary.range, path, &seq, &err), &err);
         struct range *range = open_range(path);
