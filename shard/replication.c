@@ -27,7 +27,6 @@ void replication_destroy(struct replication *replication)
         return;
     secondary_refuse(replication, REPLICATION_BEHIND);
     log_deinit(&replication->log);
-    free(replication->ticket);
     free(replication);
 }
 

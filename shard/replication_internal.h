@@ -49,9 +49,12 @@ struct member { /* another replica, as the primary sees it */
     int in_flight;
     uint64_t sent_ms;          /* 0: to be sent something with the next tick */
     uint64_t restarted_ms;     /* when sending began anew from `acked` */
-    uint64_t waiting_since_ms; /* the oldest message without any answer since; 0: none */
+    uint64_t waiting_since_ms; /* since then something is under way and nothing got on; 0: not */
     uint64_t lost_since_ms;    /* 0: connected, as far as is known */
 };
+
+/* Beyond, a prepare is answered at once with what is durable, which is true, too. */
+#define TICKETS_MAX (4 * REPLICATION_WINDOW)
 
 struct ticket { /* a prepare that is answered when the log is durable up to `seq` */
     void *ticket;
@@ -80,8 +83,8 @@ struct replication {
     uint64_t agreed;      /* equal to the primary's log up to here, durable or not */
     uint64_t told;        /* the primary's commit point */
     uint64_t told_retain; /* the primary's */
-    struct ticket *ticket;
-    size_t ticket_count, ticket_room;
+    struct ticket ticket[TICKETS_MAX];
+    size_t ticket_count;
 };
 
 static inline bool leads(const struct replication *replication)

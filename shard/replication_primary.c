@@ -67,8 +67,8 @@ static void send(struct replication *replication, struct member *member, uint64_
 
 static void pump(struct replication *replication, struct member *member, uint64_t now_ms)
 {
-    if (member->next == 0 || member->stranded || member->broken)
-        return;
+    if (member->next == 0 || member->stranded || member->broken || member->lost_since_ms != 0)
+        return; /* heartbeats tell when there is something to be sent again */
     if (member->next <= replication->log.base.seq) {
         member->stranded = true; /* what it needs was cut off */
         return;
@@ -85,11 +85,11 @@ void replication_pump(struct replication *replication, uint64_t now_ms)
         pump(replication, &replication->member[i], now_ms);
 }
 
-/* From where the replica is known to stand. */
+/* From where the replica is known to stand. What is under way still counts for the window: else
+ * each of many messages that fail would set off a window of new ones. */
 static void restart(struct member *member, uint64_t now_ms)
 {
     member->next = member->greeted ? member->acked + 1 : 0;
-    member->in_flight = 0;
     member->restarted_ms = now_ms;
 }
 
@@ -153,10 +153,18 @@ static struct member *find(struct replication *replication, const char *id)
     return NULL;
 }
 
+/* Answers alone do not count: a replica that says over and over that it has not got a record yet
+ * holds up every write as one that says nothing. */
+static void got_on(struct member *member, uint64_t now_ms)
+{
+    member->waiting_since_ms = member->in_flight > 0 ? now_ms : 0;
+}
+
 static void take_ack(struct replication *replication, struct member *member,
                      const struct replication_ack *ack, uint64_t now_ms)
 {
     const struct replication_log *log = &replication->log;
+    uint64_t before = member->acked;
     bool anew = !member->greeted || member->stranded || ack->status == REPLICATION_MISMATCH;
     member->greeted = true;
     member->broken = false;
@@ -166,6 +174,8 @@ static void take_ack(struct replication *replication, struct member *member,
     if (ack->status == REPLICATION_MISMATCH && ack->committed > member->acked)
         member->acked = ack->committed < log->last ? ack->committed : log->last;
     member->stranded = member->acked < log->base.seq;
+    if (member->acked > before || (ack->status == REPLICATION_OK && member->acked == log->last))
+        got_on(member, now_ms);
     if (anew)
         restart(member, now_ms);
 }
@@ -182,7 +192,6 @@ void replication_acked(struct replication *replication, const char *from,
     if (member->in_flight > 0)
         member->in_flight--;
     member->lost_since_ms = 0;
-    member->waiting_since_ms = member->in_flight > 0 ? now_ms : 0;
     switch (ack->status) {
     case REPLICATION_OK:
     case REPLICATION_MISMATCH:
@@ -190,6 +199,7 @@ void replication_acked(struct replication *replication, const char *from,
         break;
     case REPLICATION_EMPTY:
         member->stranded = true;
+        member->acked = 0; /* what it had is gone */
         break;
     case REPLICATION_BROKEN:
         member->broken = true;
@@ -211,6 +221,8 @@ void replication_lost(struct replication *replication, const char *to, bool disc
     struct member *member = find(replication, to);
     if (member == NULL)
         return;
+    if (member->in_flight > 0)
+        member->in_flight--;
     restart(member, now_ms);
     if (disconnected && member->lost_since_ms == 0)
         member->lost_since_ms = now_ms;
@@ -255,9 +267,12 @@ static void ask(struct replication *replication, struct member *member, uint64_t
 
 static void tick_member(struct replication *replication, struct member *member, uint64_t now_ms)
 {
-    if (member->in_flight > 0 && now_ms - member->waiting_since_ms >= REPLICATION_RESEND_MS &&
-        now_ms - member->restarted_ms >= REPLICATION_RESEND_MS)
+    if (member->waiting_since_ms != 0 &&
+        now_ms - member->waiting_since_ms >= REPLICATION_RESEND_MS &&
+        now_ms - member->restarted_ms >= REPLICATION_RESEND_MS) {
+        member->in_flight = 0; /* nobody will say what became of it */
         restart(member, now_ms);
+    }
     if (member->sent_ms == 0 || now_ms - member->sent_ms >= REPLICATION_HEARTBEAT_MS)
         send(replication, member, 0, now_ms);
     pump(replication, member, now_ms);

@@ -2,8 +2,6 @@
  */
 #include "shard/replication_internal.h"
 
-#include <stdlib.h>
-
 void secondary_begin(struct replication *replication)
 {
     /* What is committed is in every primary's log; of the rest it will have to be seen. */
@@ -33,15 +31,10 @@ void secondary_refuse(struct replication *replication, enum replication_status s
 
 static void keep_ticket(struct replication *replication, void *ticket, uint64_t seq)
 {
-    if (replication->ticket_count == replication->ticket_room) {
-        replication->ticket_room =
-            replication->ticket_room == 0 ? 16 : 2 * replication->ticket_room;
-        replication->ticket =
-            realloc(replication->ticket, replication->ticket_room * sizeof replication->ticket[0]);
-        if (replication->ticket == NULL)
-            abort();
-    }
-    replication->ticket[replication->ticket_count++] = (struct ticket){ticket, seq};
+    if (replication->ticket_count == TICKETS_MAX)
+        answer(replication, ticket, REPLICATION_OK);
+    else
+        replication->ticket[replication->ticket_count++] = (struct ticket){ticket, seq};
 }
 
 /* The commit point: as told, as far as this log is known to be the primary's, and durable. */
@@ -88,10 +81,10 @@ static enum replication_status judge(const struct replication *replication,
         return REPLICATION_STALE;
     if (prepare->epoch > replication->epoch)
         return REPLICATION_BEHIND;
+    if (replication->empty) /* also where the map thinks that it is in sync */
+        return REPLICATION_EMPTY;
     if (replication->role != REPLICATION_SECONDARY && replication->role != REPLICATION_LEARNER)
         return REPLICATION_STALE;
-    if (replication->empty)
-        return REPLICATION_EMPTY;
     if (replication->resigned && replication->role == REPLICATION_LEARNER)
         return REPLICATION_BROKEN; /* about to stop: not to be asked into the in-sync set */
     return replication->broken ? REPLICATION_BROKEN : REPLICATION_OK;

@@ -386,6 +386,25 @@ static void test_broken_log(void **state)
     end(&b);
 }
 
+/* However long the log takes, what waits for it has a bound. */
+static void test_waiting_messages_are_bounded(void **state)
+{
+    (void)state;
+    struct bench b;
+    begin_one_epoch(&b, 5, 5);
+    configure(&b, 2, "ba", "", false);
+    for (int i = 0; i < 300; i++)
+        receive(&b, 2, AT(1, 5), RECORD(2, 6, 3), NO_RECORD, 5);
+    assert_int_equal(b.appends, 1);
+    assert_in_range(b.answers, 300 - 4 * REPLICATION_WINDOW, 299);
+    for (size_t i = 0; i < b.answers; i++)
+        assert_int_equal(b.answer[i].last, 5);
+    replication_appended(b.core, 1, b.now);
+    assert_int_equal(b.answers, 300);
+    assert_int_equal(b.answer[299].last, 8);
+    end(&b);
+}
+
 static void test_checkpoint_is_needed(void **state)
 {
     (void)state;
@@ -400,6 +419,32 @@ static void test_checkpoint_is_needed(void **state)
     assert_true(replication_may_install(b.core, 9));
     configure(&b, 3, "ba", "", false);
     assert_false(replication_may_install(b.core, 9)); /* it counts: its log is not to go */
+    end(&b);
+}
+
+/* A replica that lost what it had says so, also while the map thinks that it is in sync. */
+static void test_empty(void **state)
+{
+    (void)state;
+    struct bench b = {0};
+    const struct replication_edge edge = {.data = &b,
+                                          .send = edge_send,
+                                          .answer = edge_answer,
+                                          .append = edge_append,
+                                          .need_checkpoint = edge_need_checkpoint};
+    const struct replication_start start = {.node_id = "a", .empty = true};
+    b.core = replication_create(&start, &edge);
+    replication_lease(b.core, LEASE);
+    configure(&b, 1, "ab", "", true);
+    assert_int_equal(replication_role(b.core), REPLICATION_NONE);
+    configure(&b, 2, "ba", "", true);
+    assert_int_equal(beat(&b, 2, AT(0, 0), 0), REPLICATION_EMPTY);
+    assert_int_equal(replication_may_read(b.core, 2, false, 0, NULL), ERR_STALE);
+    assert_int_equal(b.checkpoints, 0);
+    configure(&b, 3, "b", "a", true);
+    assert_int_equal(beat(&b, 3, AT(0, 0), 0), REPLICATION_EMPTY);
+    assert_int_equal(b.checkpoints, 1);
+    assert_true(replication_may_install(b.core, 1));
     end(&b);
 }
 
@@ -593,11 +638,30 @@ static void test_learner_joins(void **state)
     pass(&b, 50, NULL, 0, 0);
     assert_int_equal(asked(&b, "b", true), 1);
     /* It was asked for: whatever becomes of it, under this epoch it counts. */
+    pass(&b, 3000, "b", REPLICATION_BEHIND, 0);
+    assert_true(asked(&b, "b", false) > 0);
+    assert_int_equal(b.committed, 10001);
     acked(&b, "b", REPLICATION_EMPTY, 0);
     pass(&b, 3000, NULL, 0, 0);
     assert_int_equal(b.committed, 10001);
     configure(&b, 3, "a", "b", true);
     assert_int_equal(b.committed, 10002);
+    end(&b);
+}
+
+static void test_learner_that_stalls_before_it_is_asked_for(void **state)
+{
+    (void)state;
+    struct bench b;
+    lead(&b, 5, "a", "b");
+    ok(&b, "b", 4);
+    pass(&b, 50, NULL, 0, 0);
+    propose(&b, 1);
+    replication_appended(b.core, 1, b.now);
+    assert_int_equal(b.committed, 5);
+    pass(&b, REPLICATION_SILENT_MS + 100, "b", REPLICATION_OK, 4);
+    assert_int_equal(b.committed, 6);
+    assert_int_equal(b.requests, 0);
     end(&b);
 }
 
@@ -651,6 +715,49 @@ static void test_window(void **state)
     ok(&b, "b", 10);
     assert_int_equal(b.sents - before, REPLICATION_WINDOW + 1);
     assert_int_equal(b.sent[b.sents - 1].first, 161);
+    /* Half of them fail: what is sent instead is no more than that. */
+    before = b.sents;
+    for (int i = 0; i < REPLICATION_WINDOW / 2; i++) {
+        replication_lost(b.core, "b", false, b.now);
+        ok(&b, "b", 10);
+    }
+    assert_in_range(b.sents - before, REPLICATION_WINDOW / 2, REPLICATION_WINDOW);
+    /* Without a connection it is only asked after, now and then. */
+    replication_lost(b.core, "b", true, b.now);
+    before = b.sents;
+    for (int i = 0; i < 20; i++) {
+        pass(&b, 50, NULL, 0, 0);
+        replication_lost(b.core, "b", true, b.now);
+    }
+    assert_in_range(b.sents - before, 3, 6);
+    for (size_t i = before; i < b.sents; i++)
+        assert_int_equal(b.sent[i].first, 0);
+    before = b.sents;
+    ok(&b, "b", 10);
+    assert_int_equal(b.sents - before, REPLICATION_WINDOW);
+    assert_int_equal(b.sent[before].first, 11);
+    end(&b);
+}
+
+/* Nobody says that a message was lost, and heartbeats are answered. */
+static void test_sent_again(void **state)
+{
+    (void)state;
+    struct bench b;
+    lead(&b, 5, "ab", "");
+    ok(&b, "b", 5);
+    propose(&b, 1);
+    size_t before = b.sents;
+    assert_int_equal(b.sent[before - 1].first, 6);
+    pass(&b, REPLICATION_RESEND_MS - 100, "b", REPLICATION_OK, 5);
+    for (size_t i = before; i < b.sents; i++)
+        assert_int_equal(b.sent[i].first, 0);
+    pass(&b, 200, "b", REPLICATION_OK, 5);
+    size_t again = 0;
+    for (size_t i = before; i < b.sents; i++)
+        again += b.sent[i].first == 6;
+    assert_int_equal(again, 1);
+    assert_int_equal(b.requests, 0);
     end(&b);
 }
 
@@ -713,7 +820,27 @@ static void test_dropping(void **state)
     assert_in_range(dropped_after(0, 0, false), REPLICATION_SILENT_MS, REPLICATION_SILENT_MS + 50);
     assert_in_range(dropped_after(REPLICATION_BROKEN, 0, false), 50, 50);
     assert_in_range(dropped_after(REPLICATION_EMPTY, 0, false), 50, 50);
+    /* It answers, and gets nowhere. */
+    assert_in_range(dropped_after(REPLICATION_OK, 5, false), REPLICATION_SILENT_MS,
+                    REPLICATION_SILENT_MS + 50);
+    assert_in_range(dropped_after(REPLICATION_BEHIND, 0, false), REPLICATION_SILENT_MS,
+                    REPLICATION_SILENT_MS + 50);
     assert_int_equal(dropped_after(REPLICATION_OK, 6, false), 10000); /* it does well */
+}
+
+/* Data that is gone does not count, though it was acknowledged. */
+static void test_empty_takes_back(void **state)
+{
+    (void)state;
+    struct bench b;
+    lead(&b, 5, "ab", "");
+    ok(&b, "b", 5);
+    propose(&b, 1);
+    ok(&b, "b", 6);
+    acked(&b, "b", REPLICATION_EMPTY, 0);
+    replication_appended(b.core, 1, b.now);
+    assert_int_equal(b.committed, 5);
+    end(&b);
 }
 
 static void test_full(void **state)
@@ -813,7 +940,9 @@ int main(void)
         cmocka_unit_test(test_cut_of_a_write_under_way),
         cmocka_unit_test(test_commit_of_what_agrees),
         cmocka_unit_test(test_broken_log),
+        cmocka_unit_test(test_waiting_messages_are_bounded),
         cmocka_unit_test(test_checkpoint_is_needed),
+        cmocka_unit_test(test_empty),
         cmocka_unit_test(test_commit_waits_for_all),
         cmocka_unit_test(test_acks_of_other_epochs),
         cmocka_unit_test(test_promotion),
@@ -822,10 +951,13 @@ int main(void)
         cmocka_unit_test(test_deposed),
         cmocka_unit_test(test_primary_again),
         cmocka_unit_test(test_learner_joins),
+        cmocka_unit_test(test_learner_that_stalls_before_it_is_asked_for),
         cmocka_unit_test(test_catching_up),
         cmocka_unit_test(test_window),
+        cmocka_unit_test(test_sent_again),
         cmocka_unit_test(test_commit_point_is_told),
         cmocka_unit_test(test_dropping),
+        cmocka_unit_test(test_empty_takes_back),
         cmocka_unit_test(test_full),
         cmocka_unit_test(test_retain),
         cmocka_unit_test(test_truncated),

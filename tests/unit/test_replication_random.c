@@ -194,6 +194,8 @@ static void post(struct world *w, const struct mail *mail)
     bool cut = w->cut_link[mail->from][mail->to];
     for (int copies = fault(w, 20) ? 2 : 1; copies > 0; copies--) {
         bool lost = fault(w, 12);
+        if ((lost && draw(w, 2) == 0) || (cut && mail->is_ack))
+            continue; /* and nobody says so */
         size_t i = 0;
         while (i < MAIL_MAX && w->mail[i].used)
             i++;
