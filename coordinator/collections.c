@@ -119,6 +119,10 @@ static bool settings_valid(struct rpc_request *request, const Quire__Collection 
         request_error(request, ERR_INVALID, "b is 0 to 1");
     else if (wanted->has_replicas && (wanted->replicas < 1 || wanted->replicas > LIMIT_REPLICAS))
         request_error(request, ERR_INVALID, "a range has 1 to %d replicas", LIMIT_REPLICAS);
+    else if (wanted->has_replicas &&
+             wanted->replicas > 1) /* the map is ready, the shards are not */
+        request_error(request, ERR_UNSUPPORTED,
+                      "a range has one replica so far: shards do not copy their logs yet");
     else if (wanted->has_order && wanted->order != QUIRE__COLLECTION__ORDER__ARRIVAL &&
              wanted->order != QUIRE__COLLECTION__ORDER__CATEGORY)
         request_error(request, ERR_INVALID, "the order of documents is arrival or category");

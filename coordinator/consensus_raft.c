@@ -346,8 +346,8 @@ static void on_barrier(struct raft_barrier *barrier, int status)
     }
     if (status != 0 || raft_state(&self->raft) != RAFT_LEADER)
         return; /* leadership was lost at once: the timer goes on looking */
-    say_ready(self, 0, NULL);
     say_leads(self, true);
+    say_ready(self, 0, NULL);
 }
 
 static void send_barrier(struct consensus_raft *self)

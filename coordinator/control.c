@@ -4,6 +4,7 @@
  * comes with a later turn. */
 #include "coordinator/control.h"
 
+#include "coordinator/join.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
@@ -37,6 +38,8 @@ void control_run(struct coordinator *coordinator)
         return;
     uint64_t now = clock_ms();
     controller_lead(coordinator->controller, consensus_is_leader(coordinator->consensus), now);
+    if (consensus_is_leader(coordinator->consensus))
+        join_keep_self(coordinator);
     if (coordinator->controlling)
         return;
     struct arena arena;

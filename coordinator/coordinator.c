@@ -13,6 +13,8 @@
 
 #include "coordinator/consensus_raft.h"
 #include "coordinator/control.h"
+#include "coordinator/forward.h"
+#include "coordinator/join.h"
 #include "coordinator/messages.h"
 #include "coordinator/server.h"
 #include "coordinator/stats_cache.h"
@@ -26,7 +28,16 @@
 #include <string.h>
 #include <sys/random.h>
 
+static void serve(struct coordinator *coordinator);
+
 /* ---- the map as the thing that is agreed on ---- */
+
+static void on_arrival(struct later_item *item)
+{
+    struct coordinator *coordinator = list_entry(item, struct coordinator, arrival);
+    if (!coordinator->closing && !coordinator->serving && map_epoch(coordinator->map) > 0)
+        serve(coordinator);
+}
 
 static void set_map(struct coordinator *coordinator, struct map *map)
 {
@@ -35,6 +46,8 @@ static void set_map(struct coordinator *coordinator, struct map *map)
     controller_map(coordinator->controller, map, clock_ms());
     if (coordinator->serving)
         nodes_map_changed(&coordinator->nodes, map);
+    else if (coordinator->consensus_ready && !coordinator->closing && !coordinator->arrival.queued)
+        later_post(&coordinator->later, &coordinator->arrival, 0, on_arrival);
 }
 
 static int fsm_apply(void *data, struct bytes change, struct err *err)
@@ -155,6 +168,9 @@ static void fail_start(struct coordinator *coordinator, int status, const struct
 static void serve(struct coordinator *coordinator)
 {
     struct err err = {0};
+    if (coordinator->serving)
+        return;
+    join_ended(coordinator);
     snprintf(coordinator->cluster_id, sizeof coordinator->cluster_id, "%s",
              coordinator->map->message->cluster_id);
     rpc_set_cluster_id(coordinator->rpc, coordinator->cluster_id);
@@ -211,12 +227,13 @@ static void on_consensus_ready(void *data, int status, const struct err *err)
     struct coordinator *coordinator = data;
     if (coordinator->closing)
         return;
+    coordinator->consensus_ready = true;
     if (status != 0)
         fail_start(coordinator, status, err);
-    else if (map_epoch(coordinator->map) == 0)
-        create_cluster(coordinator);
-    else
+    else if (map_epoch(coordinator->map) > 0)
         serve(coordinator);
+    else if (consensus_is_leader(coordinator->consensus))
+        create_cluster(coordinator);
 }
 
 static void free_all(struct coordinator *coordinator)
@@ -228,6 +245,7 @@ static void free_all(struct coordinator *coordinator)
     stats_cache_destroy(coordinator->statistics);
     free(coordinator->listen);
     free(coordinator->advertise);
+    free(coordinator->raft_address);
     free(coordinator->dir);
     free(coordinator);
 }
@@ -238,11 +256,11 @@ static int open_consensus(struct coordinator *coordinator,
     char dir[4096];
     if (snprintf(dir, sizeof dir, "%s/raft", options->dir) >= (int)sizeof dir)
         return err_set(err, ERR_INVALID, "the path of the data folder is too long");
-    uint64_t id = hash64(options->node_id, strlen(options->node_id));
     struct consensus_raft_options raft = {
         .dir = dir,
         .address = options->raft_listen,
-        .id = id == 0 ? 1 : id,
+        .id = join_raft_id(options->node_id),
+        .join = coordinator->join_url[0] != '\0',
         .ready = on_consensus_ready,
         .data = coordinator,
     };
@@ -279,7 +297,9 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
     snprintf(coordinator->node_id, sizeof coordinator->node_id, "%s", options->node_id);
     coordinator->ready = options->ready;
     coordinator->ready_data = options->data;
+    coordinator->raft_address = strdup(options->raft_listen);
     list_init(&coordinator->admin);
+    list_init(&coordinator->forward_links);
     coordinator->identity = (struct rpc_identity){
         .role = RPC_ROLE_COORDINATOR,
         .node_id = coordinator->node_id,
@@ -292,13 +312,18 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
     }
     later_init(&coordinator->later, loop);
     nodes_init(&coordinator->nodes, coordinator->rpc, &coordinator->later, coordinator->controller);
-    int rc = open_consensus(coordinator, options, err);
+    int rc = join_wanted(options->dir, options->join, coordinator->join_url, err);
+    if (rc == 0)
+        rc = open_consensus(coordinator, options, err);
     if (rc != 0) {
         coordinator->closing = true;
         nodes_stop(&coordinator->nodes);
         rpc_close(coordinator->rpc, on_rpc_undone, coordinator);
         return rc;
     }
+    if (coordinator->join_url[0] != '\0' &&
+        join_start(coordinator, coordinator->join_url, &coordinator->failure_err) != 0)
+        fail_start(coordinator, coordinator->failure_err.code, NULL);
     *out = coordinator;
     return 0;
 }
@@ -355,6 +380,8 @@ void coordinator_stop(struct coordinator *coordinator, void (*stopped)(void *dat
     if (coordinator->server != NULL)
         rpc_server_destroy(coordinator->server);
     nodes_stop(&coordinator->nodes);
+    join_stop(coordinator);
+    forward_stop(coordinator);
     control_stop(coordinator);
     later_hurry(&coordinator->later);
     consensus_close(coordinator->consensus, on_consensus_closed, coordinator);

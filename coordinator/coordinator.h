@@ -11,6 +11,7 @@
 #include "coordinator/later.h"
 #include "coordinator/map.h"
 #include "coordinator/nodes.h"
+#include "proto/base/data_dir.h"
 #include "proto/rpc/rpc.h"
 
 #include <uv.h>
@@ -28,11 +29,13 @@ struct stats_cache;
 #define COORDINATOR_STATS_CACHE_BYTES (32u << 20) /* unless it is told otherwise */
 
 struct coordinator_options {
-    const char *dir;          /* exists; locked by the caller */
-    const char *node_id;      /* UUID */
-    const char *listen;       /* url */
-    const char *advertise;    /* url that others dial */
-    const char *raft_listen;  /* HOST:PORT */
+    const char *dir;         /* exists; locked by the caller */
+    const char *node_id;     /* UUID */
+    const char *listen;      /* url */
+    const char *advertise;   /* url that others dial */
+    const char *raft_listen; /* HOST:PORT; also what the other coordinators dial */
+    const char *join; /* url of a coordinator of the cluster to join; NULL: a first start makes a
+                         cluster of its own */
     size_t stats_cache_bytes; /* of the statistics cache; 0: none */
     /* Called once: 0 when it serves, or why it never will. */
     void (*ready)(void *data, int status, const struct err *err);
@@ -80,6 +83,14 @@ struct coordinator {
     char *dir;
     struct rpc_identity identity;
     struct coordinator_change bootstrap;
+    char join_url[DATA_DIR_TEXT_MAX]; /* empty: it takes part already, or makes its own cluster */
+    struct joining *joining;          /* NULL: it does not ask any more (join.c) */
+    struct coordinator_change keep_self;
+    bool keeping_self;
+    struct list forward_links; /* forward.c */
+    bool consensus_ready;
+    struct later_item arrival; /* the map of the cluster that it joined has come */
+    char *raft_address;
     struct later_item control_tick;
     struct later_item failure; /* a start that failed is reported from the loop */
     struct err failure_err;

@@ -25,6 +25,7 @@ struct options {
     const char *listen;
     const char *advertise;
     const char *raft_listen;
+    const char *join;
     size_t stats_cache_bytes;
     enum log_level level;
     bool json;
@@ -48,6 +49,8 @@ static void usage(FILE *to)
           "  --advertise URL        how others reach it, when that is another address\n"
           "  --raft-listen H:P      where other coordinators connect (default: the host of\n"
           "                         --listen, its port + 10000); H is an IPv4 address\n"
+          "  --join URL             on a first start: takes part in the cluster of that\n"
+          "                         coordinator, instead of beginning one\n"
           "  --stats-cache-bytes SIZE  of the cache of statistics that saves most searches a\n"
           "                         round; a suffix K, M or G; 0: none (default 32M)\n"
           "  --log-level LEVEL      debug, info, warn or error (default info)\n"
@@ -63,12 +66,24 @@ static void usage(FILE *to)
 
 static int parse_options(int argc, char **argv, struct options *out)
 {
-    enum { DIR_ = 256, LISTEN, ADVERTISE, RAFT_LISTEN, STATS_CACHE, LEVEL, JSON, HELP, VERSION };
+    enum {
+        DIR_ = 256,
+        LISTEN,
+        ADVERTISE,
+        RAFT_LISTEN,
+        JOIN,
+        STATS_CACHE,
+        LEVEL,
+        JSON,
+        HELP,
+        VERSION
+    };
     static const struct option known[] = {
         {"dir", required_argument, NULL, DIR_},
         {"listen", required_argument, NULL, LISTEN},
         {"advertise", required_argument, NULL, ADVERTISE},
         {"raft-listen", required_argument, NULL, RAFT_LISTEN},
+        {"join", required_argument, NULL, JOIN},
         {"stats-cache-bytes", required_argument, NULL, STATS_CACHE},
         {"log-level", required_argument, NULL, LEVEL},
         {"log-json", no_argument, NULL, JSON},
@@ -93,6 +108,9 @@ static int parse_options(int argc, char **argv, struct options *out)
             break;
         case RAFT_LISTEN:
             out->raft_listen = optarg;
+            break;
+        case JOIN:
+            out->join = optarg;
             break;
         case STATS_CACHE:
             if (!size_parse(optarg, &out->stats_cache_bytes)) {
@@ -200,6 +218,7 @@ static int run(const struct options *options, const char *node_id, const char *r
         .listen = options->listen,
         .advertise = options->advertise,
         .raft_listen = raft_listen,
+        .join = options->join,
         .stats_cache_bytes = options->stats_cache_bytes,
         .ready = on_ready,
         .data = &process,

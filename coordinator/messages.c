@@ -43,6 +43,13 @@ void request_reply_ok(struct rpc_request *request)
     coordinator_request_ended(coordinator);
 }
 
+void request_relay(struct rpc_request *request, uint16_t kind, struct bytes payload)
+{
+    struct coordinator *coordinator = request->data;
+    rpc_reply(request, kind, payload);
+    coordinator_request_ended(coordinator);
+}
+
 void request_error(struct rpc_request *request, int code, const char *format, ...)
 {
     struct coordinator *coordinator = request->data;

@@ -13,12 +13,14 @@
  * NULL. */
 void *request_unpack(struct rpc_request *request, const ProtobufCMessageDescriptor *descriptor);
 
-/* The three ways to end a request; operations use no other, so that the coordinator knows what is
+/* The ways to end a request; operations use no other, so that the coordinator knows what is
  * still open (request->data is the coordinator). The first packs, and replies with the kind of the
  * request plus one. */
 void request_reply(struct rpc_request *request, const ProtobufCMessage *message);
 
 void request_reply_ok(struct rpc_request *request);
+/* Another coordinator's reply as it came. */
+void request_relay(struct rpc_request *request, uint16_t kind, struct bytes payload);
 void request_error(struct rpc_request *request, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

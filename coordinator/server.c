@@ -1,6 +1,8 @@
 #include "coordinator/server.h"
 
 #include "coordinator/defaults.h"
+#include "coordinator/forward.h"
+#include "coordinator/join.h"
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
 #include "proto/limits.h"
@@ -11,6 +13,7 @@
 struct entrance {
     uint16_t kind;
     bool shards_only;
+    bool by_leader;     /* it changes the map */
     size_t payload_max; /* 0: what a frame holds */
     const char *name;
     operation *run;
@@ -21,21 +24,23 @@ struct entrance {
 #define SAMPLE_MAX ((size_t)LIMIT_SAMPLE * (LIMIT_HEADWORD_BYTES + 8) + SMALL_MAX)
 
 static const struct entrance entrances[] = {
-    {QUIRE__KIND__KIND_COLLECTION_CREATE, false, SMALL_MAX, "create", op_collection_create},
-    {QUIRE__KIND__KIND_COLLECTION_LIST, false, SMALL_MAX, "list", op_collection_list},
-    {QUIRE__KIND__KIND_COLLECTION_DROP, false, SMALL_MAX, "drop", op_collection_drop},
-    {QUIRE__KIND__KIND_IMPORT_PREPARE, false, SAMPLE_MAX, "prepare", op_import_prepare},
-    {QUIRE__KIND__KIND_WRITE, false, LIMIT_BATCH_BYTES, "write", op_write},
-    {QUIRE__KIND__KIND_GET, false, SMALL_MAX, "get", op_get},
-    {QUIRE__KIND__KIND_DEFINE, false, SMALL_MAX, "define", op_define},
-    {QUIRE__KIND__KIND_BROWSE, false, SMALL_MAX, "browse", op_browse},
-    {QUIRE__KIND__KIND_MATCH, false, SMALL_MAX, "match", op_match},
-    {QUIRE__KIND__KIND_SEARCH, false, 4 * SMALL_MAX, "search", op_search},
-    {QUIRE__KIND__KIND_EXPLAIN, false, SMALL_MAX, "explain", op_explain},
-    {QUIRE__KIND__KIND_EXPORT, false, SMALL_MAX, "export", op_export},
-    {QUIRE__KIND__KIND_STATUS, false, SMALL_MAX, "status", op_status},
-    {QUIRE__KIND__KIND_VERIFY, false, SMALL_MAX, "verify", op_verify},
-    {QUIRE__KIND__KIND_REGISTER, true, 0, "register", op_register},
+    {QUIRE__KIND__KIND_COLLECTION_CREATE, false, true, SMALL_MAX, "create", op_collection_create},
+    {QUIRE__KIND__KIND_COLLECTION_LIST, false, false, SMALL_MAX, "list", op_collection_list},
+    {QUIRE__KIND__KIND_COLLECTION_DROP, false, true, SMALL_MAX, "drop", op_collection_drop},
+    {QUIRE__KIND__KIND_IMPORT_PREPARE, false, true, SAMPLE_MAX, "prepare", op_import_prepare},
+    {QUIRE__KIND__KIND_WRITE, false, false, LIMIT_BATCH_BYTES, "write", op_write},
+    {QUIRE__KIND__KIND_GET, false, false, SMALL_MAX, "get", op_get},
+    {QUIRE__KIND__KIND_DEFINE, false, false, SMALL_MAX, "define", op_define},
+    {QUIRE__KIND__KIND_BROWSE, false, false, SMALL_MAX, "browse", op_browse},
+    {QUIRE__KIND__KIND_MATCH, false, false, SMALL_MAX, "match", op_match},
+    {QUIRE__KIND__KIND_SEARCH, false, false, 4 * SMALL_MAX, "search", op_search},
+    {QUIRE__KIND__KIND_EXPLAIN, false, false, SMALL_MAX, "explain", op_explain},
+    {QUIRE__KIND__KIND_EXPORT, false, false, SMALL_MAX, "export", op_export},
+    {QUIRE__KIND__KIND_STATUS, false, false, SMALL_MAX, "status", op_status},
+    {QUIRE__KIND__KIND_VERIFY, false, false, SMALL_MAX, "verify", op_verify},
+    {QUIRE__KIND__KIND_COORDINATOR_JOIN, false, true, SMALL_MAX, "join", op_coordinator_join},
+    {QUIRE__KIND__KIND_COORDINATOR_LEAVE, false, true, SMALL_MAX, "leave", op_coordinator_leave},
+    {QUIRE__KIND__KIND_REGISTER, true, false, 0, "register", op_register},
 };
 
 void server_handle(void *data, struct rpc_request *request)
@@ -58,6 +63,8 @@ void server_handle(void *data, struct rpc_request *request)
         request_error(request, ERR_TOO_LARGE,
                       "a %s request has at most %zu bytes, this one has %zu", found->name,
                       found->payload_max, request->payload.size);
+    else if (found->by_leader)
+        forward_to_leader(coordinator, request, found->run);
     else
         found->run(coordinator, request);
 }

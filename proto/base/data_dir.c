@@ -112,6 +112,18 @@ int data_dir_write(const char *dir, const char *name, const char *text, struct e
     return good ? 0 : ERR_IO;
 }
 
+int data_dir_remove(const char *dir, const char *name, struct err *err)
+{
+    int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        return err_set(err, ERR_IO, "%s: %s", dir, strerror(errno));
+    int code = 0;
+    if ((unlinkat(folder, name, 0) != 0 && errno != ENOENT) || fsync(folder) != 0)
+        code = err_set(err, ERR_IO, "remove %s/%s: %s", dir, name, strerror(errno));
+    close(folder);
+    return code;
+}
+
 int data_dir_node_id(const char *dir, char out[UUID_TEXT_SIZE], struct err *err)
 {
     char text[DATA_DIR_TEXT_MAX];

@@ -24,6 +24,9 @@ int data_dir_read(const char *dir, const char *name, char *out, size_t size, str
  * ERR_IO. */
 int data_dir_write(const char *dir, const char *name, const char *text, struct err *err);
 
+/* Removes DIR/name, durably; one that is not there is fine. ERR_IO. */
+int data_dir_remove(const char *dir, const char *name, struct err *err);
+
 /* Who this process is, whatever its address: DIR/node-id, made on the first call. ERR_CORRUPT when
  * the file does not hold a UUID, ERR_IO. */
 int data_dir_node_id(const char *dir, char out[UUID_TEXT_SIZE], struct err *err);

@@ -1,0 +1,18 @@
+/* Forwarding: a request that changes the map, and reaches a coordinator which does not lead, is
+ * handed to the one that does, and its answer is handed back. The loop's thread only. */
+#ifndef QUIRE_COORDINATOR_FORWARD_H
+#define QUIRE_COORDINATOR_FORWARD_H
+
+#include "coordinator/ops.h"
+
+#define FORWARD_WAIT_MS 3000 /* for an election */
+
+/* Runs the operation here when this coordinator leads, else where it leads. Ends the request:
+ * ERR_UNAVAILABLE when nobody leads for FORWARD_WAIT_MS, or the leader is lost meanwhile (then it
+ * is not known whether it happened). What another coordinator handed on is not handed on again. */
+void forward_to_leader(struct coordinator *coordinator, struct rpc_request *request,
+                       operation *run);
+/* Ends what is under way. */
+void forward_stop(struct coordinator *coordinator);
+
+#endif

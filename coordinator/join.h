@@ -1,0 +1,31 @@
+/* Joining: how a coordinator becomes one of several; see join.c. */
+#ifndef QUIRE_COORDINATOR_JOIN_H
+#define QUIRE_COORDINATOR_JOIN_H
+
+#include "coordinator/ops.h"
+
+#define JOIN_FILE "joining" /* in the data folder, for as long as it has not joined: the url */
+#define JOIN_RETRY_MS 500
+
+/* The voter's id of the coordinator with this node id. */
+uint64_t join_raft_id(const char *node_id);
+
+/* Whether a coordinator has to join before it takes part, and by whom: `join` as it was told (or
+ * NULL), on a first start; or what an earlier start that did not get there was told. `url`, of
+ * DATA_DIR_TEXT_MAX bytes, is empty when not. ERR_IO, ERR_TOO_LARGE. */
+int join_wanted(const char *dir, const char *join, char *url, struct err *err);
+
+/* Asks the cluster behind `url`, again and again, to take this coordinator in; until join_stop().
+ */
+int join_start(struct coordinator *coordinator, const char *url, struct err *err);
+void join_stop(struct coordinator *coordinator);
+/* It takes part. */
+void join_ended(struct coordinator *coordinator);
+
+/* While it leads: puts this coordinator, as it can be reached now, into the map. */
+void join_keep_self(struct coordinator *coordinator);
+
+operation op_coordinator_join;
+operation op_coordinator_leave;
+
+#endif
