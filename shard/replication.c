@@ -66,7 +66,6 @@ void replication_configure(struct replication *replication, const struct replica
         replication->role == REPLICATION_PRIMARY && config->epoch == replication->epoch + 1;
     bool led = leads(replication);
     replication->epoch = config->epoch;
-    snprintf(replication->primary, sizeof replication->primary, "%s", config->primary);
     replication->role = role_in(replication, config, may_lead);
     secondary_refuse(replication, REPLICATION_STALE);
     if (leads(replication)) {

@@ -21,7 +21,6 @@ void log_init(struct replication_log *log, const struct replication_start *start
 void log_deinit(struct replication_log *log);
 /* Of the record that holds `seq`, or of base; base.seq <= seq <= last. */
 uint64_t log_epoch_at(const struct replication_log *log, uint64_t seq);
-uint64_t log_last_epoch(const struct replication_log *log);
 /* A record at the end. The write that it belongs to is told apart, by log_wrote(). */
 void log_extend(struct replication_log *log, uint64_t epoch, uint32_t count);
 /* Everything from `seq` on is gone; seq > base.seq. */
@@ -67,7 +66,6 @@ struct replication {
     struct replication_log log;
     enum replication_role role;
     uint64_t epoch;
-    char primary[UUID_TEXT_SIZE];
     bool empty, broken, resigned;
     uint64_t committed;
     uint64_t index_durable;

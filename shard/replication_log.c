@@ -35,11 +35,6 @@ uint64_t log_epoch_at(const struct replication_log *log, uint64_t seq)
     return log->base.epoch;
 }
 
-uint64_t log_last_epoch(const struct replication_log *log)
-{
-    return log_epoch_at(log, log->last);
-}
-
 void log_extend(struct replication_log *log, uint64_t epoch, uint32_t count)
 {
     if (log->start_count == 0 || log->start[log->start_count - 1].epoch != epoch) {
