@@ -75,6 +75,8 @@ quire_ticket request_submit(struct quire_client *client, const struct call_spec 
     }
     if (timeout_ms == 0)
         timeout_ms = spec->timeout_ms ? spec->timeout_ms : client->timeout_ms;
+    if (spec->reads && refusal == NULL)
+        session_append(&client->session, payload);
     request->client = client;
     request->spec = spec;
     request->payload = *payload;
@@ -245,42 +247,50 @@ SPEC(spec_delete) = {.kind = QUIRE__KIND__KIND_WRITE,
                      .encode = encode_delete};
 SPEC(spec_get) = {.kind = QUIRE__KIND__KIND_GET,
                   .repeatable = true,
+                  .reads = true,
                   .request_size = sizeof(struct quire_get_request),
                   .result = &result_entries,
                   .encode = encode_get};
 SPEC(spec_define) = {.kind = QUIRE__KIND__KIND_DEFINE,
                      .repeatable = true,
+                     .reads = true,
                      .request_size = sizeof(struct quire_define_request),
                      .result = &result_entries,
                      .encode = encode_define};
 SPEC(spec_browse) = {.kind = QUIRE__KIND__KIND_BROWSE,
                      .repeatable = true,
+                     .reads = true,
                      .request_size = sizeof(struct quire_browse_request),
                      .result = &result_browse,
                      .encode = encode_browse};
 SPEC(spec_match) = {.kind = QUIRE__KIND__KIND_MATCH,
                     .repeatable = true,
+                    .reads = true,
                     .request_size = sizeof(struct quire_match_request),
                     .result = &result_match,
                     .encode = encode_match};
 SPEC(spec_suggest) = {.kind = QUIRE__KIND__KIND_MATCH,
                       .repeatable = true,
+                      .reads = true,
                       .request_size = sizeof(struct quire_suggest_request),
                       .result = &result_match,
                       .encode = encode_suggest};
 SPEC(spec_search) = {.kind = QUIRE__KIND__KIND_SEARCH,
                      .repeatable = true,
+                     .reads = true,
                      .request_size = sizeof(struct quire_search_request),
                      .result = &result_search,
                      .encode = encode_search};
 SPEC(spec_explain) = {.kind = QUIRE__KIND__KIND_EXPLAIN,
                       .repeatable = true,
+                      .reads = true,
                       .request_size = sizeof(struct quire_explain_request),
                       .result = &result_explain,
                       .encode = encode_explain};
 SPEC(spec_export) = {.kind = QUIRE__KIND__KIND_EXPORT,
                      .repeatable = true,
                      .timeout_ms = CLIENT_WRITE_TIMEOUT_MS,
+                     .reads = true,
                      .request_size = sizeof(struct quire_export_request),
                      .result = &result_export,
                      .encode = encode_export};
@@ -297,6 +307,16 @@ SPEC(spec_verify) = {.kind = QUIRE__KIND__KIND_VERIFY,
                      .request_size = sizeof(struct quire_simple_request),
                      .result = &result_verify,
                      .encode = encode_verify};
+SPEC(spec_coordinator_remove) = {.kind = QUIRE__KIND__KIND_COORDINATOR_LEAVE,
+                                 .timeout_ms = CLIENT_WRITE_TIMEOUT_MS,
+                                 .request_size = sizeof(struct quire_coordinator_request),
+                                 .result = &result_done,
+                                 .encode = encode_coordinator_remove};
+SPEC(spec_recover) = {.kind = QUIRE__KIND__KIND_RECOVER,
+                      .optional = true,
+                      .request_size = sizeof(struct quire_recover_request),
+                      .result = &result_recover,
+                      .encode = encode_recover};
 
 CALL(collection_create, spec_collection_create, quire_collection_request, quire_collection_result,
      quire_collection_cb)
@@ -318,3 +338,6 @@ CALL(explain, spec_explain, quire_explain_request, quire_explain_result, quire_e
 CALL(export, spec_export, quire_export_request, quire_export_result, quire_export_cb)
 CALL(status, spec_status, quire_simple_request, quire_status_result, quire_status_cb)
 CALL(verify, spec_verify, quire_simple_request, quire_verify_result, quire_verify_cb)
+CALL(coordinator_remove, spec_coordinator_remove, quire_coordinator_request, quire_result,
+     quire_done_cb)
+CALL(recover, spec_recover, quire_recover_request, quire_recover_result, quire_recover_cb)

@@ -21,6 +21,7 @@ static const struct rpc_identity identity = {RPC_ROLE_CLIENT, "", ""};
 
 static void free_client(struct quire_client *client)
 {
+    session_deinit(&client->session);
     struct list *link;
     assert(list_empty(&client->waiting) && list_empty(&client->calling));
     assert(list_empty(&client->door.incoming) && client->door.outstanding == 0);
@@ -136,6 +137,9 @@ static int options_take(struct quire_client *client, const struct quire_options 
         return err->code;
     client->timeout_ms = copy.timeout_ms ? copy.timeout_ms : CLIENT_TIMEOUT_MS;
     client->connect_timeout_ms = copy.connect_timeout_ms;
+    session_init(&client->session, copy.from_primary);
+    client->session.one_replica = copy.one_replica;
+    client->session.replica = copy.replica;
     client->max_outstanding = copy.max_outstanding ? copy.max_outstanding : CLIENT_OUTSTANDING_MAX;
     return coordinators_parse(copy.connect, &client->coordinators, err);
 }
@@ -250,6 +254,24 @@ int quire_client_create_on_loop(const struct quire_options *options, uv_loop_t *
                                 struct quire_client **client, char *error, size_t error_size)
 {
     return create(options, loop, client, error, error_size);
+}
+
+int quire_session_export(struct quire_client *client, void *token, size_t *size)
+{
+    struct buf all = {0};
+    size_t room = *size;
+    session_export(&client->session, &all);
+    *size = all.size;
+    if (all.size > 0 && all.size <= room)
+        memcpy(token, all.data, all.size);
+    int status = all.size <= room ? QUIRE_OK : QUIRE_TOO_LARGE;
+    buf_deinit(&all);
+    return status;
+}
+
+int quire_session_import(struct quire_client *client, const void *token, size_t size)
+{
+    return session_import(&client->session, bytes_of(token, size)) ? QUIRE_OK : QUIRE_INVALID;
 }
 
 void quire_client_close(struct quire_client *client, void (*closed)(void *data), void *data)

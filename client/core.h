@@ -17,6 +17,7 @@
 #include "client/coordinators.h"
 #include "client/encode.h"
 #include "client/result.h"
+#include "client/session.h"
 #include "proto/base/bytes.h"
 #include "proto/base/err.h"
 #include "proto/base/list.h"
@@ -46,6 +47,7 @@ struct call_spec {
     uint16_t kind;
     bool repeatable;     /* sent again when the answer was lost */
     bool write;          /* carries client id and batch number */
+    bool reads;          /* carries the session */
     bool optional;       /* the request may be NULL */
     uint32_t timeout_ms; /* default; 0: the client's */
     size_t request_size; /* of the public struct */
@@ -114,6 +116,7 @@ struct quire_client {
     pid_t pid;
     struct rpc *rpc;
     struct coordinators coordinators;
+    struct session session;
     uint64_t next_dial_ms;
     uint32_t timeout_ms, connect_timeout_ms, max_outstanding;
     struct list waiting; /* for a connection, or for their next attempt */

@@ -87,6 +87,10 @@ static int decode_status(struct box *box, struct bytes payload, struct err *err)
         result->searches = (struct quire_search_figures){
             in->searches->searches, in->searches->one_round, in->searches->outdated,
             in->searches->cache_bytes, in->searches->cache_limit};
+    if (in->reads != NULL)
+        result->reads =
+            (struct quire_read_figures){in->reads->calls, in->reads->again, in->reads->hedges,
+                                        in->reads->hedges_won, in->reads->given_up};
     return finish(&d, err);
 }
 
@@ -111,6 +115,20 @@ static int decode_verify(struct box *box, struct bytes payload, struct err *err)
     return finish(&d, err);
 }
 
+static int decode_recover(struct box *box, struct bytes payload, struct err *err)
+{
+    struct quire_recover_result *result = (void *)box->result;
+    struct decoder d = {&box->arena, false};
+    Quire__RecoverReply *in = UNPACK(recover_reply, box, payload);
+    if (in == NULL)
+        return unreadable(err);
+    result->losses = texts(&d, in->losses, in->n_losses);
+    result->loss_count = in->n_losses;
+    return finish(&d, err);
+}
+
 const struct result_type result_status = {sizeof(struct quire_status_result), status_init,
                                           decode_status};
 const struct result_type result_verify = {sizeof(struct quire_verify_result), NULL, decode_verify};
+const struct result_type result_recover = {sizeof(struct quire_recover_result), NULL,
+                                           decode_recover};

@@ -277,6 +277,8 @@ static void answered(struct request *request, uint16_t kind, struct bytes payloa
         end_with(request, err.code, err.text);
         return;
     }
+    if (spec->write)
+        session_wrote(&request->client->session, payload);
     box = box_create(spec->result);
     if (box != NULL && decode(request, box, payload, &err) != 0) {
         box_release(box);

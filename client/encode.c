@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NODE_NAME_LIMIT 256 /* an id, or a url */
 #define CURSOR_LIMIT (64u << 10)
 
 /* protobuf-c's structs have no const; packing does not write. */
@@ -493,6 +494,34 @@ int encode_verify(const void *request, struct buf *payload, struct encoded *how,
     if (in->collection && check_collection(in->collection, err) != 0)
         return err->code;
     message.collection = in->collection ? lend(in->collection) : NULL;
+    pack(&message.base, payload);
+    return 0;
+}
+
+int encode_coordinator_remove(const void *request, struct buf *payload, struct encoded *how,
+                              struct err *err)
+{
+    const struct quire_coordinator_request *in = request;
+    Quire__CoordinatorLeave message = QUIRE__COORDINATOR_LEAVE__INIT;
+    if (check_required("id", in->id, NODE_NAME_LIMIT, err) != 0)
+        return err->code;
+    message.id = lend(in->id);
+    pack(&message.base, payload);
+    return 0;
+}
+
+int encode_recover(const void *request, struct buf *payload, struct encoded *how, struct err *err)
+{
+    const struct quire_recover_request *in = request;
+    Quire__RecoverRequest message = QUIRE__RECOVER_REQUEST__INIT;
+    if (in->node != NULL && check_required("node", in->node, NODE_NAME_LIMIT, err) != 0)
+        return err->code;
+    if (in->range == 0 && (in->node != NULL || in->force))
+        return err_set(err, ERR_INVALID, "which range to recover is not said");
+    message.has_range = in->range != 0;
+    message.range = in->range;
+    message.node = in->node != NULL ? lend(in->node) : NULL;
+    message.has_force = message.force = in->force;
     pack(&message.base, payload);
     return 0;
 }

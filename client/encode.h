@@ -44,6 +44,9 @@ int encode_search(const void *request, struct buf *payload, struct encoded *how,
 int encode_explain(const void *request, struct buf *payload, struct encoded *how, struct err *err);
 int encode_export(const void *request, struct buf *payload, struct encoded *how, struct err *err);
 int encode_verify(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_coordinator_remove(const void *request, struct buf *payload, struct encoded *how,
+                              struct err *err);
+int encode_recover(const void *request, struct buf *payload, struct encoded *how, struct err *err);
 
 /* check.c: each names the member that is wrong. `what` is its name. */
 int check_text(const char *what, const char *text, size_t limit, struct err *err);

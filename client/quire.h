@@ -51,6 +51,11 @@
  * servers recognise a repetition, so it is repeated as well, and applied once. Collections are
  * created and dropped without repetition once the request may have arrived.
  *
+ *
+ * SESSIONS: a read is answered by any replica of a range that is in sync, and sees whatever was
+ * acknowledged to the same client before. quire_session_export() makes a token of that, with which
+ * another client (of another process, say) sees it, too.
+ *
  * FORK: a client belongs to the process that created it; its threads do not exist in a child. After
  * fork() a child may call exec, or create a client of its own if the parent had none; on an
  * inherited client every request is refused with QUIRE_INVALID, and quire_client_destroy() does
@@ -157,6 +162,17 @@ struct quire_options {
      * QUIRE_UNAVAILABLE; 0: it waits until its own timeout. */
     uint32_t connect_timeout_ms;
     uint32_t max_outstanding; /* requests at a time; beyond: QUIRE_FULL; default 65,536 */
+    /* Every read sees everything that was acknowledged before it, whoever wrote it: it is answered
+     * by the primaries only. Without this a read sees all that this client wrote (see SESSIONS) and
+     * what others wrote through the same coordinator; it may miss what they wrote through another
+     * one within the last fraction of a second. */
+    bool from_primary;
+    /* Every read is answered by replica number `replica` of each range and by no other: 0 is the
+     * primary, 1 and up are the others that are in sync, in the order of quire_status. For
+     * comparing replicas: nobody is asked instead of one that fails. QUIRE_INCOMPLETE when a range
+     * has fewer. */
+    bool one_replica;
+    uint32_t replica;
 };
 #define QUIRE_OPTIONS_INIT QUIRE_INIT_(struct quire_options)
 
@@ -170,6 +186,12 @@ QUIRE_API int quire_client_create(const struct quire_options *options, struct qu
  * the thread and frees the client. Writers must have been destroyed before. NULL is allowed. From a
  * callback of this client it would wait for itself: that is refused, and nothing happens. */
 QUIRE_API void quire_client_destroy(struct quire_client *client);
+
+/* What this client has seen acknowledged, as opaque bytes. *size: the room in `token`, and then
+ * what it takes (some 10 bytes for each range written to). QUIRE_TOO_LARGE: there is less room. */
+QUIRE_API int quire_session_export(struct quire_client *client, void *token, size_t *size);
+/* What this client reads from now on is not older than that. QUIRE_INVALID: it is no such token. */
+QUIRE_API int quire_session_import(struct quire_client *client, const void *token, size_t size);
 
 /* Names an outstanding asynchronous request. Never used twice by a client; 0 means that the request
  * was not taken and that no callback will come (memory is out, the client is being closed, or it
@@ -778,6 +800,15 @@ struct quire_search_figures {
     uint64_t cache_limit;
 };
 
+/* Calls to shards for reads; of the coordinator that answered, since it started. */
+struct quire_read_figures {
+    uint64_t calls;      /* as reads were planned */
+    uint64_t again;      /* to the next replica, since one failed */
+    uint64_t hedges;     /* to a second replica, since the first one took long */
+    uint64_t hedges_won; /* of those: that answered first */
+    uint64_t given_up;   /* the first or the second, since the other one had answered */
+};
+
 struct quire_status_result {
     int status;
     const char *error;
@@ -792,6 +823,7 @@ struct quire_status_result {
     const struct quire_range *const *ranges;
     size_t range_count;
     struct quire_search_figures searches;
+    struct quire_read_figures reads;
 };
 typedef void (*quire_status_cb)(void *data, const struct quire_status_result *result);
 
@@ -825,6 +857,51 @@ QUIRE_API quire_ticket quire_verify(struct quire_client *client,
 QUIRE_API int quire_verify_wait(struct quire_client *client,
                                 const struct quire_simple_request *request,
                                 const struct quire_verify_result **result);
+
+/* One of the coordinators, which quire_status() lists. */
+struct quire_coordinator_request {
+    size_t size;
+    uint32_t timeout_ms;
+    const char *id; /* or its url */
+};
+#define QUIRE_COORDINATOR_INIT QUIRE_INIT_(struct quire_coordinator_request)
+
+/* It takes part no more, and stops. QUIRE_NOT_FOUND; QUIRE_CONFLICT when it is the last one, or
+ * when those that remain would be no majority. */
+QUIRE_API quire_ticket quire_coordinator_remove(struct quire_client *client,
+                                                const struct quire_coordinator_request *request,
+                                                quire_done_cb cb, void *data);
+QUIRE_API int quire_coordinator_remove_wait(struct quire_client *client,
+                                            const struct quire_coordinator_request *request,
+                                            const struct quire_result **result);
+
+/* Giving up what is gone for good. Without a range: which ranges have no replica that could lead
+ * them. With one: it goes on with the replica on `node` alone, or begins empty when `node` is NULL.
+ */
+struct quire_recover_request {
+    size_t size;
+    uint32_t timeout_ms;
+    uint64_t range;   /* id; 0: none */
+    const char *node; /* id or url of a shard; NULL: begin it empty */
+    bool force;       /* do it; otherwise it is only told what would be lost */
+};
+#define QUIRE_RECOVER_INIT QUIRE_INIT_(struct quire_recover_request)
+
+struct quire_recover_result {
+    int status;
+    const char *error;
+    const char *const *losses; /* sentences */
+    size_t loss_count;
+};
+typedef void (*quire_recover_cb)(void *data, const struct quire_recover_result *result);
+
+/* QUIRE_CONFLICT when the range has a replica that can lead it, or when `node` cannot. */
+QUIRE_API quire_ticket quire_recover(struct quire_client *client,
+                                     const struct quire_recover_request *request,
+                                     quire_recover_cb cb, void *data);
+QUIRE_API int quire_recover_wait(struct quire_client *client,
+                                 const struct quire_recover_request *request,
+                                 const struct quire_recover_result **result);
 
 /* ---- bulk writing ---- */
 

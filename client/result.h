@@ -53,5 +53,6 @@ extern const struct result_type result_explain;
 extern const struct result_type result_export;
 extern const struct result_type result_status;
 extern const struct result_type result_verify;
+extern const struct result_type result_recover;
 
 #endif

@@ -30,6 +30,7 @@ struct browse {
     struct rpc_request *request;
     uint64_t collection;
     uint64_t deadline_ms;
+    struct scatter_view view;
     uint64_t page;
     uint32_t per_page;
     struct bytes from;   /* key prefix; empty: from the start */
@@ -54,6 +55,7 @@ static void prepare_scatter(struct browse *browse, uint16_t kind,
         .kind = kind,
         .reply_type = reply_type,
         .deadline_ms = browse->deadline_ms,
+        .view = browse->view,
         .data = browse,
     };
 }
@@ -268,6 +270,7 @@ void op_browse(struct coordinator *coordinator, struct rpc_request *request)
     browse->request = request;
     browse->collection = found->id;
     browse->deadline_ms = coordinator_deadline(request, COORDINATOR_READ_MS);
+    browse->view = SCATTER_VIEW(message);
     browse->page = page;
     browse->per_page = per_page;
     quire__browse_reply__init(&browse->reply);

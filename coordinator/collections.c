@@ -70,7 +70,8 @@ static uint32_t weight_or(bool has, uint32_t value, uint32_t otherwise)
 }
 
 /* Fills in the defaults, in the request's arena. */
-static Quire__Collection *complete_settings(struct rpc_request *request,
+static Quire__Collection *complete_settings(struct coordinator *coordinator,
+                                            struct rpc_request *request,
                                             const Quire__Collection *wanted)
 {
     Quire__Collection *full = arena_alloc(&request->arena, sizeof *full);
@@ -94,7 +95,7 @@ static Quire__Collection *complete_settings(struct rpc_request *request,
     full->analysis_version = TEXT_ANALYSIS_VERSION;
     full->has_order = true;
     full->has_replicas = true;
-    full->replicas = wanted->has_replicas ? wanted->replicas : 1;
+    full->replicas = wanted->has_replicas ? wanted->replicas : coordinator->replicas;
     full->order = wanted->has_order ? wanted->order : QUIRE__COLLECTION__ORDER__ARRIVAL;
     return full;
 }
@@ -119,10 +120,6 @@ static bool settings_valid(struct rpc_request *request, const Quire__Collection 
         request_error(request, ERR_INVALID, "b is 0 to 1");
     else if (wanted->has_replicas && (wanted->replicas < 1 || wanted->replicas > LIMIT_REPLICAS))
         request_error(request, ERR_INVALID, "a range has 1 to %d replicas", LIMIT_REPLICAS);
-    else if (wanted->has_replicas &&
-             wanted->replicas > 1) /* the map is ready, the shards are not */
-        request_error(request, ERR_UNSUPPORTED,
-                      "a range has one replica so far: shards do not copy their logs yet");
     else if (wanted->has_order && wanted->order != QUIRE__COLLECTION__ORDER__ARRIVAL &&
              wanted->order != QUIRE__COLLECTION__ORDER__CATEGORY)
         request_error(request, ERR_INVALID, "the order of documents is arrival or category");
@@ -290,7 +287,7 @@ static bool propose(struct job *job, const Quire__Collection *collection,
     uint64_t next_id = coordinator->map->message->next_id;
     Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
     if (collection == NULL) {
-        change.collection_put = complete_settings(job->request, job->wanted);
+        change.collection_put = complete_settings(job->coordinator, job->request, job->wanted);
         change.collection_put->has_id = true;
         change.collection_put->id = next_id++;
         collection = change.collection_put;

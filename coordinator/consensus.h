@@ -54,13 +54,15 @@ struct consensus_membership {
     void *data;
     /* status 0: so it is now (a voter that was one already, or is gone already, is fine). Otherwise
      * ERR_UNAVAILABLE (not the leader, or not any more, or it is the leader that is to be removed:
-     * then another one is about to lead), ERR_CONFLICT (another change is under way),
+     * then another one is about to lead), ERR_CONFLICT (another change is under way, or it is the
+     * last one that is to be removed),
      * ERR_DEADLINE (the new voter did not catch up), ERR_CANCELED. */
     void (*done)(struct consensus_membership *membership, int status, const struct err *err);
 };
 
 struct consensus_ops {
     void (*change)(struct consensus *consensus, struct consensus_membership *membership);
+    size_t (*members)(const struct consensus *consensus, uint64_t *ids, size_t room);
     void (*leader)(struct consensus *consensus, uint64_t *id, const char **address);
     void (*propose)(struct consensus *consensus, struct consensus_proposal *proposal);
     int (*check)(struct consensus *consensus, struct err *err);
@@ -101,6 +103,14 @@ static inline void consensus_change(struct consensus *consensus,
                                     struct consensus_membership *membership)
 {
     consensus->ops->change(consensus, membership);
+}
+
+/* The ids of those who take part, `room` of them at most, those that are being added included; how
+ * many there are. */
+static inline size_t consensus_members(const struct consensus *consensus, uint64_t *ids,
+                                       size_t room)
+{
+    return consensus->ops->members(consensus, ids, room);
 }
 
 /* Who leads, as far as is known here: *id = 0 and *address = NULL when nobody does. The address is

@@ -18,16 +18,20 @@
  *   - auto recovery is on by default and quietly drops damaged segments: switched off, so that the
  * start fails with a message instead;
  *   - the install-snapshot timeout is 30 s: 2 s;
+ *   - its connections wait as long as TCP likes, minutes after the network was cut: raft_dial.h;
  *   - raft_close() with entries still being written crashes (it frees the leader's state, then
  * fails the writes, which look for it): a close first waits for what raft has in hand. A leader
  * that cannot reach a majority steps down and fails its entries, so that wait has an end.
  *
- * Who leads is looked at by a timer, since raft does not tell. A coordinator with one voter leads
- * as soon as it starts. Whether everything committed has been applied is found out with a barrier;
- * then it leads as far as others are concerned (`leads`). A leader that is closed hands over first.
+ * Who leads is looked at by a timer, since raft does not tell; a term that was lost and won again
+ * between two looks is told by its number, and gets a barrier of its own. A coordinator with one
+ * voter leads as soon as it starts. Whether everything committed has been applied is found out with
+ * a barrier; then it leads as far as others are concerned (`leads`). A leader that is closed hands
+ * over first.
  */
 #include "coordinator/consensus_raft.h"
 
+#include "coordinator/raft_dial.h"
 #include "proto/base/log.h"
 
 #include <assert.h>
@@ -50,7 +54,7 @@ struct consensus_raft {
     struct raft raft;
     struct raft_io io;
     struct raft_fsm raft_fsm;
-    struct raft_uv_transport transport;
+    struct raft_dialer dialer;
     struct consensus_fsm fsm;
     char *dir;
     uint64_t disk_reserve;
@@ -61,7 +65,9 @@ struct consensus_raft {
     struct err refusal_err;
     struct raft_barrier barrier;
     bool barrier_sent;
-    bool leads; /* and has applied all that was committed before */
+    raft_term barrier_term; /* in which it was sent */
+    bool leads;             /* and has applied all that was committed before, in this term: */
+    raft_term leads_term;
     bool ready;
     struct raft_change change;
     struct consensus_membership *membership; /* under way */
@@ -312,7 +318,8 @@ static void op_propose(struct consensus *base, struct consensus_proposal *propos
 static bool op_is_leader(const struct consensus *base)
 {
     const struct consensus_raft *self = (const struct consensus_raft *)base;
-    return self->leads && !self->closing && raft_state((struct raft *)&self->raft) == RAFT_LEADER;
+    return self->leads && !self->closing && raft_state((struct raft *)&self->raft) == RAFT_LEADER &&
+           self->raft.current_term == self->leads_term;
 }
 
 /* ---- who leads ---- */
@@ -344,17 +351,22 @@ static void on_barrier(struct raft_barrier *barrier, int status)
         uv_async_send(&self->wake);
         return;
     }
-    if (status != 0 || raft_state(&self->raft) != RAFT_LEADER)
+    if (status != 0 || raft_state(&self->raft) != RAFT_LEADER ||
+        self->raft.current_term != self->barrier_term)
         return; /* leadership was lost at once: the timer goes on looking */
+    self->leads_term = self->barrier_term;
     say_leads(self, true);
     say_ready(self, 0, NULL);
 }
 
 static void send_barrier(struct consensus_raft *self)
 {
+    if (self->leads && self->leads_term != self->raft.current_term)
+        say_leads(self, false); /* lost and won again since the timer last looked */
     if (self->leads || self->barrier_sent)
         return;
     self->barrier.data = self;
+    self->barrier_term = self->raft.current_term;
     self->in_flight++;
     self->barrier_sent = raft_barrier(&self->raft, &self->barrier, on_barrier) == 0;
     if (!self->barrier_sent)
@@ -383,6 +395,9 @@ static void on_leader_poll(uv_timer_t *timer)
         err_set(&err, ERR_IO, "the log of the cluster map: %s", raft_errmsg(&self->raft));
         uv_timer_stop(timer);
         say_leads(self, false);
+        if (self->ready) /* what it knows, it goes on telling */
+            log_event(LOG_ERROR, "takes part in consensus no more until it is started again",
+                      LOG_STR("reason", err.text));
         say_ready(self, ERR_IO, &err);
     } else if (state == RAFT_LEADER) {
         send_barrier(self);
@@ -485,26 +500,35 @@ static void on_handed_over(struct raft_transfer *transfer)
         uv_async_send(&self->wake);
 }
 
-/* To whoever is the furthest; false: there is nobody. */
-static bool hand_over(struct consensus_raft *self)
+/* To whoever is the furthest. Nothing happens when this one does not lead, or hands over already,
+ * or there is nobody. */
+static void hand_over(struct consensus_raft *self)
 {
     if (raft_state(&self->raft) != RAFT_LEADER || self->raft.transfer != NULL)
-        return false;
+        return;
     self->transfer.data = self;
     self->in_flight++;
-    if (raft_transfer(&self->raft, &self->transfer, 0, on_handed_over) == 0)
-        return true;
-    self->in_flight--;
-    return false;
+    if (raft_transfer(&self->raft, &self->transfer, 0, on_handed_over) != 0)
+        self->in_flight--;
+}
+
+static bool is_last_voter(const struct consensus_raft *self)
+{
+    const struct raft_configuration *all = &self->raft.configuration;
+    for (unsigned i = 0; i < all->n; i++)
+        if (all->servers[i].role == RAFT_VOTER && all->servers[i].id != self->raft.id)
+            return false;
+    return true;
 }
 
 static void remove_voter(struct consensus_raft *self, const struct consensus_membership *membership)
 {
     if (membership->id == self->raft.id) {
-        bool handed = hand_over(self);
-        membership_end(self, handed ? ERR_UNAVAILABLE : ERR_CONFLICT,
-                       handed ? "this coordinator led; another one is about to: try again"
-                              : "the last coordinator cannot be removed");
+        bool last = is_last_voter(self);
+        hand_over(self);
+        membership_end(self, last ? ERR_CONFLICT : ERR_UNAVAILABLE,
+                       last ? "the last coordinator cannot be removed"
+                            : "this coordinator led; another one is about to: try again");
         return;
     }
     self->in_flight++;
@@ -513,6 +537,15 @@ static void remove_voter(struct consensus_raft *self, const struct consensus_mem
         return;
     self->in_flight--;
     membership_step(self, rc == RAFT_BADID ? 0 : rc);
+}
+
+static size_t op_members(const struct consensus *base, uint64_t *ids, size_t room)
+{
+    const struct consensus_raft *self = (const struct consensus_raft *)base;
+    const struct raft_configuration *all = &self->raft.configuration;
+    for (unsigned i = 0; i < all->n && i < room; i++)
+        ids[i] = all->servers[i].id;
+    return all->n < room ? all->n : room;
 }
 
 static void op_change(struct consensus *base, struct consensus_membership *membership)
@@ -557,7 +590,7 @@ static void release(struct consensus_raft *self)
     if (--self->handles > 0)
         return;
     raft_uv_close(&self->io);
-    raft_uv_tcp_close(&self->transport);
+    raft_dial_deinit(&self->dialer);
     /* on_applied() of what raft gave up came before this; the wake may be gone by now. */
     self->closing = true;
     while (!list_empty(&self->waiting) || !list_empty(&self->finished))
@@ -598,12 +631,13 @@ static void op_close(struct consensus *base, void (*closed)(void *data), void *d
     self->closed_data = data;
     uv_timer_stop(&self->leader_poll);
     uv_close((uv_handle_t *)&self->leader_poll, on_handle_closed);
-    (void)hand_over(self);
+    hand_over(self);
     uv_async_send(&self->wake); /* fails what waits, and goes on with the close */
 }
 
 static const struct consensus_ops raft_ops = {
     .change = op_change,
+    .members = op_members,
     .leader = op_leader,
     .propose = op_propose,
     .check = op_check,
@@ -625,11 +659,36 @@ static void init_fsm(struct consensus_raft *self)
 static void set_options(struct consensus_raft *self)
 {
     raft_uv_set_auto_recovery(&self->io, false);
+    raft_uv_set_connect_retry_delay(&self->io, RAFT_DIAL_RETRY_MS);
     raft_set_install_snapshot_timeout(&self->raft, INSTALL_SNAPSHOT_TIMEOUT_MS);
     raft_set_snapshot_threshold(&self->raft, CONSENSUS_SNAPSHOT_THRESHOLD);
     raft_set_pre_vote(&self->raft, true);
     raft_set_election_timeout(&self->raft, CONSENSUS_ELECTION_MS);
     raft_set_heartbeat_timeout(&self->raft, CONSENSUS_HEARTBEAT_MS);
+}
+
+/* The others dial what the configuration says, which a start does not change. */
+static int check_same_address(const struct consensus_raft *self, const char *address,
+                              struct err *err)
+{
+    const struct raft_configuration *all = &self->raft.configuration;
+    const char *known = NULL;
+    for (unsigned i = 0; i < all->n; i++)
+        if (all->servers[i].id == self->raft.id)
+            known = all->servers[i].address;
+    if (known == NULL || strcmp(known, address) == 0)
+        return 0;
+    if (all->n == 1)
+        return err_set(err, ERR_INVALID,
+                       "this coordinator takes part as %s: start it with --raft-listen %s; to give "
+                       "it the address %s for good, run it once with --recover-alone --force "
+                       "--raft-listen %s",
+                       known, known, address, address);
+    return err_set(err, ERR_INVALID,
+                   "the other coordinators know this one as %s: start it with --raft-listen %s; to "
+                   "give it the address %s, remove it ('quire coordinator remove') and let it join "
+                   "with an empty folder",
+                   known, known, address);
 }
 
 /* uv_ip4_addr() and raft both want numbers: a name is refused here with a sentence. */
@@ -679,13 +738,12 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
     rc = check_disk(self, self->disk_reserve / 2, err); /* raft preallocates as it starts */
     if (rc != 0)
         goto err_after_alloc;
-    self->transport.data = self;
-    rc = raft_uv_tcp_init(&self->transport, loop);
+    rc = raft_dial_init(&self->dialer, loop);
     if (rc != 0) {
         rc = err_set(err, translate(rc), "%s", raft_strerror(rc));
         goto err_after_alloc;
     }
-    rc = raft_uv_init(&self->io, loop, options->dir, &self->transport);
+    rc = raft_uv_init(&self->io, loop, options->dir, &self->dialer.transport);
     if (rc != 0) {
         rc = err_set(err, translate(rc), "%s: %s", options->dir, raft_strerror(rc));
         goto err_after_transport;
@@ -715,6 +773,11 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
         op_close(&self->base, NULL, NULL); /* frees itself as the loop runs */
         return rc;
     }
+    rc = check_same_address(self, options->address, err);
+    if (rc != 0) {
+        op_close(&self->base, NULL, NULL);
+        return rc;
+    }
     uv_timer_start(&self->leader_poll, on_leader_poll, 0, LEADER_POLL_MS);
     *out = &self->base;
     return 0;
@@ -722,9 +785,62 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
 err_after_io:
     raft_uv_close(&self->io);
 err_after_transport:
-    raft_uv_tcp_close(&self->transport);
+    raft_dial_deinit(&self->dialer);
 err_after_alloc:
     free(self->dir);
     free(self);
     return rc;
+}
+
+/* ---- recovery ---- */
+
+static int recover_alone(struct raft *raft, const struct consensus_raft_options *options)
+{
+    struct raft_configuration alone;
+    raft_configuration_init(&alone);
+    int rc = raft_configuration_add(&alone, options->id, options->address, RAFT_VOTER);
+    if (rc == 0)
+        rc = raft_recover(raft, &alone);
+    raft_configuration_close(&alone);
+    return rc;
+}
+
+int consensus_raft_recover(const struct consensus_raft_options *options, struct err *err)
+{
+    struct raft_uv_transport transport = {0};
+    struct raft_fsm fsm = {.version = 1};
+    struct raft_io io = {0};
+    struct raft raft = {0};
+    uv_loop_t loop;
+    int rc = check_address(options->address, err);
+    if (rc != 0)
+        return rc;
+    if (uv_loop_init(&loop) != 0)
+        return err_set(err, ERR_NOMEM, "no loop");
+    rc = raft_uv_tcp_init(&transport, &loop);
+    if (rc != 0)
+        goto err_after_loop;
+    rc = raft_uv_init(&io, &loop, options->dir, &transport);
+    if (rc != 0)
+        goto err_after_transport;
+    rc = raft_init(&raft, &io, &fsm, options->id, options->address);
+    if (rc != 0)
+        goto err_after_io;
+    raft_uv_set_auto_recovery(&io, false);
+    rc = recover_alone(&raft, options);
+    if (rc != 0)
+        err_set(err, translate(rc), "%s: %s", options->dir, raft_errmsg(&raft));
+    raft_close(&raft, NULL);
+    uv_run(&loop, UV_RUN_DEFAULT);
+
+err_after_io:
+    raft_uv_close(&io);
+err_after_transport:
+    raft_uv_tcp_close(&transport);
+err_after_loop:
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    if (rc != 0 && err->code == 0)
+        err_set(err, translate(rc), "%s: %s", options->dir, raft_strerror(rc));
+    return rc == 0 ? 0 : err->code;
 }

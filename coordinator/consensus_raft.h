@@ -40,4 +40,9 @@ struct consensus_raft_options {
 int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *options,
                         const struct consensus_fsm *fsm, struct consensus **out, struct err *err);
 
+/* Makes the voter of a folder, which nobody has open, the only one, with the address of the
+ * options; what its log holds then counts as agreed on. For when the majority is gone for good.
+ * ERR_IO, ERR_CORRUPT, ERR_INVALID. */
+int consensus_raft_recover(const struct consensus_raft_options *options, struct err *err);
+
 #endif

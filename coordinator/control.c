@@ -5,6 +5,8 @@
 #include "coordinator/control.h"
 
 #include "coordinator/join.h"
+#include "coordinator/siblings.h"
+#include "coordinator/voters.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 
@@ -38,8 +40,10 @@ void control_run(struct coordinator *coordinator)
         return;
     uint64_t now = clock_ms();
     controller_lead(coordinator->controller, consensus_is_leader(coordinator->consensus), now);
-    if (consensus_is_leader(coordinator->consensus))
+    if (consensus_is_leader(coordinator->consensus)) {
         join_keep_self(coordinator);
+        voters_tick(coordinator, now);
+    }
     if (coordinator->controlling)
         return;
     struct arena arena;
@@ -59,6 +63,7 @@ static void on_tick(struct later_item *item)
     struct coordinator *coordinator = list_entry(item, struct coordinator, control_tick);
     if (coordinator->closing)
         return;
+    siblings_tick(coordinator);
     control_run(coordinator);
     later_post(&coordinator->later, item, CONTROL_TICK_MS, on_tick);
 }

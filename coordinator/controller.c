@@ -91,9 +91,15 @@ static uint64_t lease_over(const struct controller *controller, const struct wat
     return granted + CONTROLLER_LEASE_OVER_MS;
 }
 
+bool watched_may_have_lease(const struct controller *controller, const struct watched *node,
+                            uint64_t now_ms)
+{
+    return now_ms < lease_over(controller, node);
+}
+
 static void judge(struct controller *controller, struct watched *node, uint64_t now_ms)
 {
-    if (node->state == CONTROLLER_DEAD || now_ms < lease_over(controller, node))
+    if (node->state == CONTROLLER_DEAD || watched_may_have_lease(controller, node, now_ms))
         return;
     if (!node->lost && now_ms < node->heard_ms + CONTROLLER_GRACE_MS)
         return;
@@ -231,8 +237,10 @@ static struct replica_report read_report(const Quire__RangeReport *message)
         .range = message->id, .epoch = message->epoch, .state = REPLICA_READY};
     if (strcmp(message->state, "failed") == 0)
         report.state = REPLICA_FAILED;
-    else if (strcmp(message->state, "opening") == 0)
+    else if (strcmp(message->state, "opening") == 0 || strcmp(message->state, "copying") == 0)
         report.state = REPLICA_OPENING;
+    report.last_seq = message->last_seq;
+    report.entries = message->entries;
     report.serving = strcmp(message->state, "serving") == 0;
     report.read_only = strcmp(message->state, "read-only") == 0;
     report.primary = message->role != NULL && strcmp(message->role, "primary") == 0;
@@ -288,18 +296,22 @@ static bool in_sync_here(const struct track *track, size_t n_in_sync, const stru
 }
 
 /* Whether a lease could make it act as the primary of a range that has another one. Where it is
- * still in sync it cannot: the other one acknowledges nothing before this one follows it. */
+ * still in sync it cannot: the other one acknowledges nothing before this one follows it. Where the
+ * other one no longer wants to wait for that, this one's last lease has to run out. */
 static bool is_deposed(const struct controller *controller, const struct watched *node)
 {
     for (size_t i = 0; i < controller->track_count; i++) {
         const struct track *track = &controller->tracks[i];
         if (track->deposed == node)
             return true;
-        if (in_sync_here(track, controller->map->message->ranges[i]->n_in_sync, node))
-            continue;
         const struct replica_report *report = watched_report(node, track->id);
-        if (report != NULL && report->primary)
+        if (in_sync_here(track, controller->map->message->ranges[i]->n_in_sync, node)) {
+            bool follows = report != NULL && report->epoch == track->epoch;
+            if (!follows && range_does_without(controller, i, node))
+                return true;
+        } else if (report != NULL && report->primary) {
             return true;
+        }
     }
     return false;
 }

@@ -39,7 +39,9 @@
  * Without any in-sync replica alive nothing is done: the range waits.
  *   2. in-sync replicas that are dead, failed, about to stop, or that the primary asked to drop,
  *      become learners; only while the primary is alive and open, since they may be the last that
- * have everything.
+ *      have everything. One to be dropped that has not said that it follows this epoch may have
+ *      been the primary until now, and answer reads as such: it gets no new lease, and stays in
+ *      sync until the last one has run out.
  *   3. a learner that the primary says has caught up becomes in sync. When the primary takes that
  *      back, the range gets a new epoch, so that it waits for that learner no longer.
  *   4. `replicas` of the collection many replicas: a learner that is dead for REPLACE_MS is

@@ -183,6 +183,15 @@ static const struct replica_wish *wish_about(const struct range_plan *plan,
     return NULL;
 }
 
+bool range_does_without(const struct controller *controller, size_t index,
+                        const struct watched *node)
+{
+    struct range_plan plan;
+    range_plan_init(&plan, controller, index);
+    const struct replica_wish *wish = wish_about(&plan, node);
+    return wish != NULL && !wish->in_sync;
+}
+
 /* One that is about to stop would be missed only when it is silent. It has carried out this epoch:
  * one that was the primary until now, and has a lease yet, knows that it is so no more. */
 static bool takes_leave(const struct range_plan *plan, const struct watched *node)
@@ -192,22 +201,35 @@ static bool takes_leave(const struct range_plan *plan, const struct watched *nod
            report->epoch == plan->range->epoch && !report->primary;
 }
 
-static bool to_be_demoted(const struct range_plan *plan, const struct watched *node)
+/* It was the primary until a moment ago, for all that is known, and may answer reads as such yet.
+ * While it is in sync nothing is acknowledged that it does not know of. */
+static bool may_lead_yet(const struct range_plan *plan, const struct controller *controller,
+                         const struct watched *node, uint64_t now_ms)
+{
+    const struct replica_report *report = watched_report(node, plan->range->id);
+    bool follows = report != NULL && report->epoch == plan->range->epoch;
+    return !follows && watched_may_have_lease(controller, node, now_ms);
+}
+
+static bool to_be_demoted(const struct range_plan *plan, const struct controller *controller,
+                          const struct watched *node, uint64_t now_ms)
 {
     const struct replica_wish *wish = wish_about(plan, node);
+    bool unwanted = wish != NULL && !wish->in_sync && !may_lead_yet(plan, controller, node, now_ms);
     return node->state == CONTROLLER_DEAD || failed(node, plan->range->id) ||
-           takes_leave(plan, node) || (wish != NULL && !wish->in_sync);
+           takes_leave(plan, node) || unwanted;
 }
 
 /* Whoever is taken out of the in-sync replicas may be the last one that has everything: that the
  * primary is sound must be known. */
-static void plan_demotions(struct range_plan *plan)
+static void plan_demotions(struct range_plan *plan, const struct controller *controller,
+                           uint64_t now_ms)
 {
     if (!ready(plan->primary, plan->range->id))
         return;
     for (size_t i = plan->in_sync_count; i-- > 0;) {
         struct watched *node = plan->in_sync[i];
-        if (node != plan->primary && to_be_demoted(plan, node))
+        if (node != plan->primary && to_be_demoted(plan, controller, node, now_ms))
             demote(plan, node);
     }
 }
@@ -310,7 +332,8 @@ static bool rather(const struct watched *a, const struct watched *b)
     return strcmp(a->id, b->id) > 0;
 }
 
-static void plan_fewer(struct range_plan *plan, size_t wanted)
+static void plan_fewer(struct range_plan *plan, const struct controller *controller, size_t wanted,
+                       uint64_t now_ms)
 {
     struct watched *out = NULL;
     if (plan->in_sync_count + plan->learner_count <= wanted || plan->in_sync_count < wanted)
@@ -321,9 +344,12 @@ static void plan_fewer(struct range_plan *plan, size_t wanted)
     for (size_t i = 0; i < plan->learner_count; i++)
         if (out == NULL || rather(plan->learners[i], out))
             out = plan->learners[i];
-    for (size_t i = 0; i < plan->in_sync_count && plan->learner_count == 0; i++)
-        if (plan->in_sync[i] != plan->primary && (out == NULL || rather(plan->in_sync[i], out)))
-            out = plan->in_sync[i];
+    for (size_t i = 0; i < plan->in_sync_count && plan->learner_count == 0; i++) {
+        struct watched *node = plan->in_sync[i];
+        if (node != plan->primary && !may_lead_yet(plan, controller, node, now_ms) &&
+            (out == NULL || rather(node, out)))
+            out = node;
+    }
     if (out != NULL)
         drop(plan, out);
 }
@@ -354,13 +380,13 @@ void range_plan_make(struct range_plan *plan, struct controller *controller, uin
 {
     if (plan_primary(plan))
         return;
-    plan_demotions(plan);
+    plan_demotions(plan, controller, now_ms);
     plan_promotions(plan);
     if (!plan->changed && ready(plan->primary, plan->range->id)) {
         size_t wanted = replicas_wanted(controller, plan->range);
         plan_more(plan, controller, wanted, now_ms);
         if (!plan->changed)
-            plan_fewer(plan, wanted);
+            plan_fewer(plan, controller, wanted, now_ms);
     }
     plan_fresh(plan);
 }

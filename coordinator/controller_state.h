@@ -15,6 +15,7 @@ struct replica_report {
     bool primary; /* it takes itself for it */
     bool idle;    /* it does not, and says so */
     bool read_only;
+    uint64_t last_seq, entries;
 };
 
 /* What the primary of a range last asked for. */
@@ -85,11 +86,17 @@ struct range_plan {
 struct watched *controller_watched(const struct controller *controller, const char *id);
 /* Whether the process that was heard last is the one that the map knows. */
 bool watched_is_known(const struct watched *node);
+/* Whether the last lease that it was granted, by whomever, has not surely run out. */
+bool watched_may_have_lease(const struct controller *controller, const struct watched *node,
+                            uint64_t now_ms);
 const struct replica_report *watched_report(const struct watched *node, uint64_t range);
 
 /* What the range is, and what it shall be by the rules of controller.h (plan->changed). */
 void range_plan_init(struct range_plan *plan, const struct controller *controller, size_t index);
 void range_plan_make(struct range_plan *plan, struct controller *controller, uint64_t now_ms);
+/* Whether its primary asked to drop that in-sync replica, under the epoch of now. */
+bool range_does_without(const struct controller *controller, size_t index,
+                        const struct watched *node);
 /* Its primary is a new process: another one leads, or the same under a new epoch. */
 void range_plan_reborn(struct range_plan *plan);
 

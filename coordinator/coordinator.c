@@ -3,6 +3,8 @@
  *   start: restore the map -> (first start: agree on a new cluster) -> connect to the shards that
  * the map names
  *          -> listen -> ready
+ *          without a leader for COORDINATOR_ALONE_MS: the same with the map of the last run
+ * (map_cache.h); what consensus applies takes its place as soon as it is as new
  *   stop:  refuse new requests; end the calls to shards and what waits, so that every request gets
  * its reply; close consensus; once no request is open, close rpc; then free everything.
  *
@@ -13,11 +15,13 @@
 
 #include "coordinator/consensus_raft.h"
 #include "coordinator/control.h"
-#include "coordinator/forward.h"
 #include "coordinator/join.h"
+#include "coordinator/map_cache.h"
 #include "coordinator/messages.h"
 #include "coordinator/server.h"
+#include "coordinator/siblings.h"
 #include "coordinator/stats_cache.h"
+#include "coordinator/voters.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/text/analysis.h"
@@ -39,15 +43,88 @@ static void on_arrival(struct later_item *item)
         serve(coordinator);
 }
 
+static void save_map(struct later_item *item)
+{
+    struct coordinator *coordinator = list_entry(item, struct coordinator, saving);
+    struct err err = {0};
+    int rc = map_cache_write(coordinator->dir, coordinator->map, &err);
+    if (rc != 0 && !coordinator->save_failed)
+        log_event(LOG_WARN, "the map is not remembered for a start without a majority",
+                  LOG_STR("reason", err.text));
+    coordinator->save_failed = rc != 0;
+}
+
+static void tell_removed(struct later_item *item)
+{
+    struct coordinator *coordinator = list_entry(item, struct coordinator, removal);
+    if (!coordinator->closing && coordinator->tell_removed != NULL)
+        coordinator->tell_removed(coordinator->ready_data);
+}
+
+void coordinator_was_removed(struct coordinator *coordinator)
+{
+    if (coordinator->removed || coordinator->closing)
+        return;
+    coordinator->removed = true;
+    log_event(LOG_WARN, "this coordinator was removed from the cluster",
+              LOG_STR("id", coordinator->node_id));
+    later_post(&coordinator->later, &coordinator->removal, 0, tell_removed);
+}
+
+static void look_for_self(struct coordinator *coordinator)
+{
+    bool named = join_find(coordinator, coordinator->node_id) != NULL;
+    if (named)
+        join_ended(coordinator);
+    else if (coordinator->in_map)
+        coordinator_was_removed(coordinator);
+    coordinator->in_map = named;
+}
+
+static bool is_in_map(void *map, uint64_t range)
+{
+    return map_range(map, range) != NULL;
+}
+
+/* A seq stands for another operation now wherever writes were given up. */
+static void follow_ranges(struct coordinator *coordinator, struct map *map)
+{
+    for (size_t i = 0; i < map->message->n_ranges; i++) {
+        const Quire__Range *range = map->message->ranges[i];
+        const Quire__Range *old =
+            range->recovered > 0 ? map_range(coordinator->map, range->id) : NULL;
+        if (old != NULL && old->recovered != range->recovered)
+            stats_cache_forget(coordinator->statistics, range->id);
+    }
+    if (coordinator->acknowledged.count > map->message->n_ranges)
+        marks_filter(&coordinator->acknowledged, is_in_map, map);
+}
+
+static void use_map(struct coordinator *coordinator, struct map *map)
+{
+    follow_ranges(coordinator, map);
+    map_unref(coordinator->map);
+    coordinator->map = map_ref(map);
+    controller_map(coordinator->controller, map, clock_ms());
+    if (!coordinator->saving.queued && !coordinator->closing && map_epoch(map) > 0)
+        later_post(&coordinator->later, &coordinator->saving, 0, save_map);
+    if (coordinator->serving) {
+        nodes_map_changed(&coordinator->nodes, map);
+        siblings_map_changed(coordinator);
+        look_for_self(coordinator);
+    } else if (coordinator->consensus_ready && !coordinator->closing &&
+               !coordinator->arrival.queued) {
+        later_post(&coordinator->later, &coordinator->arrival, 0, on_arrival);
+    }
+}
+
+/* While the log is applied that was there at the start, the map of the last run may be further. */
 static void set_map(struct coordinator *coordinator, struct map *map)
 {
-    map_unref(coordinator->map);
-    coordinator->map = map;
-    controller_map(coordinator->controller, map, clock_ms());
-    if (coordinator->serving)
-        nodes_map_changed(&coordinator->nodes, map);
-    else if (coordinator->consensus_ready && !coordinator->closing && !coordinator->arrival.queued)
-        later_post(&coordinator->later, &coordinator->arrival, 0, on_arrival);
+    map_unref(coordinator->agreed);
+    coordinator->agreed = map;
+    if (map_epoch(map) >= map_epoch(coordinator->map))
+        use_map(coordinator, map);
 }
 
 static int fsm_apply(void *data, struct bytes change, struct err *err)
@@ -62,7 +139,7 @@ static int fsm_apply(void *data, struct bytes change, struct err *err)
     if (message == NULL)
         rc = err_set(err, ERR_CORRUPT, "a change of the map that does not parse");
     else
-        rc = map_apply(coordinator->map, message, &next, err);
+        rc = map_apply(coordinator->agreed, message, &next, err);
     arena_deinit(&arena);
     if (rc == 0)
         set_map(coordinator, next);
@@ -72,7 +149,7 @@ static int fsm_apply(void *data, struct bytes change, struct err *err)
 static void fsm_snapshot(void *data, struct buf *out)
 {
     struct coordinator *coordinator = data;
-    map_pack(coordinator->map, out);
+    map_pack(coordinator->agreed, out);
 }
 
 static int fsm_restore(void *data, struct bytes snapshot, struct err *err)
@@ -157,7 +234,7 @@ static void report_failure(struct later_item *item)
                            &coordinator->failure_err);
 }
 
-static void fail_start(struct coordinator *coordinator, int status, const struct err *err)
+void coordinator_fail(struct coordinator *coordinator, int status, const struct err *err)
 {
     if (err != NULL)
         coordinator->failure_err = *err;
@@ -170,23 +247,38 @@ static void serve(struct coordinator *coordinator)
     struct err err = {0};
     if (coordinator->serving)
         return;
-    join_ended(coordinator);
     snprintf(coordinator->cluster_id, sizeof coordinator->cluster_id, "%s",
              coordinator->map->message->cluster_id);
     rpc_set_cluster_id(coordinator->rpc, coordinator->cluster_id);
     coordinator->serving = true;
     nodes_map_changed(&coordinator->nodes, coordinator->map);
+    siblings_map_changed(coordinator);
+    look_for_self(coordinator);
     int rc = rpc_server_create(coordinator->rpc, coordinator->listen, server_handle, coordinator,
                                &coordinator->server, &err);
     if (rc != 0) {
-        fail_start(coordinator, rc, &err);
+        coordinator_fail(coordinator, rc, &err);
         return;
     }
     log_event(LOG_INFO, "serving", LOG_STR("listen", coordinator->listen),
               LOG_STR("cluster", coordinator->cluster_id),
               LOG_U64("map_epoch", map_epoch(coordinator->map)));
     control_start(coordinator);
+    join_check(coordinator);
     coordinator->ready(coordinator->ready_data, 0, NULL);
+}
+
+static void on_leads(void *data, bool leads)
+{
+    struct coordinator *coordinator = data;
+    if (coordinator->closing)
+        return;
+    if (leads && coordinator->map != coordinator->agreed) /* it has lost what it once knew */
+        use_map(coordinator, coordinator->agreed);
+    controller_lead(coordinator->controller, leads, clock_ms());
+    if (!leads)
+        voters_forget(coordinator);
+    control_run(coordinator);
 }
 
 static void on_bootstrapped(struct coordinator_change *change, int status, const struct err *err)
@@ -197,7 +289,7 @@ static void on_bootstrapped(struct coordinator_change *change, int status, const
     if (status == 0 || map_epoch(coordinator->map) > 0) /* another coordinator was quicker */
         serve(coordinator);
     else
-        fail_start(coordinator, status, err);
+        coordinator_fail(coordinator, status, err);
 }
 
 static void create_cluster(struct coordinator *coordinator)
@@ -208,7 +300,7 @@ static void create_cluster(struct coordinator *coordinator)
     uuid_generate_text(id);
     if (getrandom(secret, sizeof secret, 0) != (ssize_t)sizeof secret) {
         err_set(&err, ERR_IO, "no random bytes: %s", strerror(errno));
-        fail_start(coordinator, ERR_IO, &err);
+        coordinator_fail(coordinator, ERR_IO, &err);
         return;
     }
     Quire__ClusterMap map = QUIRE__CLUSTER_MAP__INIT;
@@ -228,12 +320,54 @@ static void on_consensus_ready(void *data, int status, const struct err *err)
     if (coordinator->closing)
         return;
     coordinator->consensus_ready = true;
-    if (status != 0)
-        fail_start(coordinator, status, err);
+    if (status != 0) {
+        coordinator_fail(coordinator, status, err);
+        return;
+    }
+    if (coordinator->serving)
+        log_event(LOG_INFO, "there is a majority again");
     else if (map_epoch(coordinator->map) > 0)
         serve(coordinator);
     else if (consensus_is_leader(coordinator->consensus))
         create_cluster(coordinator);
+}
+
+/* Whether the map of an earlier life may be served with: what was agreed on is known to be further
+ * only once there is a leader. */
+static struct map *remembered(struct coordinator *coordinator)
+{
+    struct map *map;
+    struct err err = {0};
+    int rc = map_cache_read(coordinator->dir, &map, &err);
+    if (rc == 0 && map_epoch(coordinator->agreed) > 0 &&
+        strcmp(map->message->cluster_id, coordinator->agreed->message->cluster_id) != 0) {
+        map_unref(map);
+        rc = err_set(&err, ERR_CORRUPT, "it is the map of another cluster");
+    }
+    if (rc == 0)
+        return map;
+    if (rc != ERR_NOT_FOUND)
+        log_event(LOG_WARN, "the map of the last run cannot be used", LOG_STR("reason", err.text));
+    return map_ref(coordinator->agreed);
+}
+
+static void serve_alone(struct later_item *item)
+{
+    struct coordinator *coordinator = list_entry(item, struct coordinator, alone);
+    if (coordinator->closing || coordinator->serving || coordinator->consensus_ready)
+        return;
+    struct map *map = remembered(coordinator);
+    if (map_epoch(map) > 0) {
+        log_event(
+            LOG_WARN,
+            "no coordinator leads yet: queries are answered with the map of the last run, and "
+            "it cannot change",
+            LOG_U64("map_epoch", map_epoch(map)));
+        if (map_epoch(map) > map_epoch(coordinator->map))
+            use_map(coordinator, map);
+        serve(coordinator);
+    }
+    map_unref(map);
 }
 
 static void free_all(struct coordinator *coordinator)
@@ -242,11 +376,14 @@ static void free_all(struct coordinator *coordinator)
         analyzer_destroy(coordinator->analyzers[i].analyzer);
     controller_destroy(coordinator->controller);
     map_unref(coordinator->map);
+    map_unref(coordinator->agreed);
     stats_cache_destroy(coordinator->statistics);
+    marks_deinit(&coordinator->acknowledged);
     free(coordinator->listen);
     free(coordinator->advertise);
     free(coordinator->raft_address);
     free(coordinator->dir);
+    free(coordinator->join);
     free(coordinator);
 }
 
@@ -262,6 +399,7 @@ static int open_consensus(struct coordinator *coordinator,
         .id = join_raft_id(options->node_id),
         .join = coordinator->join_url[0] != '\0',
         .ready = on_consensus_ready,
+        .leads = on_leads,
         .data = coordinator,
     };
     struct consensus_fsm fsm = {coordinator, fsm_apply, fsm_snapshot, fsm_restore};
@@ -289,8 +427,11 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
         return err_set(err, ERR_NOMEM, "out of memory");
     coordinator->loop = loop;
     coordinator->map = map_create_empty();
+    coordinator->agreed = map_ref(coordinator->map);
     coordinator->controller = controller_create(NULL);
     coordinator->statistics = stats_cache_create(options->stats_cache_bytes);
+    coordinator->random = clock_ns() | 1;
+    coordinator->replicas = options->replicas != 0 ? options->replicas : 1;
     coordinator->listen = strdup(options->listen);
     coordinator->advertise = strdup(options->advertise);
     coordinator->dir = strdup(options->dir);
@@ -299,7 +440,9 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
     coordinator->ready_data = options->data;
     coordinator->raft_address = strdup(options->raft_listen);
     list_init(&coordinator->admin);
-    list_init(&coordinator->forward_links);
+    list_init(&coordinator->siblings);
+    coordinator->tell_removed = options->removed;
+    coordinator->join = options->join != NULL ? strdup(options->join) : NULL;
     coordinator->identity = (struct rpc_identity){
         .role = RPC_ROLE_COORDINATOR,
         .node_id = coordinator->node_id,
@@ -323,7 +466,9 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
     }
     if (coordinator->join_url[0] != '\0' &&
         join_start(coordinator, coordinator->join_url, &coordinator->failure_err) != 0)
-        fail_start(coordinator, coordinator->failure_err.code, NULL);
+        coordinator_fail(coordinator, coordinator->failure_err.code, NULL);
+    if (coordinator->join_url[0] == '\0')
+        later_post(&coordinator->later, &coordinator->alone, COORDINATOR_ALONE_MS, serve_alone);
     *out = coordinator;
     return 0;
 }
@@ -381,7 +526,7 @@ void coordinator_stop(struct coordinator *coordinator, void (*stopped)(void *dat
         rpc_server_destroy(coordinator->server);
     nodes_stop(&coordinator->nodes);
     join_stop(coordinator);
-    forward_stop(coordinator);
+    siblings_stop(coordinator);
     control_stop(coordinator);
     later_hurry(&coordinator->later);
     consensus_close(coordinator->consensus, on_consensus_closed, coordinator);

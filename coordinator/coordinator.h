@@ -8,10 +8,12 @@
 #define QUIRE_COORDINATOR_H
 
 #include "coordinator/consensus.h"
+#include "coordinator/hedge.h"
 #include "coordinator/later.h"
 #include "coordinator/map.h"
 #include "coordinator/nodes.h"
 #include "proto/base/data_dir.h"
+#include "proto/base/marks.h"
 #include "proto/rpc/rpc.h"
 
 #include <uv.h>
@@ -21,6 +23,7 @@
 #define COORDINATOR_WRITE_MS 30000
 #define COORDINATOR_ASSIGN_MS 30000
 #define COORDINATOR_VERIFY_MS 600000
+#define COORDINATOR_ALONE_MS 2000 /* for a leader; then it serves with the map of its last run */
 
 struct analyzer;
 struct stats_cache;
@@ -37,8 +40,11 @@ struct coordinator_options {
     const char *join; /* url of a coordinator of the cluster to join; NULL: a first start makes a
                          cluster of its own */
     size_t stats_cache_bytes; /* of the statistics cache; 0: none */
-    /* Called once: 0 when it serves, or why it never will. */
+    uint32_t replicas;        /* of the ranges of a collection that does not say; 0: 1 */
+    /* 0 when it serves, once; or why it never will, or cannot go on. */
     void (*ready)(void *data, int status, const struct err *err);
+    /* It was removed from its cluster: the owner stops it. May be NULL. */
+    void (*removed)(void *data);
     void *data;
 };
 
@@ -53,6 +59,15 @@ struct coordinator_change {
     void (*done)(struct coordinator_change *change, int status, const struct err *err);
 };
 
+/* voters.h */
+struct voters {
+    struct consensus_membership membership;
+    struct coordinator_change change;
+    bool working;   /* one of the two is under way */
+    uint64_t stray; /* the raft id of what does not fit together; 0: nothing */
+    uint64_t stray_since_ms;
+};
+
 struct coordinator {
     uv_loop_t *loop;
     struct rpc *rpc;
@@ -60,6 +75,10 @@ struct coordinator {
     struct consensus *consensus;
     struct map
         *map; /* the newest; held. Operations that span turns hold the one they planned with */
+    struct map *agreed; /* as consensus has applied it; held. `map` is the same, except while a map
+                         * of the last run is served (map_cache.h) */
+    struct later_item saving, alone;
+    bool save_failed;
     struct controller *controller;
     struct coordinator_change control; /* that the controller wants: control.c */
     bool controlling;                  /* it is under way */
@@ -70,7 +89,11 @@ struct coordinator {
         struct analyzer *analyzer;
     } analyzers[COORDINATOR_LANGUAGES_MAX];
     size_t analyzer_count;
+    uint32_t replicas; /* of a collection that does not say */
+    struct hedge hedge;
+    uint64_t random; /* state; drawn from to choose replicas (scatter.c) */
     struct stats_cache *statistics;
+    struct marks acknowledged; /* writes, by this coordinator: no read that it serves sees less */
     struct {
         uint64_t all, one_round, outdated; /* as in SearchFigures */
     } searches;
@@ -87,7 +110,14 @@ struct coordinator {
     struct joining *joining;          /* NULL: it does not ask any more (join.c) */
     struct coordinator_change keep_self;
     bool keeping_self;
-    struct list forward_links; /* forward.c */
+    struct joining *checking; /* that the cluster to join is the one that it belongs to */
+    struct list siblings;     /* siblings.h */
+    uint64_t siblings_asked_ms;
+    struct voters voters;
+    bool in_map;  /* the map names this coordinator */
+    bool removed; /* no more */
+    struct later_item removal;
+    char *join; /* as it was told; NULL: it was not */
     bool consensus_ready;
     struct later_item arrival; /* the map of the cluster that it joined has come */
     char *raft_address;
@@ -98,6 +128,7 @@ struct coordinator {
     bool closing;
     uint64_t requests; /* being answered */
     void (*ready)(void *data, int status, const struct err *err);
+    void (*tell_removed)(void *data);
     void *ready_data;
     void (*stopped)(void *data);
     void *stopped_data;
@@ -117,6 +148,11 @@ void coordinator_stop(struct coordinator *coordinator, void (*stopped)(void *dat
  * coordinator's map has it. Errors as consensus_propose() and map_apply() give them. */
 void coordinator_change(struct coordinator *coordinator, struct coordinator_change *change,
                         const Quire__MapChange *message);
+
+/* It cannot go on: told to `ready`, from the loop. */
+void coordinator_fail(struct coordinator *coordinator, int status, const struct err *err);
+/* The map of a newer epoch names this coordinator no more: it answers nobody from now on. */
+void coordinator_was_removed(struct coordinator *coordinator);
 
 /* Called by messages.c with each reply. */
 void coordinator_request_ended(struct coordinator *coordinator);

@@ -36,6 +36,8 @@ static void prepare_scatter(struct explain *explain, uint16_t kind,
         .kind = kind,
         .reply_type = reply_type,
         .deadline_ms = round->deadline_ms,
+        .view = round->view,
+        .min_seq = kind == QUIRE__KIND__KIND_SHARD_EXPLAIN ? round_min_seq : NULL,
         .data = explain,
     };
     scatter_set_key(&explain->scatter, explain->key);
@@ -153,6 +155,7 @@ void op_explain(struct coordinator *coordinator, struct rpc_request *request)
     round->coordinator = coordinator;
     round->request = request;
     round->deadline_ms = coordinator_deadline(request, COORDINATOR_READ_MS);
+    round->view = SCATTER_VIEW(message);
     round->complete = true; /* a score from part of the statistics would be another score */
     round->data = explain;
     round->done = on_statistics;

@@ -97,6 +97,7 @@ void op_export(struct coordinator *coordinator, struct rpc_request *request)
     scatter->reply_type = &quire__shard_entries__descriptor;
     scatter->deadline_ms = coordinator_deadline(request, COORDINATOR_READ_MS);
     scatter->data = export;
+    scatter->view = SCATTER_VIEW(message);
     scatter->build = build;
     scatter->done = done;
     read_range(export);

@@ -1,61 +1,36 @@
+/* Handing on what changes the map.
+ *
+ *   wait for a leader -> hand on -> its answer -> ask for its epoch -> wait for that map -> answer
+ *
+ * Who is told that something was created or dropped asks the same coordinator for it next: so that
+ * one answers when it has the map with the change in it. What is about coordinators is answered at
+ * once: the map does not come to one that was removed.
+ */
 #include "coordinator/forward.h"
 
 #include "coordinator/messages.h"
+#include "coordinator/siblings.h"
 #include "proto/base/clock.h"
 
-#include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define RETRY_MS 50
-
-/* The connection to another coordinator; kept, since there are few. */
-struct forward_link {
-    struct list link;
-    char *address;
-    struct rpc_peer *peer;
-};
+#define MAP_RETRY_MS 5
 
 struct forwarded { /* in the request's arena */
     struct coordinator *coordinator;
     struct rpc_request *request;
     operation *run;
+    bool elsewhere;          /* this coordinator is about to lead no more */
+    struct sibling *sibling; /* that it was handed to */
     struct rpc_call call;
     struct later_item later;
     uint64_t deadline_ms, wait_until_ms;
+    uint16_t kind; /* of the leader's answer */
+    struct bytes answer;
+    struct rpc_call inquiry;
+    uint64_t map_epoch; /* that the leader had then */
 };
-
-static struct rpc_peer *peer_of(struct coordinator *coordinator, const char *address)
-{
-    struct list *all = &coordinator->forward_links;
-    for (struct list *it = all->next; it != all; it = it->next) {
-        struct forward_link *link = list_entry(it, struct forward_link, link);
-        if (strcmp(link->address, address) == 0)
-            return link->peer;
-    }
-    struct forward_link *link = calloc(1, sizeof *link);
-    if (link == NULL || (link->address = strdup(address)) == NULL)
-        abort();
-    struct err err;
-    if (rpc_peer_create(coordinator->rpc, address, &link->peer, &err) != 0) {
-        free(link->address);
-        free(link);
-        return NULL;
-    }
-    list_push(all, &link->link);
-    return link->peer;
-}
-
-void forward_stop(struct coordinator *coordinator)
-{
-    struct list *it;
-    while ((it = list_shift(&coordinator->forward_links)) != NULL) {
-        struct forward_link *link = list_entry(it, struct forward_link, link);
-        rpc_peer_destroy(link->peer);
-        free(link->address);
-        free(link);
-    }
-}
 
 static const Quire__Coordinator *leader_of(struct coordinator *coordinator)
 {
@@ -69,21 +44,88 @@ static const Quire__Coordinator *leader_of(struct coordinator *coordinator)
     return NULL;
 }
 
+static void relay(struct forwarded *it)
+{
+    request_relay(it->request, it->kind, it->answer);
+}
+
+static void await_map(struct later_item *item)
+{
+    struct forwarded *it = list_entry(item, struct forwarded, later);
+    struct coordinator *coordinator = it->coordinator;
+    if (coordinator->closing || map_epoch(coordinator->map) >= it->map_epoch ||
+        clock_ms() + MAP_RETRY_MS >= it->wait_until_ms)
+        relay(it);
+    else
+        later_post(&coordinator->later, &it->later, MAP_RETRY_MS, await_map);
+}
+
+static void on_epoch(struct rpc_call *call, int status, const struct err *err, uint16_t kind,
+                     struct bytes payload)
+{
+    struct forwarded *it = call->data;
+    Quire__CoordinatorKnown *reply = NULL;
+    (void)err;
+    sibling_let_go(it->sibling);
+    if (status == 0 && kind == QUIRE__KIND__KIND_COORDINATOR_INQUIRE + 1)
+        reply = quire__coordinator_known__unpack(arena_protobuf(&it->request->arena), payload.size,
+                                                 payload.data);
+    it->map_epoch = reply == NULL ? 0 : reply->map_epoch;
+    await_map(&it->later);
+}
+
+static void ask_epoch(struct forwarded *it)
+{
+    Quire__CoordinatorInquire message = QUIRE__COORDINATOR_INQUIRE__INIT;
+    uint64_t now = clock_ms();
+    struct buf packed;
+    it->wait_until_ms = now + FORWARD_WAIT_MS;
+    if (it->wait_until_ms > it->deadline_ms)
+        it->wait_until_ms = it->deadline_ms;
+    message.id = it->coordinator->node_id;
+    buf_init(&packed);
+    message_pack(&message.base, &packed);
+    it->inquiry = (struct rpc_call){.data = it, .done = on_epoch};
+    rpc_call_start(
+        &it->inquiry, it->sibling->peer, QUIRE__KIND__KIND_COORDINATOR_INQUIRE, buf_bytes(&packed),
+        it->wait_until_ms > now ? (uint32_t)(it->wait_until_ms - now) : 1, it->request->trace);
+    buf_deinit(&packed);
+}
+
+static bool is_about_coordinators(const struct rpc_request *request)
+{
+    return request->kind == QUIRE__KIND__KIND_COORDINATOR_JOIN ||
+           request->kind == QUIRE__KIND__KIND_COORDINATOR_LEAVE;
+}
+
 static void on_answer(struct rpc_call *call, int status, const struct err *err, uint16_t kind,
                       struct bytes payload)
 {
     struct forwarded *it = call->data;
+    if (status == 0) {
+        it->kind = kind;
+        it->answer =
+            bytes_of(arena_copy(&it->request->arena, payload.data, payload.size), payload.size);
+        if (!it->coordinator->closing && it->sibling->peer != NULL &&
+            !is_about_coordinators(it->request)) {
+            ask_epoch(it);
+            return;
+        }
+    }
+    sibling_let_go(it->sibling);
     if (status == 0)
-        request_relay(it->request, kind, payload);
+        relay(it);
     else
         request_error(it->request, status == ERR_CANCELED ? ERR_UNAVAILABLE : status, "%s",
                       err->text);
 }
 
-static void hand_on(struct forwarded *it, struct rpc_peer *peer, uint64_t now)
+static void hand_on(struct forwarded *it, struct sibling *to, uint64_t now)
 {
+    it->sibling = to;
+    sibling_hold(to);
     it->call = (struct rpc_call){.data = it, .done = on_answer};
-    rpc_call_start(&it->call, peer, it->request->kind, it->request->payload,
+    rpc_call_start(&it->call, to->peer, it->request->kind, it->request->payload,
                    (uint32_t)(it->deadline_ms - now), it->request->trace);
 }
 
@@ -97,16 +139,16 @@ static void try_leader(struct forwarded *it)
         request_error(it->request, ERR_UNAVAILABLE, "the coordinator is stopping");
         return;
     }
-    if (consensus_is_leader(coordinator->consensus)) {
+    if (consensus_is_leader(coordinator->consensus) && !it->elsewhere) {
         it->run(coordinator, it->request);
         return;
     }
     const Quire__Coordinator *leader = leader_of(coordinator);
-    bool other = leader != NULL && strcmp(leader->id, coordinator->node_id) != 0;
-    struct rpc_peer *peer =
-        other && now < it->deadline_ms ? peer_of(coordinator, leader->address) : NULL;
-    if (peer != NULL && (rpc_peer_connected(peer) || now + RETRY_MS >= it->wait_until_ms))
-        hand_on(it, peer, now);
+    struct sibling *to =
+        leader != NULL && now < it->deadline_ms ? siblings_find(coordinator, leader->id) : NULL;
+    if (to != NULL && to->peer != NULL &&
+        (sibling_alive(to) || now + RETRY_MS >= it->wait_until_ms))
+        hand_on(it, to, now);
     else if (now + RETRY_MS < it->wait_until_ms)
         later_post(&coordinator->later, &it->later, RETRY_MS, again);
     else
@@ -131,6 +173,21 @@ static bool was_handed_on(const struct coordinator *coordinator, const struct rp
     return false;
 }
 
+static void wait_and_hand_on(struct coordinator *coordinator, struct rpc_request *request,
+                             operation *run, bool elsewhere)
+{
+    struct forwarded *it = arena_calloc(&request->arena, 1, sizeof *it);
+    it->coordinator = coordinator;
+    it->request = request;
+    it->run = run;
+    it->elsewhere = elsewhere;
+    it->deadline_ms = coordinator_deadline(request, COORDINATOR_WRITE_MS);
+    it->wait_until_ms = clock_ms() + FORWARD_WAIT_MS;
+    if (it->wait_until_ms > it->deadline_ms)
+        it->wait_until_ms = it->deadline_ms;
+    try_leader(it);
+}
+
 void forward_to_leader(struct coordinator *coordinator, struct rpc_request *request, operation *run)
 {
     if (consensus_is_leader(coordinator->consensus)) {
@@ -141,13 +198,11 @@ void forward_to_leader(struct coordinator *coordinator, struct rpc_request *requ
         request_error(request, ERR_UNAVAILABLE, "this coordinator leads no more: try again");
         return;
     }
-    struct forwarded *it = arena_calloc(&request->arena, 1, sizeof *it);
-    it->coordinator = coordinator;
-    it->request = request;
-    it->run = run;
-    it->deadline_ms = coordinator_deadline(request, COORDINATOR_WRITE_MS);
-    it->wait_until_ms = clock_ms() + FORWARD_WAIT_MS;
-    if (it->wait_until_ms > it->deadline_ms)
-        it->wait_until_ms = it->deadline_ms;
-    try_leader(it);
+    wait_and_hand_on(coordinator, request, run, false);
+}
+
+void forward_to_next_leader(struct coordinator *coordinator, struct rpc_request *request,
+                            operation *run)
+{
+    wait_and_hand_on(coordinator, request, run, true);
 }

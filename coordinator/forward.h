@@ -9,10 +9,13 @@
 
 /* Runs the operation here when this coordinator leads, else where it leads. Ends the request:
  * ERR_UNAVAILABLE when nobody leads for FORWARD_WAIT_MS, or the leader is lost meanwhile (then it
- * is not known whether it happened). What another coordinator handed on is not handed on again. */
+ * is not known whether it happened). What another coordinator handed on is not handed on again. The
+ * answer is given when this coordinator has the map that the leader had. */
 void forward_to_leader(struct coordinator *coordinator, struct rpc_request *request,
                        operation *run);
-/* Ends what is under way. */
-void forward_stop(struct coordinator *coordinator);
+/* The same by a leader that has begun to hand over: waits until another one leads, and runs it
+ * there. */
+void forward_to_next_leader(struct coordinator *coordinator, struct rpc_request *request,
+                            operation *run);
 
 #endif

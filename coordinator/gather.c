@@ -23,17 +23,35 @@ static size_t piece_for(struct gather *gather, const char *node, bool piece_per_
     return gather->piece_count++;
 }
 
-void gather_init(struct gather *gather, struct arena *arena, struct map_ranges ranges,
-                 bool piece_per_range)
+#define GATHER_PIECES_PER_RANGE 4
+
+/* The node that answers for the range; it counts as tried. */
+static const char *choose(struct gather_range *range, const struct gather_chooser *chooser)
 {
-    *gather = (struct gather){.arena = arena, .range_count = ranges.count};
+    const Quire__Range *it = range->range;
+    size_t chosen = chooser->choose(chooser->data, it, range->tried);
+    for (size_t i = 0; chosen == SIZE_MAX && i < it->n_in_sync; i++)
+        if (strcmp(it->in_sync[i], it->primary) == 0)
+            chosen = i;
+    if (chosen == SIZE_MAX)
+        return it->primary;
+    range->tried |= 1u << chosen;
+    return it->in_sync[chosen];
+}
+
+void gather_init(struct gather *gather, struct arena *arena, struct map_ranges ranges,
+                 bool piece_per_range, const struct gather_chooser *chooser)
+{
+    *gather = (struct gather){.arena = arena,
+                              .range_count = ranges.count,
+                              .piece_room = GATHER_PIECES_PER_RANGE * ranges.count};
     gather->ranges = arena_calloc(arena, ranges.count + 1, sizeof *gather->ranges);
-    gather->pieces = arena_calloc(arena, ranges.count + 1, sizeof *gather->pieces);
+    gather->pieces = arena_calloc(arena, gather->piece_room + 1, sizeof *gather->pieces);
     for (size_t i = 0; i < ranges.count; i++) {
         struct gather_range *range = &gather->ranges[i];
         range->range = ranges.items[i];
         range->state = GATHER_ASKED;
-        range->piece = piece_for(gather, range->range->primary, piece_per_range);
+        range->piece = piece_for(gather, choose(range, chooser), piece_per_range);
         gather->pieces[range->piece].range_count++;
     }
     size_t *indexes = arena_calloc(arena, ranges.count + 1, sizeof *indexes);
@@ -46,7 +64,7 @@ void gather_init(struct gather *gather, struct arena *arena, struct map_ranges r
         struct gather_piece *piece = &gather->pieces[gather->ranges[i].piece];
         piece->ranges[piece->range_count++] = i;
     }
-    gather->open = gather->piece_count;
+    gather->open = gather->first_pieces = gather->piece_count;
     gather_check(gather);
 }
 
@@ -78,6 +96,65 @@ void gather_sent(struct gather *gather, size_t piece)
 {
     assert(piece < gather->piece_count);
     sm_move(&gather->pieces[piece].sm, GATHER_SENT);
+}
+
+/* ---- dealing again ---- */
+
+static void take_out(struct gather_piece *piece, size_t range)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < piece->range_count; i++)
+        if (piece->ranges[i] != range)
+            piece->ranges[kept++] = piece->ranges[i];
+    piece->range_count = kept;
+}
+
+static void make_ready(struct gather *gather, struct gather_piece *piece, const char *node)
+{
+    piece->node = node;
+    sm_init(&piece->sm, "piece", piece_states, 4, GATHER_READY, NULL);
+    gather->open++;
+}
+
+/* A piece at the end that is not sent yet and goes to the node. */
+static struct gather_piece *ready_piece(struct gather *gather, const char *node)
+{
+    for (size_t i = gather->piece_count; i > gather->first_pieces; i--) {
+        struct gather_piece *piece = &gather->pieces[i - 1];
+        if (piece->sm.state == GATHER_READY && strcmp(piece->node, node) == 0)
+            return piece;
+    }
+    if (gather->piece_count == gather->piece_room)
+        return NULL;
+    struct gather_piece *piece = &gather->pieces[gather->piece_count++];
+    piece->ranges = arena_calloc(gather->arena, gather->range_count, sizeof *piece->ranges);
+    piece->range_count = 0;
+    make_ready(gather, piece, node);
+    return piece;
+}
+
+size_t gather_deal_again(struct gather *gather, size_t index, size_t replica)
+{
+    struct gather_range *range = &gather->ranges[index];
+    struct gather_piece *old = &gather->pieces[range->piece], *piece = old;
+    const char *node = range->range->in_sync[replica];
+    assert(range->state == GATHER_MISSING && replica < range->range->n_in_sync);
+    if (old->range_count == 1) {
+        make_ready(gather, old, node);
+    } else {
+        piece = ready_piece(gather, node);
+        if (piece == NULL)
+            return SIZE_MAX;
+        take_out(old, index);
+        piece->ranges[piece->range_count++] = index;
+    }
+    range->tried |= 1u << replica;
+    range->state = GATHER_ASKED;
+    range->code = 0;
+    range->reason = NULL;
+    range->piece = (size_t)(piece - gather->pieces);
+    gather_check(gather);
+    return range->piece;
 }
 
 static void set_missing(struct gather *gather, struct gather_range *range, int code,

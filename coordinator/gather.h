@@ -8,6 +8,10 @@
  *          |               |
  *          '----failed-----+-----failed---> FAILED
  *
+ * What failed may be dealt again, to another replica: a range that was alone in its piece keeps the
+ * place of that piece, which is READY once more; another one gets a piece of its own at the end, or
+ * joins one there that is READY and goes to the same node.
+ *
  * An answer names the ranges that it covers and those that failed, with the reason. A range of the
  * piece that is named in neither list is missing ("did not answer for this range"); an answer that
  * covers a range it was not asked for, or one twice, is no answer at all (ERR_PROTOCOL). In the end
@@ -28,6 +32,7 @@ enum gather_range_state { GATHER_ASKED, GATHER_COVERED, GATHER_MISSING };
 struct gather_range {
     const Quire__Range *range; /* in the map that was planned with */
     size_t piece;
+    uint32_t tried; /* of range->in_sync: bit i, it was asked */
     enum gather_range_state state;
     int code;           /* of a missing one: enum err_code */
     const char *reason; /* in the arena */
@@ -46,13 +51,26 @@ struct gather {
     size_t range_count;
     struct gather_piece *pieces;
     size_t piece_count;
-    size_t open; /* pieces that are neither answered nor failed */
+    size_t piece_room;   /* beyond, nothing is dealt again */
+    size_t first_pieces; /* as they were dealt first: these have no room for further ranges */
+    size_t open;         /* pieces that are neither answered nor failed */
+};
+
+/* Which replica of a range is to answer: an index into range->in_sync that is not in `tried`;
+ * SIZE_MAX: none. */
+struct gather_chooser {
+    size_t (*choose)(void *data, const Quire__Range *range, uint32_t tried);
+    void *data;
 };
 
 /* Deals the ranges (of one collection, neighbours, in key order) into pieces; by node in order of
- * first appearance, or each on its own. The map has to outlive it. */
+ * first appearance, or each on its own. A range without a replica to choose goes to its primary.
+ * The map has to outlive it. */
 void gather_init(struct gather *gather, struct arena *arena, struct map_ranges ranges,
-                 bool piece_per_range);
+                 bool piece_per_range, const struct gather_chooser *chooser);
+/* Deals a missing range to another replica, which was chosen. Returns the piece, which is READY;
+ * SIZE_MAX: there is no room for another piece. */
+size_t gather_deal_again(struct gather *gather, size_t range, size_t replica);
 
 void gather_sent(struct gather *gather, size_t piece);
 /* Returns 0, or ERR_PROTOCOL when the answer does not fit what was asked: the piece has failed then

@@ -7,12 +7,22 @@
  *     log and map come through raft
  *     follows, has the map: serves  <-----  OK
  *
- * Until then DIR/joining says whom to ask, so that a start that was broken off does not make a
- * cluster of its own of what it has. Each step may be repeated.
+ * It goes on asking until its own map names it, so a leader that dies between the two steps does no
+ * harm. Until then DIR/joining says whom to ask, so that a start that was broken off does not make
+ * a cluster of its own of what it has. Each step may be repeated, and may come late: so the map
+ * remembers who was removed, and nobody who was can be taken in again.
+ *
+ * Leaving:
+ *   any coordinator -> the leader         (which hands over first when it is the one to go)
+ *     CoordinatorLeave ----------------->  takes it out of the map: the one that goes reads so,
+ *                                          and stops; then removes the voter
+ *     OK  <-----------------------------
  */
 #include "coordinator/join.h"
 
+#include "coordinator/forward.h"
 #include "coordinator/messages.h"
+#include "coordinator/siblings.h"
 #include "proto/base/clock.h"
 #include "proto/base/data_dir.h"
 #include "proto/base/hash.h"
@@ -32,7 +42,7 @@ uint64_t join_raft_id(const char *node_id)
 
 /* ---- asking ---- */
 
-static bool took_part(const char *dir)
+bool join_took_part(const char *dir)
 {
     char path[4096];
     for (int i = 1; i <= 2; i++) { /* of these raft has one as soon as it knows a term */
@@ -50,7 +60,7 @@ int join_wanted(const char *dir, const char *join, char *url, struct err *err)
     if (code != 0 && code != ERR_NOT_FOUND)
         return code;
     bool begun = code == 0;
-    if (join == NULL || (!begun && took_part(dir)))
+    if (join == NULL || (!begun && join_took_part(dir)))
         return 0;
     if (strlen(join) + 2 > DATA_DIR_TEXT_MAX)
         return err_set(err, ERR_TOO_LARGE, "the address to join has at most %d bytes",
@@ -59,7 +69,7 @@ int join_wanted(const char *dir, const char *join, char *url, struct err *err)
     return data_dir_write(dir, JOIN_FILE, join, err);
 }
 
-struct joining {
+struct joining { /* or only finding out whether it has joined that cluster long ago */
     struct coordinator *coordinator;
     struct rpc_peer *peer;
     struct rpc_call call;
@@ -78,6 +88,10 @@ static void on_answer(struct rpc_call *call, int status, const struct err *err, 
     joining->asking = false;
     if (joining->stopped) {
         free(joining);
+        return;
+    }
+    if (status == ERR_CONFLICT) { /* op_coordinator_join(): for good, nothing else is told so */
+        coordinator_was_removed(joining->coordinator);
         return;
     }
     if (status != 0 && !joining->complained)
@@ -115,28 +129,26 @@ static void ask(struct later_item *item)
     buf_deinit(&packed);
 }
 
-int join_start(struct coordinator *coordinator, const char *url, struct err *err)
+static struct joining *create(struct coordinator *coordinator, const char *url, struct err *err)
 {
     struct joining *joining = calloc(1, sizeof *joining);
-    if (joining == NULL)
-        return err_set(err, ERR_NOMEM, "out of memory");
-    joining->coordinator = coordinator;
-    int code = rpc_peer_create(coordinator->rpc, url, &joining->peer, err);
-    if (code != 0) {
-        free(joining);
-        return code;
+    if (joining == NULL) {
+        err_set(err, ERR_NOMEM, "out of memory");
+        return NULL;
     }
-    coordinator->joining = joining;
-    later_post(&coordinator->later, &joining->later, 0, ask);
-    return 0;
+    joining->coordinator = coordinator;
+    if (rpc_peer_create(coordinator->rpc, url, &joining->peer, err) == 0)
+        return joining;
+    free(joining);
+    return NULL;
 }
 
-void join_stop(struct coordinator *coordinator)
+static void stop(struct joining **at)
 {
-    struct joining *joining = coordinator->joining;
+    struct joining *joining = *at;
     if (joining == NULL)
         return;
-    coordinator->joining = NULL;
+    *at = NULL;
     later_cancel(&joining->later);
     joining->stopped = true;
     rpc_peer_destroy(joining->peer); /* ends the call, later */
@@ -144,14 +156,78 @@ void join_stop(struct coordinator *coordinator)
         free(joining);
 }
 
+int join_start(struct coordinator *coordinator, const char *url, struct err *err)
+{
+    coordinator->joining = create(coordinator, url, err);
+    if (coordinator->joining == NULL)
+        return err->code;
+    later_post(&coordinator->later, &coordinator->joining->later, 0, ask);
+    return 0;
+}
+
+void join_stop(struct coordinator *coordinator)
+{
+    stop(&coordinator->joining);
+    stop(&coordinator->checking);
+}
+
 void join_ended(struct coordinator *coordinator)
 {
     struct err err;
-    if (coordinator->join_url[0] == '\0')
+    if (coordinator->joining == NULL)
         return;
-    join_stop(coordinator);
+    stop(&coordinator->joining);
     if (data_dir_remove(coordinator->dir, JOIN_FILE, &err) != 0)
         log_event(LOG_WARN, "joins again when it is started again", LOG_STR("reason", err.text));
+}
+
+/* ---- one that took part already ---- */
+
+static void on_checked(struct rpc_call *call, int status, const struct err *err, uint16_t kind,
+                       struct bytes payload)
+{
+    struct joining *joining = call->data;
+    struct coordinator *coordinator = joining->coordinator;
+    struct err why = {0};
+    (void)kind;
+    (void)payload;
+    joining->asking = false;
+    if (joining->stopped) {
+        free(joining);
+        return;
+    }
+    if (status == ERR_PROTOCOL) { /* rpc compares the clusters */
+        err_set(&why, ERR_CONFLICT,
+                "--join: %s; start it without --join to go on in its cluster, or with an empty "
+                "folder to join the other one",
+                err->text);
+        coordinator_fail(coordinator, ERR_CONFLICT, &why);
+    } else {
+        log_event(LOG_INFO, "it takes part already: --join changes nothing",
+                  LOG_STR("cluster", coordinator->cluster_id));
+    }
+    stop(&coordinator->checking);
+}
+
+void join_check(struct coordinator *coordinator)
+{
+    Quire__CoordinatorInquire message = QUIRE__COORDINATOR_INQUIRE__INIT;
+    struct buf packed;
+    struct err err;
+    if (coordinator->join == NULL || coordinator->join_url[0] != '\0')
+        return;
+    struct joining *checking = create(coordinator, coordinator->join, &err);
+    if (checking == NULL)
+        return; /* it is no url; nothing depends on it any more */
+    coordinator->checking = checking;
+    message.id = coordinator->node_id;
+    buf_init(&packed);
+    message_pack(&message.base, &packed);
+    checking->asking = true;
+    checking->call = (struct rpc_call){.data = checking, .done = on_checked};
+    rpc_call_start(&checking->call, checking->peer, QUIRE__KIND__KIND_COORDINATOR_INQUIRE,
+                   buf_bytes(&packed), JOIN_CHECK_MS, 0);
+    buf_deinit(&packed);
 }
 
 /* ---- the leader ---- */
@@ -164,48 +240,38 @@ struct membership_work {                    /* in the request's arena */
     Quire__MapChange message;
 };
 
-static void on_map_changed(struct coordinator_change *change, int status, const struct err *err)
+static struct membership_work *work_of(struct coordinator *coordinator, struct rpc_request *request,
+                                       const Quire__MapChange *message)
 {
-    struct membership_work *work = change->data;
+    struct membership_work *work = arena_calloc(&request->arena, 1, sizeof *work);
+    work->coordinator = coordinator;
+    work->request = request;
+    work->message = *message;
+    return work;
+}
+
+static void reply(struct membership_work *work, int status, const struct err *err)
+{
     if (status == 0)
         request_reply_ok(work->request);
     else
         request_error(work->request, status, "%s", err->text);
 }
 
-static void on_membership(struct consensus_membership *membership, int status,
-                          const struct err *err)
-{
-    struct membership_work *work = (struct membership_work *)membership;
-    if (status != 0) {
-        request_error(work->request, status, "%s", err->text);
-        return;
-    }
-    work->change.data = work;
-    work->change.done = on_map_changed;
-    coordinator_change(work->coordinator, &work->change, &work->message);
-}
-
-static void start(struct coordinator *coordinator, struct rpc_request *request,
-                  const Quire__MapChange *message, uint64_t raft_id, const char *raft_address)
-{
-    struct membership_work *work = arena_calloc(&request->arena, 1, sizeof *work);
-    work->coordinator = coordinator;
-    work->request = request;
-    work->message = *message;
-    work->membership.id = raft_id;
-    work->membership.address = raft_address;
-    work->membership.done = on_membership;
-    consensus_change(coordinator->consensus, &work->membership);
-}
-
-static const Quire__Coordinator *find(const struct coordinator *coordinator, const char *id)
+const Quire__Coordinator *join_find(const struct coordinator *coordinator, const char *id)
 {
     const Quire__ClusterMap *map = coordinator->map->message;
     for (size_t i = 0; i < map->n_coordinators; i++)
         if (strcmp(map->coordinators[i]->id, id) == 0)
             return map->coordinators[i];
     return NULL;
+}
+
+static bool is_in_map(const struct coordinator *coordinator, const Quire__Coordinator *wanted)
+{
+    const Quire__Coordinator *known = join_find(coordinator, wanted->id);
+    return known != NULL && strcmp(known->address, wanted->address) == 0 &&
+           strcmp(known->raft_address, wanted->raft_address) == 0;
 }
 
 /* Somebody else who has one of its addresses; NULL: nobody. */
@@ -223,6 +289,24 @@ static const Quire__Coordinator *same_address(const struct coordinator *coordina
     return NULL;
 }
 
+static void on_put(struct coordinator_change *change, int status, const struct err *err)
+{
+    reply(change->data, status, err);
+}
+
+static void on_voter(struct consensus_membership *membership, int status, const struct err *err)
+{
+    struct membership_work *work = (struct membership_work *)membership;
+    if (status != 0 || is_in_map(work->coordinator, work->message.coordinator_put)) {
+        /* ERR_CONFLICT would say that it was removed; this is another one that joins or leaves. */
+        reply(work, status == ERR_CONFLICT ? ERR_UNAVAILABLE : status, err);
+        return;
+    }
+    work->change.data = work;
+    work->change.done = on_put;
+    coordinator_change(work->coordinator, &work->change, &work->message);
+}
+
 void op_coordinator_join(struct coordinator *coordinator, struct rpc_request *request)
 {
     Quire__CoordinatorJoin *message = request_unpack(request, &quire__coordinator_join__descriptor);
@@ -237,6 +321,11 @@ void op_coordinator_join(struct coordinator *coordinator, struct rpc_request *re
                       NODE_ADDRESS_MAX);
         return;
     }
+    if (map_coordinator_removed(coordinator->map->message, wanted->id)) {
+        request_error(request, ERR_CONFLICT, "coordinator %s was removed from its cluster",
+                      wanted->id);
+        return;
+    }
     const Quire__Coordinator *other = same_address(coordinator, wanted);
     if (other != NULL) {
         request_error(request, ERR_EXISTS,
@@ -244,10 +333,82 @@ void op_coordinator_join(struct coordinator *coordinator, struct rpc_request *re
                       wanted->address, wanted->raft_address);
         return;
     }
+    if (join_find(coordinator, wanted->id) == NULL &&
+        coordinator->map->message->n_coordinators >= LIMIT_COORDINATORS) {
+        request_error(request, ERR_FULL, "a cluster has at most %d coordinators",
+                      LIMIT_COORDINATORS);
+        return;
+    }
     Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
     wanted->raft_id = join_raft_id(wanted->id);
     change.coordinator_put = wanted;
-    start(coordinator, request, &change, wanted->raft_id, wanted->raft_address);
+    struct membership_work *work = work_of(coordinator, request, &change);
+    work->membership.id = wanted->raft_id;
+    work->membership.address = wanted->raft_address;
+    work->membership.done = on_voter;
+    consensus_change(coordinator->consensus, &work->membership);
+}
+
+/* ---- leaving ---- */
+
+static void on_voter_gone(struct consensus_membership *membership, int status,
+                          const struct err *err)
+{
+    struct membership_work *work = (struct membership_work *)membership;
+    if (status != 0) /* voters.c will do it, here or where the next leader is */
+        log_event(LOG_WARN, "the voter of a removed coordinator stays for now",
+                  LOG_STR("reason", err->text));
+    request_reply_ok(work->request);
+}
+
+static void on_dropped(struct coordinator_change *change, int status, const struct err *err)
+{
+    struct membership_work *work = change->data;
+    if (status != 0)
+        request_error(work->request, status, "%s", err->text);
+    else
+        consensus_change(work->coordinator->consensus, &work->membership);
+}
+
+static void on_handing_over(struct consensus_membership *membership, int status,
+                            const struct err *err)
+{
+    struct membership_work *work = (struct membership_work *)membership;
+    if (status == ERR_UNAVAILABLE)
+        forward_to_next_leader(work->coordinator, work->request, op_coordinator_leave);
+    else
+        request_error(work->request, status, "%s", err->text);
+}
+
+/* How many there are without `gone`, and how many of them are alive. */
+static size_t count_others(struct coordinator *coordinator, const Quire__Coordinator *gone,
+                           size_t *alive)
+{
+    const Quire__ClusterMap *map = coordinator->map->message;
+    size_t count = 0;
+    *alive = 0;
+    for (size_t i = 0; i < map->n_coordinators; i++) {
+        const Quire__Coordinator *it = map->coordinators[i];
+        struct sibling *sibling = siblings_find(coordinator, it->id);
+        if (it == gone)
+            continue;
+        count++;
+        *alive +=
+            sibling != NULL ? sibling_alive(sibling) : strcmp(it->id, coordinator->node_id) == 0;
+    }
+    return count;
+}
+
+/* By its id or its url. */
+static const Quire__Coordinator *find_either(const struct coordinator *coordinator,
+                                             const char *name)
+{
+    const Quire__ClusterMap *map = coordinator->map->message;
+    for (size_t i = 0; i < map->n_coordinators; i++)
+        if (strcmp(map->coordinators[i]->id, name) == 0 ||
+            strcmp(map->coordinators[i]->address, name) == 0)
+            return map->coordinators[i];
+    return NULL;
 }
 
 void op_coordinator_leave(struct coordinator *coordinator, struct rpc_request *request)
@@ -256,14 +417,33 @@ void op_coordinator_leave(struct coordinator *coordinator, struct rpc_request *r
         request_unpack(request, &quire__coordinator_leave__descriptor);
     if (message == NULL)
         return;
-    const Quire__Coordinator *gone = find(coordinator, message->id);
+    const Quire__Coordinator *gone = find_either(coordinator, message->id);
     if (gone == NULL) {
         request_error(request, ERR_NOT_FOUND, "the cluster has no coordinator %s", message->id);
         return;
     }
+    size_t alive;
+    size_t others = count_others(coordinator, gone, &alive);
+    if (others > 0 && alive < others / 2 + 1) {
+        request_error(request, ERR_CONFLICT,
+                      "without coordinator %s, %zu of %zu would be alive, which is no majority: "
+                      "start the others first, or remove those that are gone",
+                      gone->id, alive, others);
+        return;
+    }
     Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
-    change.coordinator_drop = message->id;
-    start(coordinator, request, &change, gone->raft_id, NULL);
+    change.coordinator_drop = arena_strdup(&request->arena, gone->id);
+    struct membership_work *work = work_of(coordinator, request, &change);
+    work->membership.id = gone->raft_id;
+    if (strcmp(gone->id, coordinator->node_id) == 0) {
+        work->membership.done = on_handing_over;
+        consensus_change(coordinator->consensus, &work->membership);
+        return;
+    }
+    work->membership.done = on_voter_gone;
+    work->change.data = work;
+    work->change.done = on_dropped;
+    coordinator_change(coordinator, &work->change, &work->message);
 }
 
 /* ---- this one ---- */
@@ -280,9 +460,7 @@ void join_keep_self(struct coordinator *coordinator)
 {
     Quire__Coordinator self;
     fill_self(coordinator, &self);
-    const Quire__Coordinator *known = find(coordinator, self.id);
-    if (coordinator->keeping_self || (known != NULL && strcmp(known->address, self.address) == 0 &&
-                                      strcmp(known->raft_address, self.raft_address) == 0))
+    if (coordinator->keeping_self || is_in_map(coordinator, &self))
         return;
     Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
     change.coordinator_put = &self;

@@ -6,9 +6,13 @@
 
 #define JOIN_FILE "joining" /* in the data folder, for as long as it has not joined: the url */
 #define JOIN_RETRY_MS 500
+#define JOIN_CHECK_MS 10000
 
 /* The voter's id of the coordinator with this node id. */
 uint64_t join_raft_id(const char *node_id);
+
+/* Whether a coordinator in this folder has taken part in a cluster, or begun to. */
+bool join_took_part(const char *dir);
 
 /* Whether a coordinator has to join before it takes part, and by whom: `join` as it was told (or
  * NULL), on a first start; or what an earlier start that did not get there was told. `url`, of
@@ -19,8 +23,14 @@ int join_wanted(const char *dir, const char *join, char *url, struct err *err);
  */
 int join_start(struct coordinator *coordinator, const char *url, struct err *err);
 void join_stop(struct coordinator *coordinator);
-/* It takes part. */
+/* It takes part, and the map names it. */
 void join_ended(struct coordinator *coordinator);
+/* One that took part before and is told to join, serves already: fails (coordinator_fail()) when
+ * it is told the name of another cluster. */
+void join_check(struct coordinator *coordinator);
+
+/* In the map; NULL: it is not. */
+const Quire__Coordinator *join_find(const struct coordinator *coordinator, const char *id);
 
 /* While it leads: puts this coordinator, as it can be reached now, into the map. */
 void join_keep_self(struct coordinator *coordinator);

@@ -22,7 +22,8 @@ struct lookup {
 
 static struct lookup *lookup_new(struct coordinator *coordinator, struct rpc_request *request,
                                  const Quire__Collection *collection, uint16_t kind,
-                                 const ProtobufCMessageDescriptor *reply_type)
+                                 const ProtobufCMessageDescriptor *reply_type,
+                                 struct scatter_view view)
 {
     struct lookup *lookup = arena_calloc(&request->arena, 1, sizeof *lookup);
     struct scatter *scatter = &lookup->scatter;
@@ -31,6 +32,7 @@ static struct lookup *lookup_new(struct coordinator *coordinator, struct rpc_req
     scatter->collection = collection->id;
     scatter->kind = kind;
     scatter->reply_type = reply_type;
+    scatter->view = view;
     scatter->deadline_ms = coordinator_deadline(request, COORDINATOR_READ_MS);
     scatter->data = lookup;
     return lookup;
@@ -80,11 +82,12 @@ static void reply_entries(struct scatter *scatter)
     Quire__EntryList list = QUIRE__ENTRY_LIST__INIT;
     size_t total = 0;
     for (size_t i = 0; i < scatter->gather.piece_count; i++)
-        total += ((Quire__ShardEntries *)scatter->replies[i])->n_entries;
+        if (scatter->replies[i] != NULL) /* what it did not answer, another piece did */
+            total += ((Quire__ShardEntries *)scatter->replies[i])->n_entries;
     list.entries = arena_calloc(arena, total + 1, sizeof *list.entries);
     for (size_t i = 0; i < scatter->gather.piece_count; i++) {
         Quire__ShardEntries *answer = (Quire__ShardEntries *)scatter->replies[i];
-        for (size_t j = 0; j < answer->n_entries; j++)
+        for (size_t j = 0; answer != NULL && j < answer->n_entries; j++)
             list.entries[list.n_entries++] = answer->entries[j];
     }
     sort_entries(arena, list.entries, list.n_entries);
@@ -117,7 +120,7 @@ void op_get(struct coordinator *coordinator, struct rpc_request *request)
         return;
     }
     struct lookup *lookup = lookup_new(coordinator, request, found, QUIRE__KIND__KIND_SHARD_GET,
-                                       &quire__shard_entries__descriptor);
+                                       &quire__shard_entries__descriptor, SCATTER_VIEW(message));
     lookup->key = key;
     lookup->sense = message->sense;
     lookup->scatter.whole_replies = true;
@@ -148,7 +151,7 @@ void op_define(struct coordinator *coordinator, struct rpc_request *request)
     if (found == NULL || !op_key(request, "term", message->term, &key))
         return;
     struct lookup *lookup = lookup_new(coordinator, request, found, QUIRE__KIND__KIND_SHARD_LOOKUP,
-                                       &quire__shard_entries__descriptor);
+                                       &quire__shard_entries__descriptor, SCATTER_VIEW(message));
     lookup->key = key;
     lookup->scatter.build = build_define;
     lookup->scatter.done = reply_entries;
@@ -190,7 +193,7 @@ static void reply_names(struct scatter *scatter)
     struct arena *arena = &scatter->request->arena;
     size_t total = 0;
     for (size_t i = 0; i < scatter->gather.piece_count; i++)
-        total += ((Quire__ShardMatchReply *)scatter->replies[i])->n_names;
+        total += ((Quire__ShardMatchReply *)scatter->replies[i])->n_names; /* each is a range */
     struct found_name *all = arena_calloc(arena, total + 1, sizeof *all);
     size_t count = 0;
     for (size_t i = 0; i < scatter->gather.piece_count; i++) {
@@ -259,8 +262,11 @@ void op_match(struct coordinator *coordinator, struct rpc_request *request)
     if (found == NULL || !match_valid(request, message) ||
         !op_key(request, "word", message->word, &key))
         return;
-    struct lookup *lookup = lookup_new(coordinator, request, found, QUIRE__KIND__KIND_SHARD_MATCH,
-                                       &quire__shard_match_reply__descriptor);
+    struct lookup *lookup =
+        lookup_new(coordinator, request, found, QUIRE__KIND__KIND_SHARD_MATCH,
+                   &quire__shard_match_reply__descriptor, SCATTER_VIEW(message));
+    message->n_session = 0; /* the shards are told in another way */
+    message->has_from_primary = message->has_replica = false;
     lookup->key = key;
     lookup->match = message;
     lookup->scatter.piece_per_range =

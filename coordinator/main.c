@@ -1,8 +1,10 @@
 /* quire-coordinator: keeps the map of a cluster and answers its clients. */
+#include "coordinator/alone.h"
 #include "coordinator/coordinator.h"
 #include "proto/base/data_dir.h"
 #include "proto/base/log.h"
 #include "proto/base/size_parse.h"
+#include "proto/limits.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,8 +29,10 @@ struct options {
     const char *raft_listen;
     const char *join;
     size_t stats_cache_bytes;
+    uint32_t replicas;
     enum log_level level;
     bool json;
+    bool recover_alone, force;
 };
 
 struct process {
@@ -51,6 +55,11 @@ static void usage(FILE *to)
           "                         --listen, its port + 10000); H is an IPv4 address\n"
           "  --join URL             on a first start: takes part in the cluster of that\n"
           "                         coordinator, instead of beginning one\n"
+          "  --recover-alone        does not start: tells what it would mean to go on with this\n"
+          "                         coordinator alone, when a majority is gone for good; with\n"
+          "                         --force, makes it the only one\n"
+          "  --replicas N           of each range, 1 to 5, in collections whose creator does not\n"
+          "                         say (default 1)\n"
           "  --stats-cache-bytes SIZE  of the cache of statistics that saves most searches a\n"
           "                         round; a suffix K, M or G; 0: none (default 32M)\n"
           "  --log-level LEVEL      debug, info, warn or error (default info)\n"
@@ -72,6 +81,9 @@ static int parse_options(int argc, char **argv, struct options *out)
         ADVERTISE,
         RAFT_LISTEN,
         JOIN,
+        REPLICAS,
+        RECOVER_ALONE,
+        FORCE,
         STATS_CACHE,
         LEVEL,
         JSON,
@@ -84,6 +96,9 @@ static int parse_options(int argc, char **argv, struct options *out)
         {"advertise", required_argument, NULL, ADVERTISE},
         {"raft-listen", required_argument, NULL, RAFT_LISTEN},
         {"join", required_argument, NULL, JOIN},
+        {"replicas", required_argument, NULL, REPLICAS},
+        {"recover-alone", no_argument, NULL, RECOVER_ALONE},
+        {"force", no_argument, NULL, FORCE},
         {"stats-cache-bytes", required_argument, NULL, STATS_CACHE},
         {"log-level", required_argument, NULL, LEVEL},
         {"log-json", no_argument, NULL, JSON},
@@ -111,6 +126,20 @@ static int parse_options(int argc, char **argv, struct options *out)
             break;
         case JOIN:
             out->join = optarg;
+            break;
+        case REPLICAS:
+            if (strlen(optarg) != 1 || optarg[0] < '1' || optarg[0] > '0' + LIMIT_REPLICAS) {
+                fprintf(stderr, "quire-coordinator: --replicas is a number from 1 to %d\n",
+                        LIMIT_REPLICAS);
+                return EXIT_USAGE;
+            }
+            out->replicas = (uint32_t)(optarg[0] - '0');
+            break;
+        case RECOVER_ALONE:
+            out->recover_alone = true;
+            break;
+        case FORCE:
+            out->force = true;
             break;
         case STATS_CACHE:
             if (!size_parse(optarg, &out->stats_cache_bytes)) {
@@ -142,6 +171,10 @@ static int parse_options(int argc, char **argv, struct options *out)
     if (out->dir == NULL || optind < argc) {
         fprintf(stderr, "quire-coordinator: %s\nTry 'quire-coordinator --help'.\n",
                 out->dir == NULL ? "--dir is missing" : "there is an argument too many");
+        return EXIT_USAGE;
+    }
+    if (out->force && !out->recover_alone) {
+        fputs("quire-coordinator: --force goes with --recover-alone\n", stderr);
         return EXIT_USAGE;
     }
     if (out->advertise == NULL)
@@ -205,6 +238,15 @@ static void on_ready(void *data, int status, const struct err *err)
     stop(process);
 }
 
+static void on_removed(void *data)
+{
+    fputs(
+        "quire-coordinator: this coordinator was removed from its cluster and stops; to take part "
+        "again, start it with an empty folder and --join\n",
+        stderr);
+    stop(data);
+}
+
 static int run(const struct options *options, const char *node_id, const char *raft_listen)
 {
     struct process process = {0};
@@ -219,8 +261,10 @@ static int run(const struct options *options, const char *node_id, const char *r
         .advertise = options->advertise,
         .raft_listen = raft_listen,
         .join = options->join,
+        .replicas = options->replicas,
         .stats_cache_bytes = options->stats_cache_bytes,
         .ready = on_ready,
+        .removed = on_removed,
         .data = &process,
     };
     if (coordinator_start(&loop, &settings, &process.coordinator, &err) != 0) {
@@ -240,6 +284,19 @@ static int run(const struct options *options, const char *node_id, const char *r
     return process.exit_code;
 }
 
+/* 0 when it was done; told only, it is a failure, so that no script takes it for done. */
+static int recover_alone(const struct options *options, const char *node_id,
+                         const char *raft_listen)
+{
+    struct alone_options alone = {options->dir, node_id, raft_listen, options->force};
+    struct err err = {0};
+    if (alone_recover(&alone, stdout, &err) != 0) {
+        fprintf(stderr, "quire-coordinator: %s\n", err.text);
+        return EXIT_FAILURE;
+    }
+    return options->force ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
@@ -257,6 +314,10 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     signal(SIGPIPE, SIG_IGN);
+    if (options.recover_alone && access(options.dir, F_OK) != 0) {
+        fprintf(stderr, "quire-coordinator: %s: %s\n", options.dir, strerror(errno));
+        return EXIT_FAILURE;
+    }
     struct err err;
     int lock; /* held until the process ends */
     if (data_dir_lock(options.dir, &lock, &err) != 0 ||
@@ -267,5 +328,7 @@ int main(int argc, char **argv)
     char name[32];
     snprintf(name, sizeof name, "coordinator-%.8s", node_id);
     log_configure(options.level, options.json, name);
+    if (options.recover_alone)
+        return recover_alone(&options, node_id, raft_listen);
     return run(&options, node_id, raft_listen);
 }

@@ -233,6 +233,14 @@ static int validate_collections(const Quire__ClusterMap *message, struct err *er
     return 0;
 }
 
+bool map_coordinator_removed(const Quire__ClusterMap *message, const char *id)
+{
+    for (size_t i = 0; i < message->n_removed_coordinators; i++)
+        if (strcmp(message->removed_coordinators[i], id) == 0)
+            return true;
+    return false;
+}
+
 static int validate_coordinators(const Quire__ClusterMap *message, struct err *err)
 {
     if (message->n_coordinators > LIMIT_COORDINATORS)
@@ -250,7 +258,12 @@ static int validate_coordinators(const Quire__ClusterMap *message, struct err *e
             if (strcmp(message->coordinators[j]->id, one->id) == 0)
                 return err_set(err, ERR_CORRUPT, "two coordinators have the id %s", one->id);
         }
+        if (map_coordinator_removed(message, one->id))
+            return err_set(err, ERR_CORRUPT, "coordinator %s was removed and takes part", one->id);
     }
+    if (message->n_removed_coordinators > LIMIT_REMOVED_COORDINATORS)
+        return err_set(err, ERR_CORRUPT, "a map remembers at most %d removed coordinators",
+                       LIMIT_REMOVED_COORDINATORS);
     return 0;
 }
 

@@ -35,6 +35,8 @@ struct map {
 
 /* A map of epoch 0 with nothing in it, which only a bootstrap change may follow. One reference. */
 struct map *map_create_empty(void);
+/* Whether this coordinator was dropped from the map: it cannot be put into it again. */
+bool map_coordinator_removed(const Quire__ClusterMap *message, const char *id);
 /* From its packed form (a snapshot). ERR_CORRUPT when it does not parse or breaks an invariant. */
 int map_unpack(struct bytes packed, struct map **out, struct err *err);
 void map_pack(const struct map *map, struct buf *out);

@@ -257,6 +257,9 @@ static int put_coordinator(Quire__ClusterMap *next, Quire__Coordinator *coordina
 {
     size_t kept;
     Quire__Coordinator **all = coordinators_without(next, coordinator->id, &kept, scratch);
+    if (map_coordinator_removed(next, coordinator->id))
+        return err_set(err, ERR_CONFLICT, "coordinator %s was removed from its cluster",
+                       coordinator->id);
     if (kept >= LIMIT_COORDINATORS)
         return err_set(err, ERR_FULL, "a cluster has at most %d coordinators", LIMIT_COORDINATORS);
     all[kept++] = coordinator;
@@ -264,6 +267,19 @@ static int put_coordinator(Quire__ClusterMap *next, Quire__Coordinator *coordina
     next->coordinators = all;
     next->n_coordinators = kept;
     return 0;
+}
+
+/* A request to join that was long under way must not bring back who was removed meanwhile. */
+static void remember_removed(Quire__ClusterMap *next, const char *id, struct arena *scratch)
+{
+    size_t forgotten = next->n_removed_coordinators == LIMIT_REMOVED_COORDINATORS ? 1 : 0;
+    size_t kept = next->n_removed_coordinators - forgotten;
+    char **all = arena_calloc(scratch, kept + 1, sizeof *all);
+    if (kept > 0)
+        memcpy(all, next->removed_coordinators + forgotten, kept * sizeof *all);
+    all[kept] = arena_strdup(scratch, id);
+    next->removed_coordinators = all;
+    next->n_removed_coordinators = kept + 1;
 }
 
 static int drop_coordinator(Quire__ClusterMap *next, const char *id, struct arena *scratch,
@@ -275,6 +291,7 @@ static int drop_coordinator(Quire__ClusterMap *next, const char *id, struct aren
         return err_set(err, ERR_NOT_FOUND, "there is no coordinator %s", id);
     next->coordinators = all;
     next->n_coordinators = kept;
+    remember_removed(next, id, scratch);
     return 0;
 }
 

@@ -87,6 +87,7 @@ static void judge(struct node *node)
     if (up == node->up)
         return;
     node->up = up;
+    node->answers = 0;
     if (up) {
         log_event(LOG_INFO, "shard up", LOG_STR("shard", node->id),
                   LOG_STR("address", node->address));
@@ -120,6 +121,8 @@ static void pack_assignment(const struct map *map, const char *node_id, struct b
     assign.map_epoch = message->epoch;
     assign.has_incarnation = known != NULL && known->has_incarnation;
     assign.incarnation = assign.has_incarnation ? known->incarnation : 0;
+    assign.n_nodes = message->n_nodes;
+    assign.nodes = message->nodes;
     assign.ranges = arena_calloc(&arena, message->n_ranges + 1, sizeof *assign.ranges);
     assign.collections =
         arena_calloc(&arena, message->n_collections + 1, sizeof *assign.collections);
@@ -156,7 +159,7 @@ static void on_assigned(struct rpc_call *call, int status, const struct err *err
         return;
     if (status == 0 && kind == QUIRE__KIND__KIND_OK) {
         node->assigned_epoch = node->assigning_epoch;
-    } else {
+    } else if (status != ERR_CANCELED) {
         log_event(LOG_WARN, "assignment not carried out", LOG_STR("shard", node->id),
                   LOG_U64("epoch", node->assigning_epoch),
                   LOG_STR("reason", err != NULL ? err->text : "unexpected reply"));
@@ -169,8 +172,14 @@ static void on_assigned(struct rpc_call *call, int status, const struct err *err
 static void push(struct node *node)
 {
     struct nodes *nodes = node->nodes;
-    if (nodes->closing || nodes->map == NULL || node->dropped || !node->up || node->assigning ||
-        node->assigned_epoch >= map_epoch(nodes->map) || clock_ms() < node->assign_after_ms)
+    if (nodes->closing || nodes->map == NULL || node->dropped || !node->up)
+        return;
+    if (node->assigning) { /* the shard answers when all is open; a newer map does not wait */
+        if (node->assigning_epoch < map_epoch(nodes->map))
+            rpc_call_cancel(&node->assign);
+        return;
+    }
+    if (node->assigned_epoch >= map_epoch(nodes->map) || clock_ms() < node->assign_after_ms)
         return;
     struct buf packed;
     buf_init(&packed);
@@ -279,6 +288,20 @@ void node_call_start(struct nodes *nodes, struct node_call *call, const char *no
     list_push(&node->calls, &call->link);
     call->rpc = (struct rpc_call){.data = call, .done = call_ended};
     rpc_call_start(&call->rpc, node->peer, kind, payload, timeout_ms, trace);
+}
+
+void node_call_give_up(struct node_call *call, int code, const char *text)
+{
+    if (call->node == NULL || call->given_up)
+        return;
+    call->given_up = true;
+    err_set(&call->err, code, "%s", text);
+    rpc_call_cancel(&call->rpc);
+}
+
+bool node_quiet(const struct node *node)
+{
+    return clock_ms() - node->seen_ms >= NODE_QUIET_MS;
 }
 
 /* ---- following the map ---- */
@@ -391,12 +414,13 @@ void nodes_seen(struct nodes *nodes, const Quire__Register *message)
         return;
     node->seen_ms = clock_ms();
     node->seen_wall_ms = clock_wall_ms();
+    if (message->map_epoch > nodes->told_epoch) {
+        nodes->told_epoch = message->map_epoch;
+        nodes->told_ms = clock_ms();
+    }
     if (message->map_epoch < node->assigned_epoch) {
         node->assigned_epoch = message->map_epoch;
         node->assign_after_ms = 0;
-    } else if (message->map_epoch > node->assigned_epoch &&
-               message->map_epoch <= map_epoch(nodes->map)) {
-        node->assigned_epoch = message->map_epoch; /* it knows more than we do: we restarted */
     }
     arena_deinit(&node->reports_arena);
     node->report_count = message->n_ranges;
@@ -410,6 +434,12 @@ void nodes_seen(struct nodes *nodes, const Quire__Register *message)
     judge(node);
     push(node);
     check_waiters(nodes);
+}
+
+bool nodes_behind(const struct nodes *nodes)
+{
+    return nodes->map != NULL && nodes->told_epoch > map_epoch(nodes->map) &&
+           clock_ms() - nodes->told_ms < NODES_BEHIND_MS;
 }
 
 const Quire__RangeReport *node_report(const struct node *node, uint64_t range)
@@ -435,6 +465,17 @@ static void drop_abandoned(struct node *node)
     }
 }
 
+static void drop_impatient(struct node *node)
+{
+    if (!node_quiet(node))
+        return;
+    for (struct list *link = node->calls.next; link != &node->calls; link = link->next) {
+        struct node_call *call = list_entry(link, struct node_call, link);
+        if (call->impatient)
+            node_call_give_up(call, ERR_UNAVAILABLE, "the shard has fallen silent");
+    }
+}
+
 static void on_tick(struct later_item *item)
 {
     struct nodes *nodes = list_entry(item, struct nodes, tick);
@@ -446,6 +487,7 @@ static void on_tick(struct later_item *item)
         judge(node);
         push(node);
         drop_abandoned(node);
+        drop_impatient(node);
     }
     check_waiters(nodes);
     later_post(nodes->later, &nodes->tick, NODE_TICK_MS, on_tick);

@@ -34,9 +34,12 @@
 
 #define NODE_LINK_GRACE_MS 1000 /* without a connection for so long, having had one: down */
 #define NODE_TICK_MS 100
+#define NODE_QUIET_MS                                                                              \
+    750 /* three Registers did not come: reads go to others, and are asked there again */
 #define NODE_ASSIGN_TIMEOUT_MS 60000
 #define NODE_ASSIGN_RETRY_MS 300
 #define NODE_ADDRESS_MAX 256
+#define NODES_BEHIND_MS 3000
 
 struct node {
     struct list link;
@@ -58,6 +61,8 @@ struct node {
     uint64_t assigning_epoch;
     uint64_t assign_after_ms;
     struct list calls;            /* node_call, in flight */
+    uint32_t reads;               /* of them, by scatter.c; as are the next two */
+    uint32_t read_us, answers;    /* how long they take, smoothed; how many since it came up */
     Quire__RangeReport **reports; /* of the last Register, in reports_arena */
     size_t report_count;
     struct arena reports_arena;
@@ -67,7 +72,8 @@ struct nodes {
     struct rpc *rpc;
     struct later *later;
     struct controller *controller;
-    struct map *map; /* held */
+    struct map *map;              /* held */
+    uint64_t told_epoch, told_ms; /* the newest map that a shard has spoken of; since when */
     struct list all;
     struct list waiters; /* nodes_waiter */
     struct later_item tick;
@@ -89,6 +95,10 @@ void nodes_map_changed(struct nodes *nodes, struct map *map);
 /* A Register of a node that the map has. */
 void nodes_seen(struct nodes *nodes, const Quire__Register *message);
 
+/* Whether a shard has spoken of a newer map than this coordinator's, which is to be expected any
+ * moment: NODES_BEHIND_MS after that word it is not waited for any more. */
+bool nodes_behind(const struct nodes *nodes);
+
 struct node *nodes_find(struct nodes *nodes, const char *id);
 size_t nodes_up_count(const struct nodes *nodes);
 /* Whether it is connected, and is itself who answers at its address. */
@@ -106,6 +116,7 @@ struct node_call {
     struct node *node; /* NULL once it ended */
     bool given_up;     /* because the node went down */
     struct err err;
+    bool impatient; /* given up when the node is quiet: it may be asked elsewhere */
     const struct rpc_request *on_behalf; /* given up when this one is abandoned; NULL: never */
     void *data;
     /* As rpc_call.done; ERR_UNAVAILABLE also when the node is down. */
@@ -116,6 +127,11 @@ struct node_call {
 /* Set call->done and call->data before. */
 void node_call_start(struct nodes *nodes, struct node_call *call, const char *node_id,
                      uint16_t kind, struct bytes payload, uint32_t timeout_ms, uint64_t trace);
+
+/* Ends the call, if it has not ended yet, on a later turn of the loop: with that code and text. */
+void node_call_give_up(struct node_call *call, int code, const char *text);
+/* It has said nothing for NODE_QUIET_MS. */
+bool node_quiet(const struct node *node);
 
 /* Waits until every node that is in sync in a range of the collection has carried out an assignment
  * of at least `epoch`, or until the collection is gone. */

@@ -22,11 +22,18 @@ operation op_explain; /* explain.c */
 operation op_export;  /* export.c */
 operation op_status;  /* status.c */
 operation op_verify;  /* verify.c */
+operation op_recover; /* recover.c */
 
-/* What several of them do first. Each returns NULL (false) after having replied with an error. */
+/* Answers the request from the beginning: the collection that it was planned for is gone, and its
+ * name may be that of another one by now. What was begun for it must be over. */
+operation op_again;
+
+/* What several of them do first. Each returns NULL (false) when the operation is to return: it has
+ * replied with an error, or the request begins again later. */
 
 /* The collection of that name in the current map; NULL name: the default one. ERR_NOT_FOUND,
- * ERR_INVALID. */
+ * ERR_INVALID. While the map is known to be behind (nodes_behind()), a name that it lacks is looked
+ * for again in the maps to come. */
 const Quire__Collection *op_collection(struct coordinator *coordinator, struct rpc_request *request,
                                        const char *name);
 /* The key of a headword or term: not empty, at most LIMIT_HEADWORD_BYTES; `what` is its name in the

@@ -87,6 +87,14 @@ const Quire__RangeStats *round_range_stats(const struct round *round, uint64_t r
     return find_known(round->known, round->known_count, range, at);
 }
 
+uint64_t round_min_seq(const struct scatter *scatter, uint64_t range)
+{
+    const struct round *round = scatter->data;
+    size_t at = 0;
+    const Quire__RangeStats *stats = round_range_stats(round, range, &at);
+    return stats != NULL ? stats->seq : 0;
+}
+
 /* The part of one shard, which has to be about what it says it covers. */
 static int take_stats(struct round *round, Quire__RangeStats *const *stats, size_t count,
                       const uint64_t *covered, size_t covered_count, struct err *err)
@@ -160,6 +168,7 @@ static void prepare_scatter(struct round *round)
         .kind = QUIRE__KIND__KIND_SHARD_STATS,
         .reply_type = &quire__shard_stats_reply__descriptor,
         .deadline_ms = round->complete ? round->deadline_ms : first_deadline(round),
+        .view = round->view,
         .data = round,
         .build = build_stats,
         .done = on_stats,
@@ -167,6 +176,16 @@ static void prepare_scatter(struct round *round)
 }
 
 /* ---- what the cache says ---- */
+
+static bool any_up(struct coordinator *coordinator, const Quire__Range *range)
+{
+    for (size_t i = 0; i < range->n_in_sync; i++) {
+        const struct node *node = nodes_find(&coordinator->nodes, range->in_sync[i]);
+        if (node != NULL && node->up)
+            return true;
+    }
+    return false;
+}
 
 /* Whether all ranges are known, by nodes that are there. */
 static bool presume(struct round *round)
@@ -176,9 +195,8 @@ static bool presume(struct round *round)
     make_room_for(round, ranges.count);
     for (size_t i = 0; i < ranges.count; i++) {
         const Quire__Range *range = ranges.items[i];
-        const struct node *node = nodes_find(&coordinator->nodes, range->primary);
         const Quire__RangeStats *stats = NULL;
-        if (node != NULL && node->up)
+        if (any_up(coordinator, range))
             stats = stats_cache_find(coordinator->statistics, range->id, &round->questions,
                                      &round->request->arena);
         if (stats == NULL)

@@ -36,6 +36,7 @@ struct round {
     struct coordinator *coordinator;
     struct rpc_request *request;
     uint64_t deadline_ms;
+    struct scatter_view view;
     bool complete;    /* a range that is missing is an error */
     bool may_presume; /* the caller looks at `presumed` */
     void *data;
@@ -70,6 +71,10 @@ struct round {
  * from inside. */
 bool round_start(struct round *round, const Quire__Collection *collection, const char *text,
                  bool all, bool strict);
+
+/* For the scatter of round two, whose data begins with the round: a replica that is behind the
+ * statistics would score another state than they are of. */
+uint64_t round_min_seq(const struct scatter *scatter, uint64_t range);
 
 /* With presumed statistics: makes `message`, whose ranges are set, ask whether they hold. Memory of
  * the request. */

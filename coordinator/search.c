@@ -365,6 +365,8 @@ static void start_search(void *data, char *did_you_mean)
         .kind = QUIRE__KIND__KIND_SHARD_SEARCH,
         .reply_type = &quire__shard_search_reply__descriptor,
         .deadline_ms = round->deadline_ms,
+        .view = round->view,
+        .min_seq = round->presumed ? NULL : round_min_seq,
         .data = search,
         .build = build_search,
         .done = on_hits,
@@ -491,7 +493,8 @@ void op_search(struct coordinator *coordinator, struct rpc_request *request)
     round->deadline_ms = coordinator_deadline(request, COORDINATOR_READ_MS);
     round->complete =
         message->has_completeness && message->completeness == QUIRE__COMPLETENESS__COMPLETE;
-    round->may_presume = true;
+    round->view = SCATTER_VIEW(message);
+    round->may_presume = !round->view.one_replica; /* its statistics are its own */
     round->data = search;
     round->done = on_statistics;
     if (!set_limits(search) || !set_categories(search))

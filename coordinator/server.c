@@ -5,6 +5,9 @@
 #include "coordinator/join.h"
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
+#include "coordinator/scatter.h"
+#include "coordinator/siblings.h"
+#include "proto/base/clock.h"
 #include "proto/limits.h"
 #include "proto/text/key.h"
 
@@ -40,18 +43,35 @@ static const struct entrance entrances[] = {
     {QUIRE__KIND__KIND_VERIFY, false, false, SMALL_MAX, "verify", op_verify},
     {QUIRE__KIND__KIND_COORDINATOR_JOIN, false, true, SMALL_MAX, "join", op_coordinator_join},
     {QUIRE__KIND__KIND_COORDINATOR_LEAVE, false, true, SMALL_MAX, "leave", op_coordinator_leave},
+    {QUIRE__KIND__KIND_RECOVER, false, true, SMALL_MAX, "recover", op_recover},
+    {QUIRE__KIND__KIND_COORDINATOR_INQUIRE, false, false, SMALL_MAX, "inquire",
+     op_coordinator_inquire},
     {QUIRE__KIND__KIND_REGISTER, true, false, 0, "register", op_register},
 };
+
+static const struct entrance *entrance_of(uint16_t kind)
+{
+    for (size_t i = 0; i < sizeof entrances / sizeof *entrances; i++)
+        if (entrances[i].kind == kind)
+            return &entrances[i];
+    return NULL;
+}
+
+static void enter(struct coordinator *coordinator, struct rpc_request *request,
+                  const struct entrance *by)
+{
+    if (by->by_leader)
+        forward_to_leader(coordinator, request, by->run);
+    else
+        by->run(coordinator, request);
+}
 
 void server_handle(void *data, struct rpc_request *request)
 {
     struct coordinator *coordinator = data;
     request->data = coordinator;
     coordinator->requests++;
-    const struct entrance *found = NULL;
-    for (size_t i = 0; i < sizeof entrances / sizeof *entrances && found == NULL; i++)
-        if (entrances[i].kind == request->kind)
-            found = &entrances[i];
+    const struct entrance *found = entrance_of(request->kind);
     if (coordinator->closing)
         request_error(request, ERR_UNAVAILABLE, "the coordinator is stopping");
     else if (found == NULL)
@@ -63,10 +83,45 @@ void server_handle(void *data, struct rpc_request *request)
         request_error(request, ERR_TOO_LARGE,
                       "a %s request has at most %zu bytes, this one has %zu", found->name,
                       found->payload_max, request->payload.size);
-    else if (found->by_leader)
-        forward_to_leader(coordinator, request, found->run);
     else
-        found->run(coordinator, request);
+        enter(coordinator, request, found);
+}
+
+void op_again(struct coordinator *coordinator, struct rpc_request *request)
+{
+    if (coordinator->closing)
+        request_error(request, ERR_UNAVAILABLE, "the coordinator is stopping");
+    else if (rpc_request_abandoned(request))
+        request_error(request, ERR_CANCELED, "the client went away");
+    else
+        enter(coordinator, request, entrance_of(request->kind));
+}
+
+struct waiting_for_map {
+    struct coordinator *coordinator;
+    struct rpc_request *request;
+    struct later_item later;
+};
+
+static void look_again(struct later_item *item)
+{
+    struct waiting_for_map *waiting = list_entry(item, struct waiting_for_map, later);
+    op_again(waiting->coordinator, waiting->request);
+}
+
+/* Whether what the map lacks may be in one that this coordinator is about to get; then the request
+ * begins again in a moment. */
+static bool waits_for_map(struct coordinator *coordinator, struct rpc_request *request)
+{
+    uint64_t deadline_ms = coordinator_deadline(request, COORDINATOR_READ_MS);
+    if (coordinator->closing || !nodes_behind(&coordinator->nodes) ||
+        clock_ms() + SCATTER_STALE_DELAY_MS >= deadline_ms)
+        return false;
+    struct waiting_for_map *waiting = arena_calloc(&request->arena, 1, sizeof *waiting);
+    waiting->coordinator = coordinator;
+    waiting->request = request;
+    later_post(&coordinator->later, &waiting->later, SCATTER_STALE_DELAY_MS, look_again);
+    return true;
 }
 
 const Quire__Collection *op_collection(struct coordinator *coordinator, struct rpc_request *request,
@@ -82,7 +137,7 @@ const Quire__Collection *op_collection(struct coordinator *coordinator, struct r
         return NULL;
     }
     const Quire__Collection *found = map_collection(coordinator->map, name);
-    if (found == NULL)
+    if (found == NULL && !waits_for_map(coordinator, request))
         request_error(request, ERR_NOT_FOUND, "there is no collection %s", name);
     return found;
 }

@@ -1,9 +1,11 @@
 /* Status: the map, and what is known of those who carry it. Sizes are what the shards said with
- * their last heartbeat; the numbers of entries are counted now, as far as the shards answer within
- * a second. */
+ * their last heartbeat; the numbers of entries are counted now, as far as the primaries answer
+ * within a second. */
+#include "coordinator/join.h"
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
 #include "coordinator/scatter.h"
+#include "coordinator/siblings.h"
 #include "coordinator/stats_cache.h"
 #include "proto/base/clock.h"
 
@@ -71,6 +73,7 @@ static void start_count(struct status *status, uint64_t collection)
     scatter->collection = collection;
     scatter->piece_per_range = true; /* so that piece i is range i */
     scatter->once = true;
+    scatter->view.from_primary = true; /* who has applied what it acknowledged */
     scatter->kind = QUIRE__KIND__KIND_SHARD_STATS;
     scatter->reply_type = &quire__shard_stats_reply__descriptor;
     scatter->deadline_ms = coordinator_deadline(status->request, STATUS_COUNT_MS);
@@ -184,20 +187,43 @@ static Quire__RangeStatus *describe_range(struct status *status, const Quire__Ra
     return out;
 }
 
-static void describe_coordinator(struct status *status)
+static Quire__Node *describe_coordinator(struct status *status, const Quire__Coordinator *from)
+{
+    struct sibling *sibling = siblings_find(status->coordinator, from->id);
+    bool self = strcmp(from->id, status->coordinator->node_id) == 0;
+    Quire__Node *out = arena_alloc(&status->request->arena, sizeof *out);
+    quire__node__init(out);
+    out->id = from->id;
+    out->address = from->address;
+    out->has_alive = true;
+    out->alive = self || (sibling != NULL && sibling_alive(sibling));
+    out->has_last_seen_ms = out->alive;
+    out->last_seen_ms = out->alive ? clock_wall_ms() : 0;
+    return out;
+}
+
+static void describe_coordinators(struct status *status)
 {
     struct coordinator *coordinator = status->coordinator;
-    struct arena *arena = &status->request->arena;
+    const Quire__ClusterMap *map = status->map->message;
     Quire__StatusReply *reply = &status->reply;
-    Quire__Node *self = arena_alloc(arena, sizeof *self);
-    quire__node__init(self);
-    self->id = coordinator->node_id;
-    self->address = coordinator->advertise;
-    self->has_alive = self->alive = true;
-    self->has_last_seen_ms = true;
-    self->last_seen_ms = clock_wall_ms();
-    reply->coordinators = arena_calloc(arena, 1, sizeof *reply->coordinators);
-    reply->coordinators[reply->n_coordinators++] = self;
+    Quire__Coordinator self = QUIRE__COORDINATOR__INIT;
+    uint64_t leader;
+    const char *address;
+    consensus_leader(coordinator->consensus, &leader, &address);
+    reply->coordinators =
+        arena_calloc(&status->request->arena, map->n_coordinators + 1, sizeof *reply->coordinators);
+    for (size_t i = 0; i < map->n_coordinators; i++) {
+        const Quire__Coordinator *it = map->coordinators[i];
+        reply->coordinators[reply->n_coordinators++] = describe_coordinator(status, it);
+        if (leader != 0 && it->raft_id == leader)
+            reply->leader = it->id;
+    }
+    if (join_find(coordinator, coordinator->node_id) != NULL)
+        return;
+    self.id = coordinator->node_id; /* the map does not name it yet */
+    self.address = coordinator->advertise;
+    reply->coordinators[reply->n_coordinators++] = describe_coordinator(status, &self);
     if (consensus_is_leader(coordinator->consensus))
         reply->leader = coordinator->node_id;
 }
@@ -215,6 +241,19 @@ static void describe_searches(struct status *status)
     status->reply.searches = out;
 }
 
+static void describe_reads(struct status *status)
+{
+    const struct hedge *hedge = &status->coordinator->hedge;
+    Quire__ReadFigures *out = arena_alloc(&status->request->arena, sizeof *out);
+    quire__read_figures__init(out);
+    out->calls = hedge->calls;
+    out->again = hedge->again;
+    out->hedges = hedge->hedges;
+    out->hedges_won = hedge->won;
+    out->given_up = hedge->given_up;
+    status->reply.reads = out;
+}
+
 void op_status(struct coordinator *coordinator, struct rpc_request *request)
 {
     struct arena *arena = &request->arena;
@@ -228,8 +267,9 @@ void op_status(struct coordinator *coordinator, struct rpc_request *request)
     reply->cluster_id = coordinator->cluster_id;
     reply->map_epoch = map->epoch;
     reply->software = (char *)"quire " QUIRE_VERSION;
-    describe_coordinator(status);
+    describe_coordinators(status);
     describe_searches(status);
+    describe_reads(status);
     reply->nodes = arena_calloc(arena, map->n_nodes + 1, sizeof *reply->nodes);
     for (size_t i = 0; i < map->n_nodes; i++) {
         struct node *node = nodes_find(&coordinator->nodes, map->nodes[i]->id);

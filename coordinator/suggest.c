@@ -59,6 +59,7 @@ bool suggest_start(struct suggest *suggest, const struct round *round, const cha
         .kind = QUIRE__KIND__KIND_SHARD_STATS,
         .reply_type = &quire__shard_stats_reply__descriptor,
         .deadline_ms = now + (round->deadline_ms - now) / 4,
+        .view = round->view,
         .data = suggest,
         .build = build_ask,
         .done = on_answers,

@@ -80,6 +80,7 @@ static void start(struct coordinator *coordinator, struct verify *verify, uint64
     scatter->deadline_ms = coordinator_deadline(verify->request, COORDINATOR_VERIFY_MS);
     scatter->data = verify;
     scatter->build = build;
+    scatter->patient = true;
     scatter->done = done;
     scatter_start(scatter);
 }

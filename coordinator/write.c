@@ -2,13 +2,21 @@
  * the order of the operations.
  *
  * An operation that is broken by itself (no headword, a text that is not UTF-8) fails alone, here;
- * the rest goes on. What the shards refuse is in their results. When a part gets no answer (shard
- * down, deadline), the whole batch is answered with that error: some of its parts may have been
- * applied, and the client sends it again under the same client id and batch number, by which the
- * ranges that have it already know it (WriteRequest).
+ * the rest goes on. What the shards refuse is in their results.
  *
- * A shard that says ERR_STALE has applied nothing: its operations are split anew by the newest map
- * and sent again a moment later, until the deadline.
+ * A part that gets no answer (the shard is down, or its range is getting another primary) is sent
+ * again a moment later, to the primary that the newest map names, until the deadline: the ranges
+ * that have it already know it by client id and batch number (WriteRequest). A batch without these
+ * is sent again only if nothing of it can have been written: the shard said ERR_STALE, or the part
+ * never left. When time is up, or nobody is left who could become primary, the whole batch is
+ * answered with the error: some of its parts may have been applied, and the client may send it
+ * again.
+ *
+ * When the collection was dropped meanwhile, the whole batch begins again from its name: what was
+ * written is gone with the former collection, and one that was created anew gets all of it.
+ *
+ * When the client goes away, nothing is sent any more: what it writes next, through another
+ * coordinator perhaps, shall not be followed by what it wrote before.
  */
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
@@ -27,7 +35,8 @@ struct part {
     struct write *write;
     struct node_call call;
     uint64_t range;
-    size_t *ops; /* indexes */
+    uint32_t recovered; /* the range, by the map with which the part was sent */
+    size_t *ops;        /* indexes */
     size_t count;
 };
 
@@ -42,6 +51,9 @@ struct write {
     struct part *parts;
     size_t open;      /* parts under way */
     struct err error; /* of the first part that failed for good */
+    struct err last;  /* why the last part that is to be sent again was not written */
+    Quire__SessionMark **marks;
+    size_t mark_count, mark_room;
     struct later_item later;
 };
 
@@ -114,6 +126,8 @@ static void reply(struct write *write)
     Quire__WriteReply message = QUIRE__WRITE_REPLY__INIT;
     message.n_results = write->message->n_ops;
     message.results = write->results;
+    message.n_session = write->mark_count;
+    message.session = write->marks;
     request_reply(write->request, &message.base);
 }
 
@@ -136,13 +150,36 @@ static void round_ended(struct write *write)
         request_error(write->request, write->error.code, "%s", write->error.text);
     else if (all_done(write))
         reply(write);
+    else if (rpc_request_abandoned(write->request))
+        request_error(write->request, ERR_CANCELED, "the client went away");
     else if (write->coordinator->closing)
         request_error(write->request, ERR_UNAVAILABLE, "the coordinator is stopping");
     else if (clock_ms() + SCATTER_STALE_DELAY_MS >= write->deadline_ms)
-        request_error(write->request, ERR_UNAVAILABLE,
-                      "a shard did not take up its ranges in time: try again");
+        request_error(write->request, ERR_UNAVAILABLE, "%s",
+                      write->last.code != 0
+                          ? write->last.text
+                          : "a shard did not take up its ranges in time: try again");
     else
         later_post(&write->coordinator->later, &write->later, SCATTER_STALE_DELAY_MS, again);
+}
+
+static void add_mark(struct write *write, const struct mark *from)
+{
+    struct arena *arena = &write->request->arena;
+    if (write->mark_count == write->mark_room) {
+        write->mark_room = write->mark_room == 0 ? 8 : 2 * write->mark_room;
+        Quire__SessionMark **grown = arena_calloc(arena, write->mark_room, sizeof *grown);
+        if (write->mark_count > 0)
+            memcpy(grown, write->marks, write->mark_count * sizeof *grown);
+        write->marks = grown;
+    }
+    Quire__SessionMark *mark = arena_alloc(arena, sizeof *mark);
+    quire__session_mark__init(mark);
+    mark->range = from->range;
+    mark->seq = from->seq;
+    mark->has_recovered = from->recovered > 0;
+    mark->recovered = from->recovered;
+    write->marks[write->mark_count++] = mark;
 }
 
 static void take_results(struct part *part, uint16_t kind, struct bytes payload)
@@ -158,8 +195,39 @@ static void take_results(struct part *part, uint16_t kind, struct bytes payload)
     }
     for (size_t i = 0; i < part->count; i++)
         write->results[part->ops[i]] = answer->results[i];
-    if (answer->has_seq)
-        stats_cache_written(write->coordinator->statistics, part->range, answer->seq);
+    if (!answer->has_seq)
+        return;
+    stats_cache_written(write->coordinator->statistics, part->range, answer->seq);
+    struct mark mark = {part->range, answer->seq, part->recovered};
+    marks_raise(&write->coordinator->acknowledged, mark, SIZE_MAX);
+    add_mark(write, &mark);
+}
+
+/* Whether sending the part again can do no harm. */
+static bool is_safe(const struct part *part, int status)
+{
+    const Quire__WriteRequest *message = part->write->message;
+    return status == ERR_STALE || part->call.rpc.id == 0 ||
+           (message->client_id != NULL && message->has_batch);
+}
+
+/* Whether it can do any good: the primary that is there may answer in a moment, or be followed by
+ * another one. A range whose only replica is down waits for its machine, not for us. */
+static bool is_worth_it(const struct part *part, int status)
+{
+    struct nodes *nodes = &part->write->coordinator->nodes;
+    const struct map *map = part->write->coordinator->map;
+    const Quire__Range *range = map_range(map, part->range);
+    if (status == ERR_STALE || range == NULL)
+        return true;
+    if (status != ERR_UNAVAILABLE && (status != ERR_IO || range->n_in_sync == 1))
+        return false;
+    for (size_t i = 0; i < range->n_in_sync; i++) {
+        const struct node *node = nodes_find(nodes, range->in_sync[i]);
+        if (node != NULL && node->up)
+            return true;
+    }
+    return false;
 }
 
 static void on_reply(struct node_call *call, int status, const struct err *err, uint16_t kind,
@@ -169,7 +237,9 @@ static void on_reply(struct node_call *call, int status, const struct err *err, 
     struct write *write = part->write;
     if (status == 0)
         take_results(part, kind, payload);
-    else if (status != ERR_STALE && write->error.code == 0)
+    else if (is_safe(part, status) && is_worth_it(part, status))
+        write->last = *err;
+    else if (write->error.code == 0)
         err_set(&write->error, status == ERR_CANCELED ? ERR_UNAVAILABLE : status, "%s", err->text);
     if (--write->open == 0)
         round_ended(write);
@@ -195,8 +265,10 @@ static void send_part(struct write *write, struct part *part, const Quire__Range
     message_pack(&message.base, &packed);
     part->write = write;
     part->range = range->id;
+    part->recovered = range->recovered;
     part->call.data = part;
     part->call.done = on_reply;
+    part->call.on_behalf = write->request;
     write->open++;
     node_call_start(&write->coordinator->nodes, &part->call, range->primary,
                     QUIRE__KIND__KIND_SHARD_WRITE, buf_bytes(&packed), timeout_ms,
@@ -219,7 +291,7 @@ static void start_round(struct write *write)
     const struct map *map = write->coordinator->map;
     struct map_ranges all = map_ranges(map, write->collection);
     if (all.count == 0) {
-        request_error(write->request, ERR_NOT_FOUND, "the collection was dropped");
+        op_again(write->coordinator, write->request);
         return;
     }
     size_t *where = arena_calloc(arena, count + 1, sizeof *where);

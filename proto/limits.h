@@ -34,7 +34,9 @@
 #define LIMIT_RANGES_PER_COLLECTION 4096
 #define LIMIT_NODES 1024
 #define LIMIT_COORDINATORS 7
-#define LIMIT_REPLICAS 5 /* of a range, wanted */
-#define LIMIT_MEMBERS 9  /* of a range: replicas in sync and learners (replication.h: 8 others) */
+#define LIMIT_REMOVED_COORDINATORS 64 /* that the map remembers */
+#define LIMIT_REPLICAS 5              /* of a range, wanted */
+#define LIMIT_SESSION_MARKS 4096      /* ranges that a session token names */
+#define LIMIT_MEMBERS 9 /* of a range: replicas in sync and learners (replication.h: 8 others) */
 
 #endif

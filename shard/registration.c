@@ -18,7 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define REGISTER_MS 500
+#define REGISTER_MS 240 /* the next tick after that */
 #define REGISTER_TIMEOUT_MS 2000
 #define REGISTER_BACKOFF_MAX_MS 2000
 #define REPORTS_MAX 65536
@@ -30,6 +30,7 @@ struct contact { /* with one coordinator */
     bool busy;
     bool registered; /* the last call succeeded */
     bool complained;
+    uint64_t sent_ms; /* the lease is counted from it */
     uint64_t next_ms, pause_ms;
 };
 
@@ -46,56 +47,106 @@ struct reports {
     struct arena *arena;
     Quire__RangeReport **reports;
     size_t count, capacity;
+    Quire__ReplicaRequest **requests;
+    size_t request_count, request_capacity;
+    bool log_broken;
 };
 
-static const char *state_name(struct replica *replica)
+static const char *state_name(struct replica *replica, bool log_broken)
 {
     switch (atomic_load(&replica->state)) {
     case REPLICA_OPENING:
         return "opening";
     case REPLICA_FAILED:
         return "failed";
+    case REPLICA_LEARNING:
+        return "copying";
     default:
-        if (range_broken(replica->range, NULL) != 0)
+        if (log_broken || range_broken(replica->range, NULL) != 0)
             return "read-only";
         return atomic_load(&replica->sealed) ? "sealed" : "serving";
     }
+}
+
+static const char *role_name(enum replication_role role)
+{
+    static const char *const names[] = {[REPLICATION_NONE] = "none",
+                                        [REPLICATION_RECONCILING] = "reconciling",
+                                        [REPLICATION_PRIMARY] = "primary",
+                                        [REPLICATION_SECONDARY] = "secondary",
+                                        [REPLICATION_LEARNER] = "learner"};
+    return names[role];
+}
+
+/* Room for one more; from the arena. */
+static void **grow(struct arena *arena, void **items, size_t count, size_t *capacity)
+{
+    if (count < *capacity)
+        return items;
+    *capacity = *capacity == 0 ? 64 : 2 * *capacity;
+    void **grown = arena_calloc(arena, *capacity, sizeof grown[0]);
+    if (grown == NULL)
+        abort();
+    if (count > 0)
+        memcpy(grown, items, count * sizeof grown[0]);
+    return grown;
+}
+
+static void add_wish(struct reports *reports, uint64_t range, const struct replica_wish *wish)
+{
+    Quire__ReplicaRequest *request = arena_alloc(reports->arena, sizeof *request);
+    if (request == NULL)
+        abort();
+    quire__replica_request__init(request);
+    request->range = range;
+    request->epoch = wish->epoch;
+    request->node = arena_strdup(reports->arena, wish->node);
+    request->in_sync = wish->in_sync;
+    reports->requests =
+        (Quire__ReplicaRequest **)grow(reports->arena, (void **)reports->requests,
+                                       reports->request_count, &reports->request_capacity);
+    reports->requests[reports->request_count++] = request;
+}
+
+static void add_wishes(struct reports *reports, struct replica *replica)
+{
+    pthread_mutex_lock(&replica->lock);
+    for (size_t i = 0; i < replica->wish_count; i++)
+        add_wish(reports, replica->id, &replica->wishes[i]);
+    pthread_mutex_unlock(&replica->lock);
 }
 
 static void add_report(void *data, struct replica *replica)
 {
     struct reports *reports = data;
     struct range_figures figures = {0};
+    struct replica_standing standing;
     if (reports->count == REPORTS_MAX)
         return;
-    if (reports->count == reports->capacity) {
-        size_t capacity = reports->capacity == 0 ? 64 : 2 * reports->capacity;
-        Quire__RangeReport **grown = arena_calloc(reports->arena, capacity, sizeof grown[0]);
-        if (grown == NULL)
-            abort();
-        if (reports->count > 0)
-            memcpy(grown, reports->reports, reports->count * sizeof grown[0]);
-        reports->reports = grown;
-        reports->capacity = capacity;
-    }
     Quire__RangeReport *report = arena_alloc(reports->arena, sizeof *report);
     if (report == NULL)
         abort();
     if (atomic_load(&replica->state) == REPLICA_OPEN)
         range_figures(replica->range, &figures);
+    replica_standing(replica, &standing);
     quire__range_report__init(report);
     report->id = replica->id;
-    report->epoch = atomic_load(&replica->epoch);
-    report->state = (char *)state_name(replica);
+    report->epoch = standing.epoch;
+    report->role = (char *)role_name(standing.role);
+    report->state = (char *)state_name(replica, reports->log_broken);
     report->entries = figures.entries;
     report->bytes = figures.disk_bytes;
     report->has_memory_bytes = report->has_segments = 1;
     report->memory_bytes = figures.memory_bytes;
     report->segments = figures.segments;
-    report->has_committed_seq = report->has_durable_seq = 1;
+    report->has_committed_seq = report->has_durable_seq = report->has_last_seq = 1;
     report->committed_seq = figures.applied_seq;
     report->durable_seq = figures.durable_seq;
+    report->last_seq = standing.last;
+    reports->reports = (Quire__RangeReport **)grow(reports->arena, (void **)reports->reports,
+                                                   reports->count, &reports->capacity);
     reports->reports[reports->count++] = report;
+    add_wishes(reports, replica);
 }
 
 /* The url that others dial: as told, or as listened, with the port that was found for port 0. */
@@ -114,16 +165,22 @@ static void pack_register(struct server *server, struct buf *out)
     arena_init(&arena, 0);
     Quire__Register message = QUIRE__REGISTER__INIT;
     Quire__Node node = QUIRE__NODE__INIT;
-    struct reports reports = {.arena = &arena};
+    struct reports reports = {.arena = &arena, .log_broken = replicator_broken(server->replicator)};
     node.id = server->node_id;
     node.address = address_of(server, &arena);
     node.zone = server->zone;
     message.node = &node;
     message.has_map_epoch = 1;
-    message.map_epoch = replicas_map_epoch(server->replicas);
+    message.map_epoch = replicator_map_epoch(server->replicator);
+    node.has_incarnation = true;
+    node.incarnation = server->incarnation;
+    message.has_leaving = message.leaving = server->leaving;
+    message.has_disk_short = message.disk_short = !disk_has_room(server);
     replicas_each(server->replicas, add_report, &reports);
     message.n_ranges = reports.count;
     message.ranges = reports.reports;
+    message.n_requests = reports.request_count;
+    message.requests = reports.requests;
     quire__register__pack(&message, buf_extend(out, quire__register__get_packed_size(&message)));
     arena_deinit(&arena);
 }
@@ -164,6 +221,8 @@ static void succeeded(struct contact *contact, const Quire__RegisterReply *reply
     }
     if (!contact->registered)
         log_event(LOG_INFO, "registered", LOG_STR("coordinator", rpc_peer_url(contact->peer)));
+    if (reply->has_lease_ms)
+        replicator_lease(server->replicator, contact->sent_ms + reply->lease_ms);
     contact->registered = true;
     contact->complained = false;
     contact->pause_ms = REGISTER_MS;
@@ -245,12 +304,21 @@ void registration_tick(struct registration *registration)
         if (message.size == 0)
             pack_register(registration->server, &message);
         contact->busy = true;
+        contact->sent_ms = now;
         registration->busy++;
         contact->call = (struct rpc_call){.data = contact, .done = on_reply};
         rpc_call_start(&contact->call, contact->peer, QUIRE__KIND__KIND_REGISTER,
                        buf_bytes(&message), REGISTER_TIMEOUT_MS, 0);
     }
     buf_deinit(&message);
+}
+
+bool registration_heard(const struct registration *registration)
+{
+    for (size_t i = 0; i < registration->count; i++)
+        if (registration->contacts[i].registered)
+            return true;
+    return false;
 }
 
 void registration_hurry(struct registration *registration)

@@ -3,6 +3,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/limits.h"
+#include "shard/replicator.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -10,17 +11,55 @@
 #include <string.h>
 #include <unistd.h>
 
-struct replica *replica_create(uint64_t id, uint64_t epoch, const Quire__Collection *collection,
+static Quire__Range *copy_range(const Quire__Range *range)
+{
+    struct buf packed = {0};
+    quire__range__pack(range, buf_extend(&packed, quire__range__get_packed_size(range)));
+    Quire__Range *copy = quire__range__unpack(NULL, packed.size, packed.data);
+    if (copy == NULL)
+        abort();
+    buf_deinit(&packed);
+    return copy;
+}
+
+static struct replica *new_replica(const struct replica_means *means, const Quire__Range *range)
+{
+    struct replica *replica = calloc(1, sizeof *replica);
+    pthread_condattr_t monotonic;
+    if (replica == NULL)
+        abort();
+    replica->means = *means;
+    replica->id = range->id;
+    replica->collection = range->collection;
+    replica->config = copy_range(range);
+    list_init(&replica->link);
+    list_init(&replica->core_link);
+    list_init(&replica->pending);
+    pthread_mutex_init(&replica->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&replica->applied, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    atomic_store(&replica->refs, 1);
+    atomic_store(&replica->flushed_ms, clock_ms());
+    return replica;
+}
+
+static char *copy_text(const char *text)
+{
+    char *copy = strdup(text);
+    if (copy == NULL)
+        abort();
+    return copy;
+}
+
+struct replica *replica_create(const Quire__Range *range, const Quire__Collection *collection,
                                const char *path, size_t memory_limit,
                                const struct replica_means *means)
 {
-    struct replica *replica = calloc(1, sizeof *replica);
-    if (replica == NULL)
-        abort();
+    struct replica *replica = new_replica(means, range);
     const Quire__FieldWeights *weights = collection->weights;
-    replica->id = id;
-    replica->collection = collection->id;
-    replica->language = strdup(collection->language != NULL ? collection->language : "none");
+    replica->language = copy_text(collection->language != NULL ? collection->language : "none");
     replica->document = (struct document_settings){
         weights != NULL && weights->has_headword ? weights->headword : 3,
         weights != NULL && weights->has_terms ? weights->terms : 2,
@@ -29,48 +68,47 @@ struct replica *replica_create(uint64_t id, uint64_t epoch, const Quire__Collect
     replica->order = collection->order == QUIRE__COLLECTION__ORDER__CATEGORY
                          ? SEGMENT_ORDER_CATEGORY
                          : SEGMENT_ORDER_ARRIVAL;
-    replica->path = strdup(path);
+    replica->path = copy_text(path);
     replica->memory_limit = memory_limit;
-    replica->means = *means;
-    if (replica->language == NULL || replica->path == NULL)
-        abort();
-    list_init(&replica->link);
-    atomic_store(&replica->epoch, epoch);
-    atomic_store(&replica->refs, 1);
-    atomic_store(&replica->flushed_ms, clock_ms());
     return replica;
+}
+
+struct replica *replica_again(struct replica *replica)
+{
+    pthread_mutex_lock(&replica->lock);
+    struct replica *again = new_replica(&replica->means, replica->config);
+    again->may_lead = replica->may_lead;
+    pthread_mutex_unlock(&replica->lock);
+    again->language = copy_text(replica->language);
+    again->document = replica->document;
+    again->order = replica->order;
+    again->path = copy_text(replica->path);
+    again->memory_limit = replica->memory_limit;
+    return again;
 }
 
 /* ---- opening ---- */
 
-static int apply_record(void *data, const struct log_record *record, struct err *err)
+static bool named(char *const *ids, size_t count, const char *id)
 {
-    struct replica *replica = data;
-    struct arena arena;
-    arena_init(&arena, 0);
-    Quire__ShardWrite *write =
-        quire__shard_write__unpack(arena_protobuf(&arena), record->write.size, record->write.data);
-    int code = 0;
-    if (write == NULL || write->n_ops != record->count) {
-        code = err_set(err, ERR_CORRUPT, "log record %llu: malformed",
-                       (unsigned long long)record->first_seq);
-    } else {
-        struct range_op *ops = arena_calloc(&arena, write->n_ops, sizeof *ops);
-        struct range_result *results = arena_calloc(&arena, write->n_ops, sizeof *results);
-        if (ops == NULL || results == NULL)
-            abort();
-        for (size_t i = 0; i < write->n_ops; i++)
-            ops[i] = (struct range_op){record->first_seq + i, write->ops[i], NULL};
-        struct range_session session = {write->client_id, write->batch};
-        bool known = write->client_id != NULL && write->client_id[0] != 0 && write->has_batch;
-        code = range_apply_as(replica->range, known ? &session : NULL, ops, write->n_ops, results,
-                              err);
-        replica->logged_seq = record->first_seq + record->count - 1;
-    }
-    arena_deinit(&arena);
-    if (code == 0 && range_wants_flush(replica->range))
-        code = replica_flush(replica, err);
-    return code;
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(ids[i], id) == 0)
+            return true;
+    return false;
+}
+
+struct part { /* what the configuration says of this node */
+    bool fresh, learner;
+};
+
+static struct part part_of(struct replica *replica)
+{
+    pthread_mutex_lock(&replica->lock);
+    const Quire__Range *config = replica->config;
+    struct part part = {config->fresh,
+                        named(config->learners, config->n_learners, replica->means.node_id)};
+    pthread_mutex_unlock(&replica->lock);
+    return part;
 }
 
 /* A range is its index and the log of what is not in it yet. With either of them gone or set back,
@@ -86,6 +124,9 @@ static int check_whole(struct replica *replica, uint64_t *forgotten, struct err 
         return code;
     if (!known && exists)
         return err_set(err, ERR_CORRUPT, "its log is lost: what was written last may be missing");
+    if (!known && !part_of(replica).fresh)
+        return err_set(err, ERR_CORRUPT,
+                       "there is nothing of it here, though it had entries that were acknowledged");
     if (!known)
         return log_store_begin(replica->means.log, replica->id, (struct replication_position){0},
                                err);
@@ -97,18 +138,23 @@ static int check_whole(struct replica *replica, uint64_t *forgotten, struct err 
 static int check_index(struct replica *replica, uint64_t forgotten, struct err *err)
 {
     uint64_t durable = range_durable_seq(replica->range);
-    if (durable >= forgotten)
-        return 0;
-    return err_set(err, ERR_CORRUPT,
-                   "its index is an old one: it ends at operation %llu, the log begins after %llu",
-                   (unsigned long long)durable, (unsigned long long)forgotten);
+    if (durable < forgotten)
+        return err_set(
+            err, ERR_CORRUPT,
+            "its index is an old one: it ends at operation %llu, the log begins after %llu",
+            (unsigned long long)durable, (unsigned long long)forgotten);
+    if (durable > replica->extent.last_seq)
+        return err_set(err, ERR_CORRUPT,
+                       "its log is an old one: it ends at operation %llu, the index has %llu",
+                       (unsigned long long)replica->extent.last_seq, (unsigned long long)durable);
+    return 0;
 }
 
 static int open_range(struct replica *replica, struct err *err)
 {
     uint64_t forgotten;
     if (check_whole(replica, &forgotten, err) != 0)
-        return err_prefix(err, "open range %llu", (unsigned long long)replica->id);
+        return err->code;
     struct range_settings settings = {.id = replica->id,
                                       .collection = replica->collection,
                                       .language = replica->language,
@@ -120,36 +166,70 @@ static int open_range(struct replica *replica, struct err *err)
     int code = range_open(replica->path, &settings, &replica->range, err);
     if (code != 0)
         return code;
-    uint64_t durable = range_durable_seq(replica->range);
-    replica->logged_seq = durable;
-    code = check_index(replica, forgotten, err);
+    code = log_store_extent(replica->means.log, replica->id, &replica->extent, err);
     if (code == 0)
-        code = log_store_read(replica->means.log, replica->id, durable + 1, UINT64_MAX,
-                              apply_record, replica, err);
+        code = check_index(replica, forgotten, err);
     if (code == 0)
         return 0;
     range_close(replica->range);
     replica->range = NULL;
-    return err_prefix(err, "open range %llu", (unsigned long long)replica->id);
+    log_extent_deinit(&replica->extent);
+    return code;
 }
 
-void replica_open(struct replica *replica)
+/* What cannot be read is of no use to a learner: it is made anew of the primary's. */
+static enum replica_state open_state(struct replica *replica, struct err *err)
 {
-    uint64_t start = clock_ms();
-    replica->error = (struct err){0};
-    if (open_range(replica, &replica->error) != 0) {
-        log_event(LOG_ERROR, "range cannot be opened", LOG_U64("range", replica->id),
-                  LOG_STR("error", replica->error.text));
-        atomic_store(&replica->state, REPLICA_FAILED);
-        return;
-    }
+    if (replica->install.seq != 0 &&
+        checkpoints_install(replica->means.checkpoints, replica->id, replica->install, err) != 0)
+        return REPLICA_FAILED;
+    if (open_range(replica, err) == 0)
+        return REPLICA_OPEN;
+    if (err->code != ERR_CORRUPT || !part_of(replica).learner)
+        return REPLICA_FAILED;
+    return REPLICA_LEARNING;
+}
+
+static void log_opened(struct replica *replica, uint64_t ms)
+{
     struct range_figures figures;
     range_figures(replica->range, &figures);
     log_event(LOG_INFO, "range opened", LOG_U64("range", replica->id),
-              LOG_U64("epoch", atomic_load(&replica->epoch)), LOG_U64("entries", figures.entries),
-              LOG_U64("seq", figures.applied_seq), LOG_U64("durable", figures.durable_seq),
-              LOG_U64("ms", clock_ms() - start));
-    atomic_store(&replica->state, REPLICA_OPEN);
+              LOG_U64("entries", figures.entries), LOG_U64("durable", figures.durable_seq),
+              LOG_U64("last", replica->extent.last_seq), LOG_U64("ms", ms));
+}
+
+static void run_open(struct pool_job *job)
+{
+    struct replica *replica = list_entry(job, struct replica, open_job);
+    uint64_t start = clock_ms();
+    struct err err = {0};
+    enum replica_state state = open_state(replica, &err);
+    if (state == REPLICA_OPEN) {
+        log_opened(replica, clock_ms() - start);
+    } else if (state == REPLICA_LEARNING) {
+        log_event(LOG_INFO, "range to be copied from its primary", LOG_U64("range", replica->id),
+                  LOG_STR("because", err.text));
+    } else {
+        err_prefix(&err, "open range %llu", (unsigned long long)replica->id);
+        log_event(LOG_ERROR, "range cannot be opened", LOG_U64("range", replica->id),
+                  LOG_STR("error", err.text));
+        replica->error = err;
+        replica->failed_ms = clock_ms();
+    }
+    atomic_store(&replica->state, state);
+    if (state != REPLICA_FAILED)
+        replicator_opened(replica->means.replicator, replica);
+    replica->means.opened(replica->means.data);
+    replica_unref(replica);
+}
+
+void replica_start(struct replica *replica)
+{
+    replica_ref(replica);
+    replica->open_job.run = run_open;
+    if (pool_submit(replica->means.background, &replica->open_job) != 0)
+        run_open(&replica->open_job); /* the queue is full: then here */
 }
 
 /* ---- references ---- */
@@ -180,15 +260,137 @@ void replica_unref(struct replica *replica)
 {
     if (atomic_fetch_sub(&replica->refs, 1) > 1)
         return;
+    replication_destroy(replica->core);
     range_close(replica->range);
     if (atomic_load(&replica->dropped))
         remove_files(replica);
+    replica->means.ended(replica->means.data, replica);
+    log_extent_deinit(&replica->extent);
+    tail_deinit(&replica->tail);
+    quire__range__free_unpacked(replica->config, NULL);
+    pthread_mutex_destroy(&replica->lock);
+    pthread_cond_destroy(&replica->applied);
     free(replica->language);
     free(replica->path);
     free(replica);
 }
 
+/* ---- what others want to know ---- */
+
+bool replica_take_config(struct replica *replica, const Quire__Range *range, bool may_lead)
+{
+    bool newer;
+    pthread_mutex_lock(&replica->lock);
+    newer = range->epoch > replica->config->epoch ||
+            (range->epoch == replica->config->epoch && replica->core == NULL);
+    if (newer) {
+        quire__range__free_unpacked(replica->config, NULL);
+        replica->config = copy_range(range);
+        replica->may_lead = may_lead;
+    }
+    pthread_mutex_unlock(&replica->lock);
+    return newer;
+}
+
+void replica_standing(struct replica *replica, struct replica_standing *out)
+{
+    pthread_mutex_lock(&replica->lock);
+    *out = (struct replica_standing){.epoch = replica->config->epoch,
+                                     .in_sync = replica->config->n_in_sync};
+    if (replica->core != NULL) {
+        out->role = replication_role(replica->core);
+        out->epoch = replication_epoch(replica->core);
+        out->committed = replication_committed(replica->core);
+        out->last = replication_last(replica->core);
+    }
+    pthread_mutex_unlock(&replica->lock);
+}
+
+Quire__Range *replica_current(struct replica *replica, uint64_t epoch, struct arena *arena)
+{
+    struct buf packed = {0};
+    pthread_mutex_lock(&replica->lock);
+    if (replica->config->epoch > epoch)
+        quire__range__pack(replica->config,
+                           buf_extend(&packed, quire__range__get_packed_size(replica->config)));
+    pthread_mutex_unlock(&replica->lock);
+    Quire__Range *current =
+        packed.size == 0 ? NULL
+                         : quire__range__unpack(arena_protobuf(arena), packed.size, packed.data);
+    buf_deinit(&packed);
+    return current;
+}
+
+int replica_may_read(struct replica *replica, const Quire__RangeRef *ref, struct err *err)
+{
+    pthread_mutex_lock(&replica->lock);
+    int code = replica->core == NULL ? err_set(err, ERR_UNAVAILABLE, "range %llu is being opened",
+                                               (unsigned long long)replica->id)
+                                     : replication_may_read(replica->core, ref->epoch,
+                                                            ref->from_primary, clock_ms(), err);
+    pthread_mutex_unlock(&replica->lock);
+    return code;
+}
+
+static uint64_t needed(struct replica *replica, uint64_t seq)
+{
+    uint64_t committed = replica->core != NULL ? replication_committed(replica->core) : 0;
+    uint64_t floor = atomic_load(&replica->read_floor);
+    seq = committed > seq ? committed : seq;
+    return floor > seq ? floor : seq;
+}
+
+int replica_await(struct replica *replica, uint64_t seq, uint64_t deadline_ms, struct err *err)
+{
+    uint64_t until = clock_ms() + REPLICA_READ_WAIT_MS;
+    if (deadline_ms < until)
+        until = deadline_ms;
+    struct timespec at = {(time_t)(until / 1000), (long)(until % 1000) * 1000000};
+    bool in_time = true;
+    pthread_mutex_lock(&replica->lock);
+    seq = needed(replica, seq);
+    replica->waiting++;
+    while (in_time && replica->core != NULL && range_applied_seq(replica->range) < seq)
+        in_time = pthread_cond_timedwait(&replica->applied, &replica->lock, &at) == 0;
+    replica->waiting--;
+    bool applied = range_applied_seq(replica->range) >= seq;
+    pthread_mutex_unlock(&replica->lock);
+    return applied ? 0
+                   : err_set(err, ERR_UNAVAILABLE, "range %llu has not applied operation %llu yet",
+                             (unsigned long long)replica->id, (unsigned long long)seq);
+}
+
+bool replica_lags(struct replica *replica)
+{
+    struct range_figures figures;
+    range_figures(replica->range, &figures);
+    return figures.memory_bytes >= 2 * replica->memory_limit && range_wants_flush(replica->range) &&
+           range_broken(replica->range, NULL) == 0;
+}
+
 /* ---- background work ---- */
+
+/* The log goes as far as no replica and no checkpoint needs it. The core is told first: it never
+ * reads what is gone. */
+static int forget_log(struct replica *replica, struct err *err)
+{
+    uint64_t durable = range_durable_seq(replica->range), seq = 0;
+    pthread_mutex_lock(&replica->lock);
+    if (replica->core != NULL) {
+        replication_flushed(replica->core, durable);
+        seq = replication_retain(replica->core);
+    }
+    pthread_mutex_unlock(&replica->lock);
+    seq =
+        checkpoints_retain(replica->means.checkpoints, replica->id, seq < durable ? seq : durable);
+    if (seq == 0)
+        return 0;
+    pthread_mutex_lock(&replica->lock);
+    if (replica->core != NULL)
+        replication_truncated(replica->core, seq);
+    pthread_mutex_unlock(&replica->lock);
+    return log_store_truncate(replica->means.log, replica->id, seq, err);
+}
 
 static int flush_and_truncate(struct replica *replica,
                               int (*flush)(struct range *range, struct err *err), struct err *err)
@@ -197,8 +399,7 @@ static int flush_and_truncate(struct replica *replica,
     atomic_store(&replica->flushed_ms, clock_ms());
     if (code != 0)
         return code;
-    return log_store_truncate(replica->means.log, replica->id, range_durable_seq(replica->range),
-                              err);
+    return forget_log(replica, err);
 }
 
 int replica_flush(struct replica *replica, struct err *err)

@@ -1,8 +1,11 @@
 #include "shard/replicas.h"
 
+#include "proto/base/clock.h"
 #include "proto/base/data_dir.h"
 #include "proto/base/log.h"
+#include "shard/replicator.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
@@ -19,49 +22,52 @@
 struct replicas {
     struct replicas_settings settings;
     char *folder;              /* DIR/ranges */
-    pthread_mutex_t lock;      /* the table and the epoch */
+    pthread_mutex_t lock;      /* the table */
     pthread_mutex_t assigning; /* one assignment at a time */
     struct list all;
-    uint64_t map_epoch;
+    struct list ending; /* dropped, or to be followed by another, and still in use */
+    bool closing;
     uint64_t durable_epoch; /* of the newest assignment ever seen: an older one drops nothing */
 };
 
-/* ---- the epoch file ----
- *
- * The number and its checksum: one that a flipped bit made larger would have every assignment
- * refused for good. */
-
-#define EPOCH_TEXT_MAX 32
-
-static void epoch_text(uint64_t epoch, char text[EPOCH_TEXT_MAX])
-{
-    int size = snprintf(text, EPOCH_TEXT_MAX, "%llu", (unsigned long long)epoch);
-    snprintf(text + size, EPOCH_TEXT_MAX - (size_t)size, " %08x",
-             (unsigned)checksum32(text, (size_t)size));
-}
+/* ---- the epoch file ---- */
 
 static int read_epoch(struct replicas *replicas, struct err *err)
 {
-    char text[EPOCH_TEXT_MAX + 1], right[EPOCH_TEXT_MAX];
-    int code = data_dir_read(replicas->settings.dir, EPOCH_FILE, text, sizeof text, err);
-    if (code == ERR_NOT_FOUND)
-        return 0;
-    if (code != 0)
-        return code;
-    replicas->durable_epoch = strtoull(text, NULL, 10);
-    epoch_text(replicas->durable_epoch, right);
-    if (strcmp(text, right) != 0)
-        return err_set(err, ERR_CORRUPT, "%s/" EPOCH_FILE " is damaged", replicas->settings.dir);
-    return 0;
+    int code =
+        data_dir_read_number(replicas->settings.dir, EPOCH_FILE, &replicas->durable_epoch, err);
+    return code == ERR_NOT_FOUND ? 0 : code;
 }
 
 static void write_epoch(struct replicas *replicas, uint64_t epoch)
 {
-    char text[EPOCH_TEXT_MAX];
     struct err err;
-    epoch_text(epoch, text);
-    if (data_dir_write(replicas->settings.dir, EPOCH_FILE, text, &err) != 0)
+    if (data_dir_write_number(replicas->settings.dir, EPOCH_FILE, epoch, &err) != 0)
         log_event(LOG_WARN, "the map's epoch cannot be kept", LOG_STR("error", err.text));
+}
+
+/* ---- what replicas tell ---- */
+
+static void on_opened(void *data)
+{
+    struct replicas *replicas = data;
+    replicas->settings.opened(replicas->settings.data);
+}
+
+/* Nobody uses it any more, and its files are as it left them: who waited for that may begin. */
+static void on_ended(void *data, struct replica *replica)
+{
+    struct replicas *replicas = data;
+    pthread_mutex_lock(&replicas->lock);
+    list_remove(&replica->link);
+    struct replica *successor = replica->successor;
+    bool closing = replicas->closing;
+    pthread_mutex_unlock(&replicas->lock);
+    if (successor == NULL)
+        return;
+    if (!closing && !atomic_load(&successor->dropped))
+        replica_start(successor);
+    replica_unref(successor);
 }
 
 /* ---- life ---- */
@@ -79,6 +85,10 @@ int replicas_create(const struct replicas_settings *settings, struct replicas **
     pthread_mutex_init(&replicas->lock, NULL);
     pthread_mutex_init(&replicas->assigning, NULL);
     list_init(&replicas->all);
+    list_init(&replicas->ending);
+    replicas->settings.means.ended = on_ended;
+    replicas->settings.means.data = replicas;
+    replicas->settings.means.opened = on_opened;
     int code = store_make_folder(replicas->folder, err);
     if (code == 0)
         code = read_epoch(replicas, err);
@@ -88,6 +98,13 @@ int replicas_create(const struct replicas_settings *settings, struct replicas **
     }
     *out = replicas;
     return 0;
+}
+
+void replicas_close(struct replicas *replicas)
+{
+    pthread_mutex_lock(&replicas->lock);
+    replicas->closing = true;
+    pthread_mutex_unlock(&replicas->lock);
 }
 
 void replicas_destroy(struct replicas *replicas)
@@ -104,9 +121,9 @@ void replicas_destroy(struct replicas *replicas)
 }
 
 /* Holder of the lock. */
-static struct replica *find(struct replicas *replicas, uint64_t id)
+static struct replica *find(const struct list *list, uint64_t id)
 {
-    for (struct list *link = replicas->all.next; link != &replicas->all; link = link->next) {
+    for (struct list *link = list->next; link != list; link = link->next) {
         struct replica *replica = list_entry(link, struct replica, link);
         if (replica->id == id)
             return replica;
@@ -132,27 +149,43 @@ static bool named(const Quire__ShardAssign *assign, uint64_t id)
     return false;
 }
 
+/* Takes it from the table; holder of the lock. The table's reference goes to the caller. */
+static void take_out(struct replicas *replicas, struct replica *replica)
+{
+    list_remove(&replica->link);
+    list_push(&replicas->ending, &replica->link);
+}
+
+static void let_go(struct replicas *replicas, struct replica *replica)
+{
+    replicator_dropped(replicas->settings.means.replicator, replica);
+    if (replica->range != NULL && atomic_load(&replica->state) == REPLICA_OPEN)
+        range_stop(replica->range);
+    replica_unref(replica);
+}
+
 static void drop_unnamed(struct replicas *replicas, const Quire__ShardAssign *assign)
 {
-    struct list gone;
-    list_init(&gone);
+    struct replica **gone = NULL;
+    size_t count = 0;
     pthread_mutex_lock(&replicas->lock);
     for (struct list *link = replicas->all.next, *next; link != &replicas->all; link = next) {
         struct replica *replica = list_entry(link, struct replica, link);
         next = link->next;
         if (named(assign, replica->id))
             continue;
-        list_remove(link);
-        list_push(&gone, link);
+        take_out(replicas, replica);
+        gone = realloc(gone, (count + 1) * sizeof *gone);
+        if (gone == NULL)
+            abort();
+        gone[count++] = replica;
     }
     pthread_mutex_unlock(&replicas->lock);
-    for (struct list *link; (link = list_shift(&gone)) != NULL;) {
-        struct replica *replica = list_entry(link, struct replica, link);
-        atomic_store(&replica->dropped, true);
-        if (replica->range != NULL)
-            range_stop(replica->range);
-        replica_unref(replica);
+    for (size_t i = 0; i < count; i++) {
+        atomic_store(&gone[i]->dropped, true);
+        let_go(replicas, gone[i]);
     }
+    free(gone);
 }
 
 /* Folders of ranges that were dropped while this process did not run. */
@@ -166,7 +199,7 @@ static void drop_folders(struct replicas *replicas, const Quire__ShardAssign *as
         if (item->d_name[0] < '0' || item->d_name[0] > '9' || *end != 0 || named(assign, id))
             continue;
         pthread_mutex_lock(&replicas->lock);
-        bool held = find(replicas, id) != NULL;
+        bool held = find(&replicas->all, id) != NULL || find(&replicas->ending, id) != NULL;
         pthread_mutex_unlock(&replicas->lock);
         if (held)
             continue;
@@ -181,29 +214,6 @@ static void drop_folders(struct replicas *replicas, const Quire__ShardAssign *as
         closedir(folder);
 }
 
-struct opening {
-    pthread_mutex_t lock;
-    pthread_cond_t done;
-    size_t left;
-};
-
-struct open_job {
-    struct pool_job job;
-    struct replica *replica;
-    struct opening *opening;
-};
-
-static void run_open(struct pool_job *job)
-{
-    struct open_job *open = (struct open_job *)job;
-    replica_open(open->replica);
-    replica_maintain(open->replica);
-    pthread_mutex_lock(&open->opening->lock);
-    open->opening->left--;
-    pthread_cond_signal(&open->opening->done);
-    pthread_mutex_unlock(&open->opening->lock);
-}
-
 static struct replica *new_replica(struct replicas *replicas, const Quire__Range *range,
                                    const Quire__Collection *collection, size_t count)
 {
@@ -211,72 +221,71 @@ static struct replica *new_replica(struct replicas *replicas, const Quire__Range
     size_t memory = replicas->settings.memory_budget / (count < 2 ? 2 : count);
     memory = memory < MEMORY_MIN ? MEMORY_MIN : memory > MEMORY_MAX ? MEMORY_MAX : memory;
     snprintf(path, sizeof path, "%s/%llu", replicas->folder, (unsigned long long)range->id);
-    return replica_create(range->id, range->epoch, collection, path, memory,
-                          &replicas->settings.means);
+    return replica_create(range, collection, path, memory, &replicas->settings.means);
 }
 
-/* What has to be opened, put into the table as opening. ERR_INVALID when a collection is missing.
- */
-static int take_up(struct replicas *replicas, const Quire__ShardAssign *assign,
-                   struct open_job *jobs, size_t *count, struct err *err)
+/* Puts it into the table and opens it: at once, or when `before`, which has been taken out, has
+ * ended. Holder of the lock; returns whether the caller has to start it. */
+static bool put_in(struct replicas *replicas, struct replica *replica, struct replica *before)
 {
-    int code = 0;
+    list_push(&replicas->all, &replica->link);
+    if (before == NULL)
+        return true;
+    assert(before->successor == NULL); /* it was the newest of its id */
+    replica_ref(replica);
+    before->successor = replica;
+    return false;
+}
+
+/* The one of this id that was taken out last. */
+static struct replica *ending(struct replicas *replicas, uint64_t id)
+{
+    struct replica *last = NULL;
+    for (struct list *link = replicas->ending.next; link != &replicas->ending; link = link->next)
+        if (list_entry(link, struct replica, link)->id == id)
+            last = list_entry(link, struct replica, link);
+    return last;
+}
+
+/* Opens what is not here and hands over the configuration of what is. ERR_INVALID when a collection
+ * is missing. */
+static int take_up(struct replicas *replicas, const Quire__ShardAssign *assign, bool may_lead,
+                   const Quire__Range *range, struct err *err)
+{
+    const Quire__Collection *collection = collection_of(assign, range->collection);
+    if (collection == NULL)
+        return err_set(err, ERR_INVALID, "assignment: range %llu without its collection",
+                       (unsigned long long)range->id);
+    struct replica *failed = NULL, *started = NULL;
     pthread_mutex_lock(&replicas->lock);
-    for (size_t i = 0; i < assign->n_ranges && code == 0; i++) {
-        const Quire__Range *range = assign->ranges[i];
-        const Quire__Collection *collection = collection_of(assign, range->collection);
-        struct replica *replica = find(replicas, range->id);
-        if (collection == NULL) {
-            code = err_set(err, ERR_INVALID, "assignment: range %llu without its collection",
-                           (unsigned long long)range->id);
-            break;
-        }
-        if (replica != NULL && atomic_load(&replica->state) != REPLICA_FAILED) {
-            if (range->epoch > atomic_load(&replica->epoch))
-                atomic_store(&replica->sealed, false); /* it was not replaced after all */
-            atomic_store(&replica->epoch, range->epoch);
-            continue;
-        }
-        if (replica != NULL) { /* tried again from the start */
-            list_remove(&replica->link);
-            replica_unref(replica);
-        }
+    struct replica *replica = find(&replicas->all, range->id);
+    if (replica != NULL && atomic_load(&replica->state) == REPLICA_FAILED) {
+        failed = replica; /* tried again from the start */
+        take_out(replicas, failed);
+        replica = NULL;
+    }
+    if (replica == NULL) {
         replica = new_replica(replicas, range, collection, assign->n_ranges);
-        list_push(&replicas->all, &replica->link);
-        replica_ref(replica);
-        jobs[(*count)++].replica = replica;
+        replica->may_lead = may_lead;
+        if (put_in(replicas, replica, ending(replicas, range->id)))
+            started = replica;
+    } else if (replica_take_config(replica, range, may_lead)) {
+        replicator_configured(replicas->settings.means.replicator, replica);
     }
+    if (started != NULL)
+        replica_ref(started);
     pthread_mutex_unlock(&replicas->lock);
-    return code;
+    if (failed != NULL)
+        replica_unref(failed);
+    if (started != NULL) {
+        replica_start(started);
+        replica_unref(started);
+    }
+    return 0;
 }
 
-static int open_all(struct replicas *replicas, struct open_job *jobs, size_t count, struct err *err)
-{
-    struct opening opening = {.lock = PTHREAD_MUTEX_INITIALIZER, .done = PTHREAD_COND_INITIALIZER};
-    int code = 0;
-    opening.left = count;
-    for (size_t i = 0; i < count; i++) {
-        jobs[i].job.run = run_open;
-        jobs[i].opening = &opening;
-        if (pool_submit(replicas->settings.means.background, &jobs[i].job) != 0)
-            run_open(&jobs[i].job); /* the queue is full: then here */
-    }
-    pthread_mutex_lock(&opening.lock);
-    while (opening.left > 0)
-        pthread_cond_wait(&opening.done, &opening.lock);
-    pthread_mutex_unlock(&opening.lock);
-    for (size_t i = 0; i < count; i++) {
-        if (code == 0 && atomic_load(&jobs[i].replica->state) == REPLICA_FAILED) {
-            code = jobs[i].replica->error.code;
-            if (err != NULL)
-                *err = jobs[i].replica->error;
-        }
-        replica_unref(jobs[i].replica);
-    }
-    return code;
-}
-
-static int assign_one(struct replicas *replicas, const Quire__ShardAssign *assign, struct err *err)
+static int assign_one(struct replicas *replicas, const Quire__ShardAssign *assign, bool may_lead,
+                      struct err *err)
 {
     if (assign->map_epoch < replicas->durable_epoch)
         return err_set(err, ERR_STALE, "assignment of map epoch %llu, %llu was seen already",
@@ -287,65 +296,128 @@ static int assign_one(struct replicas *replicas, const Quire__ShardAssign *assig
     replicas->durable_epoch = assign->map_epoch;
     drop_unnamed(replicas, assign);
     drop_folders(replicas, assign);
-    struct open_job *jobs = calloc(assign->n_ranges + 1, sizeof jobs[0]);
-    size_t count = 0;
-    if (jobs == NULL)
-        abort();
-    struct err why = {0};
-    int code = take_up(replicas, assign, jobs, &count, &why);
-    int opened = open_all(replicas, jobs, count, err);
-    if (code != 0 && err != NULL)
-        *err = why;
-    free(jobs);
-    return code != 0 ? code : opened;
+    int code = 0;
+    for (size_t i = 0; i < assign->n_ranges && code == 0; i++)
+        code = take_up(replicas, assign, may_lead, assign->ranges[i], err);
+    if (code == 0)
+        replicator_map(replicas->settings.means.replicator, assign->map_epoch);
+    return code;
 }
 
-int replicas_assign(struct replicas *replicas, const Quire__ShardAssign *assign, struct err *err)
+int replicas_assign(struct replicas *replicas, const Quire__ShardAssign *assign, bool may_lead,
+                    struct err *err)
 {
     pthread_mutex_lock(&replicas->assigning);
-    int code = assign_one(replicas, assign, err);
-    if (code == 0) {
-        pthread_mutex_lock(&replicas->lock);
-        replicas->map_epoch = assign->map_epoch;
-        pthread_mutex_unlock(&replicas->lock);
-    }
+    int code = assign_one(replicas, assign, may_lead, err);
     pthread_mutex_unlock(&replicas->assigning);
     return code;
 }
 
-uint64_t replicas_map_epoch(struct replicas *replicas)
+bool replicas_settled(struct replicas *replicas, const uint64_t *ids, size_t count, struct err *err)
 {
+    bool settled = true;
+    err->code = 0;
     pthread_mutex_lock(&replicas->lock);
-    uint64_t epoch = replicas->map_epoch;
+    for (size_t i = 0; i < count; i++) {
+        struct replica *replica = find(&replicas->all, ids[i]);
+        int state = replica == NULL ? REPLICA_OPEN : atomic_load(&replica->state);
+        settled &= state != REPLICA_OPENING;
+        if (state == REPLICA_FAILED && err->code == 0)
+            *err = replica->error;
+    }
     pthread_mutex_unlock(&replicas->lock);
-    return epoch;
+    return settled;
+}
+
+void replicas_reinstall(struct replicas *replicas, struct replica *replica,
+                        struct replication_position at)
+{
+    struct replica *again = replica_again(replica);
+    again->install = at;
+    pthread_mutex_lock(&replicas->lock);
+    bool here = find(&replicas->all, replica->id) == replica;
+    if (here) {
+        take_out(replicas, replica);
+        (void)put_in(replicas, again, replica);
+    }
+    pthread_mutex_unlock(&replicas->lock);
+    if (!here) { /* dropped meanwhile */
+        list_init(&again->link);
+        replica_unref(again);
+        return;
+    }
+    if (replica->range != NULL)
+        range_stop(replica->range);
+    replica_unref(replica);
+}
+
+void replicas_retry(struct replicas *replicas, uint64_t now_ms)
+{
+    struct replica *failed = NULL, *again = NULL;
+    pthread_mutex_lock(&replicas->lock);
+    for (struct list *link = replicas->all.next; link != &replicas->all; link = link->next) {
+        struct replica *replica = list_entry(link, struct replica, link);
+        if (atomic_load(&replica->state) == REPLICA_FAILED &&
+            now_ms - replica->failed_ms >= REPLICAS_RETRY_MS) {
+            failed = replica;
+            break;
+        }
+    }
+    if (failed != NULL) {
+        again = replica_again(failed);
+        again->install = failed->install;
+        take_out(replicas, failed);
+        (void)put_in(replicas, again, failed);
+    }
+    pthread_mutex_unlock(&replicas->lock);
+    if (failed != NULL)
+        replica_unref(failed);
 }
 
 /* ---- use ---- */
 
-int replicas_acquire(struct replicas *replicas, const Quire__RangeRef *ref, struct replica **out,
-                     struct err *err)
+struct replica *replicas_find(struct replicas *replicas, uint64_t id)
 {
-    unsigned long long id = ref->id;
-    int code = 0;
-    *out = NULL;
     pthread_mutex_lock(&replicas->lock);
-    struct replica *replica = find(replicas, ref->id);
-    if (replica == NULL)
-        code = err_set(err, ERR_STALE, "range %llu is not here", id);
-    else if (atomic_load(&replica->epoch) != ref->epoch)
-        code = err_set(err, ERR_STALE, "range %llu is at epoch %llu, not %llu", id,
-                       (unsigned long long)atomic_load(&replica->epoch),
-                       (unsigned long long)ref->epoch);
-    else if (atomic_load(&replica->state) == REPLICA_OPENING)
-        code = err_set(err, ERR_UNAVAILABLE, "range %llu is being opened", id);
-    else if (atomic_load(&replica->state) == REPLICA_FAILED)
-        code = err_set(err, replica->error.code, "%s", replica->error.text);
-    if (code == 0) {
+    struct replica *replica = find(&replicas->all, id);
+    if (replica != NULL)
         replica_ref(replica);
-        *out = replica;
-    }
     pthread_mutex_unlock(&replicas->lock);
+    return replica;
+}
+
+int replicas_acquire_open(struct replicas *replicas, uint64_t id, struct replica **out,
+                          struct err *err)
+{
+    struct replica *replica = replicas_find(replicas, id);
+    int state = replica == NULL ? REPLICA_LEARNING : atomic_load(&replica->state), code = 0;
+    *out = NULL;
+    if (state == REPLICA_LEARNING)
+        code = err_set(err, ERR_STALE, "range %llu is not here", (unsigned long long)id);
+    else if (state == REPLICA_OPENING)
+        code = err_set(err, ERR_UNAVAILABLE, "range %llu is being opened", (unsigned long long)id);
+    else if (state == REPLICA_FAILED)
+        code = err_set(err, replica->error.code, "%s", replica->error.text);
+    if (code == 0)
+        *out = replica;
+    else if (replica != NULL)
+        replica_unref(replica);
+    return code;
+}
+
+int replicas_acquire(struct replicas *replicas, const Quire__RangeRef *ref, uint64_t deadline_ms,
+                     struct replica **out, struct err *err)
+{
+    int code = replicas_acquire_open(replicas, ref->id, out, err);
+    if (code != 0)
+        return code;
+    code = replica_may_read(*out, ref, err);
+    if (code == 0)
+        code = replica_await(*out, ref->min_seq, deadline_ms, err);
+    if (code != 0) {
+        replica_unref(*out);
+        *out = NULL;
+    }
     return code;
 }
 

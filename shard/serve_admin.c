@@ -3,18 +3,81 @@
 
 #include "proto/limits.h"
 
+#include <stdlib.h>
+
+/* ---- assignments ---- */
+
+struct assigned { /* waits until its ranges are open */
+    struct list link;
+    struct rpc_request *request;
+    size_t count;
+    uint64_t ids[];
+};
+
+static void add_assigned(struct work *work, const Quire__ShardAssign *assign)
+{
+    struct server *server = work->server;
+    struct assigned *assigned =
+        malloc(sizeof *assigned + assign->n_ranges * sizeof assigned->ids[0]);
+    if (assigned == NULL)
+        abort();
+    assigned->request = work->request;
+    assigned->count = assign->n_ranges;
+    for (size_t i = 0; i < assign->n_ranges; i++)
+        assigned->ids[i] = assign->ranges[i]->id;
+    pthread_mutex_lock(&server->assigns_lock);
+    list_push(&server->assigns, &assigned->link);
+    pthread_mutex_unlock(&server->assigns_lock);
+    uv_async_send(&server->news);
+}
+
+/* Whoever follows another map needs the newest configurations now: they are handed over at once,
+ * and only the answer waits for what is opened. */
 void serve_assign(struct work *work)
 {
+    struct server *server = work->server;
     Quire__ShardAssign *assign = serve_unpack(work, &quire__shard_assign__descriptor);
     struct err err = {0};
     if (assign == NULL)
         return;
-    int code = replicas_assign(work->server->replicas, assign, &err);
-    uv_async_send(&work->server->assigned);
-    if (code == 0)
-        serve_ok(work->server, work->request);
+    bool may_lead = assign->has_incarnation && assign->incarnation == server->incarnation;
+    links_nodes(server->links, assign->nodes, assign->n_nodes);
+    if (replicas_assign(server->replicas, assign, may_lead, &err) == 0)
+        add_assigned(work, assign);
     else
-        serve_error(work->server, work->request, &err);
+        serve_error(server, work->request, &err);
+}
+
+static void answer_assigned(struct server *server, struct assigned *assigned, const struct err *err)
+{
+    if (err->code == 0)
+        serve_ok(server, assigned->request);
+    else
+        serve_error(server, assigned->request, err);
+    free(assigned);
+}
+
+void serve_assigned(struct server *server)
+{
+    struct list waiting;
+    list_init(&waiting);
+    pthread_mutex_lock(&server->assigns_lock);
+    list_splice(&waiting, &server->assigns);
+    pthread_mutex_unlock(&server->assigns_lock);
+    for (struct list *link; (link = list_shift(&waiting)) != NULL;) {
+        struct assigned *assigned = list_entry(link, struct assigned, link);
+        struct err err = {0};
+        bool settled = replicas_settled(server->replicas, assigned->ids, assigned->count, &err);
+        if (!settled && server->stopping)
+            err_set(&err, ERR_UNAVAILABLE, "the shard is stopping");
+        if (settled || server->stopping || rpc_request_abandoned(assigned->request)) {
+            answer_assigned(server, assigned, &err);
+            continue;
+        }
+        pthread_mutex_lock(&server->assigns_lock);
+        list_push(&server->assigns, &assigned->link);
+        pthread_mutex_unlock(&server->assigns_lock);
+    }
 }
 
 /* ---- verification ---- */

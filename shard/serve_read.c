@@ -153,7 +153,8 @@ static int get(struct entries *entries, const Quire__ShardGet *request, struct e
 {
     struct replica *replica;
     struct bytes key = bytes_of(request->key.data, request->key.len);
-    int code = replicas_acquire(entries->work->server->replicas, request->range, &replica, err);
+    int code = replicas_acquire(entries->work->server->replicas, request->range,
+                                entries->work->request->deadline_ms, &replica, err);
     if (code != 0)
         return code;
     if (request->sense == NULL) {
@@ -181,7 +182,7 @@ void serve_get(struct work *work)
     if (get(&entries, request, &err) == 0)
         reply_one_range(&entries, request->range);
     else
-        serve_error(work->server, work->request, &err);
+        serve_range_error(work->server, work->request, request->range, &err);
 }
 
 /* ---- lookup by name ---- */
@@ -284,7 +285,8 @@ void serve_browse(struct work *work)
         return;
     entries_init(&entries, work);
     entries.heads_only = request->has_heads_only && request->heads_only;
-    int code = replicas_acquire(work->server->replicas, request->range, &replica, &err);
+    int code = replicas_acquire(work->server->replicas, request->range, work->request->deadline_ms,
+                                &replica, &err);
     if (code == 0) {
         struct store_iterator *it = store_iterate(range_store(replica->range), STORE_ENTRY,
                                                   bytes_of(request->from.data, request->from.len),
@@ -296,7 +298,7 @@ void serve_browse(struct work *work)
     if (code == 0)
         reply_one_range(&entries, request->range);
     else
-        serve_error(work->server, work->request, &err);
+        serve_range_error(work->server, work->request, request->range, &err);
 }
 
 /* ---- letters ---- */

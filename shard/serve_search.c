@@ -369,7 +369,8 @@ static int explain(struct work *work, const Quire__ShardExplain *request,
         return err_set(err, ERR_INVALID, "an explanation is asked of one range");
     int code = check_search(request->search, err);
     if (code == 0)
-        code = replicas_acquire(work->server->replicas, request->search->ranges[0], &replica, err);
+        code = replicas_acquire(work->server->replicas, request->search->ranges[0],
+                                work->request->deadline_ms, &replica, err);
     if (code != 0)
         return code;
     struct buf key = {0};
@@ -400,6 +401,8 @@ void serve_explain(struct work *work)
         return;
     if (explain(work, request, &reply, &err) == 0)
         serve_reply(work->server, work->request, &reply.base);
+    else if (request->search->n_ranges == 1)
+        serve_range_error(work->server, work->request, request->search->ranges[0], &err);
     else
         serve_error(work->server, work->request, &err);
 }

@@ -1,6 +1,6 @@
 /* Writing, and sealing, which takes its turn among the writes.
  *
- * A write gets its place in the committer's queue when it arrives; then a pool thread unpacks it,
+ * A write gets its place in the queue when it arrives; then a pool thread unpacks it,
  * finds the range and analyses what is new or changed. An entry that is stored already as it comes
  * is not analysed: importing a corpus again costs a comparison an entry.
  */
@@ -18,7 +18,7 @@
 
 struct write_work {
     struct work work; /* first */
-    struct commit commit;
+    struct write write;
     struct pool_job prepare;
 };
 
@@ -42,28 +42,30 @@ static Quire__WriteResult *pack_result(struct work *work, const struct range_res
 
 static void finish(struct write_work *it, int status, const struct err *err)
 {
-    struct commit *commit = &it->commit;
+    struct write *write = &it->write;
     struct work *work = &it->work;
     if (status == 0) {
         Quire__ShardWriteReply reply = QUIRE__SHARD_WRITE_REPLY__INIT;
-        reply.n_results = commit->answer_count;
-        reply.results = serve_alloc(work, commit->answer_count, sizeof reply.results[0]);
-        for (size_t i = 0; i < commit->answer_count; i++)
-            reply.results[i] = pack_result(work, &commit->answers[i]);
+        reply.n_results = write->answer_count;
+        reply.results = serve_alloc(work, write->answer_count, sizeof reply.results[0]);
+        for (size_t i = 0; i < write->answer_count; i++)
+            reply.results[i] = pack_result(work, &write->answers[i]);
         reply.has_seq = 1;
-        reply.seq = commit->seq;
+        reply.seq = write->seq;
         serve_reply(work->server, work->request, &reply.base);
+    } else if (write->message != NULL) {
+        serve_range_error(work->server, work->request, write->message->range, err);
     } else {
         serve_error(work->server, work->request, err);
     }
-    if (commit->replica != NULL)
-        replica_unref(commit->replica);
+    if (write->replica != NULL)
+        replica_unref(write->replica);
     free(it);
 }
 
-static void on_committed(struct commit *commit, int status, const struct err *err)
+static void on_written(struct write *write, int status, const struct err *err)
 {
-    finish(commit->data, status, err);
+    finish(write->data, status, err);
 }
 
 /* ---- preparing ---- */
@@ -81,8 +83,8 @@ static bool stored_alike(struct replica *replica, const Quire__Entry *entry, str
 static int analyze(struct write_work *it, struct analyzer *analyzer, size_t i, struct err *err)
 {
     struct work *work = &it->work;
-    const Quire__Entry *put = it->commit.write->ops[i]->put;
-    struct replica *replica = it->commit.replica;
+    const Quire__Entry *put = it->write.message->ops[i]->put;
+    struct replica *replica = it->write.replica;
     if (put == NULL || entry_validate(put, NULL) != 0 ||
         stored_alike(replica, put, &work->request->arena))
         return 0; /* nothing to analyse, or a failure that applying it will report */
@@ -90,7 +92,7 @@ static int analyze(struct write_work *it, struct analyzer *analyzer, size_t i, s
     int code =
         document_analyze(analyzer, &replica->document, put, &work->request->arena, document, err);
     if (code == 0)
-        it->commit.documents[i] = document;
+        it->write.documents[i] = document;
     return code;
 }
 
@@ -106,33 +108,40 @@ static int check_write(const Quire__ShardWrite *write, struct err *err)
     return 0;
 }
 
+/* A message with one record has to fit into a frame, too. */
+#define WRITE_BYTES_MAX (RPC_FRAME_MAX - 4096)
+
 static int prepare(struct write_work *it, struct err *err)
 {
     struct work *work = &it->work;
     struct rpc_request *request = work->request;
-    struct commit *commit = &it->commit;
-    Quire__ShardWrite *write = quire__shard_write__unpack(
+    struct write *write = &it->write;
+    Quire__ShardWrite *message = quire__shard_write__unpack(
         arena_protobuf(&request->arena), request->payload.size, request->payload.data);
-    if (write == NULL)
+    if (message == NULL)
         return err_set(err, ERR_PROTOCOL, "a malformed ShardWrite message");
-    int code = check_write(write, err);
+    write->message = message;
+    int code = check_write(message, err);
+    if (code == 0 && request->payload.size > WRITE_BYTES_MAX)
+        code = err_set(err, ERR_TOO_LARGE, "a write of %zu bytes, at most %u are taken",
+                       request->payload.size, WRITE_BYTES_MAX);
     if (code == 0 && rpc_request_abandoned(request))
         code = err_set(err, ERR_DEADLINE, "the deadline passed while the write was waiting");
     if (code == 0)
-        code = replicas_acquire(work->server->replicas, write->range, &commit->replica, err);
+        code =
+            replicas_acquire_open(work->server->replicas, message->range->id, &write->replica, err);
     if (code != 0)
         return code;
-    commit->write = write;
-    commit->epoch = write->range->epoch;
-    commit->payload = request->payload;
-    commit->arena = &request->arena;
-    commit->documents = serve_alloc(work, write->n_ops, sizeof commit->documents[0]);
-    commit->results = serve_alloc(work, write->n_ops, sizeof commit->results[0]);
-    const char *language = commit->replica->language;
+    write->epoch = message->range->epoch;
+    write->payload = request->payload;
+    write->arena = &request->arena;
+    write->documents = serve_alloc(work, message->n_ops, sizeof write->documents[0]);
+    write->results = serve_alloc(work, message->n_ops, sizeof write->results[0]);
+    const char *language = write->replica->language;
     struct analyzer *analyzer = analyzers_take(work->server->analyzers, language);
     if (analyzer == NULL)
         return err_set(err, ERR_INTERNAL, "no analyzer for language \"%s\"", language);
-    for (size_t i = 0; i < write->n_ops && code == 0; i++)
+    for (size_t i = 0; i < message->n_ops && code == 0; i++)
         code = analyze(it, analyzer, i, err);
     analyzers_give(work->server->analyzers, language, analyzer);
     return code;
@@ -142,13 +151,13 @@ static void run_prepare(struct pool_job *job)
 {
     struct write_work *it =
         (struct write_work *)((char *)job - offsetof(struct write_work, prepare));
-    struct committer *committer = it->work.server->committer;
+    struct write_queue *queue = it->work.server->writes;
     struct err err = {0};
-    committer_await_room(committer, &it->commit);
+    write_queue_await_room(queue, &it->write);
     if (prepare(it, &err) != 0)
-        it->commit.error = err;
-    it->commit.prepared = it->work.request->arena.used;
-    committer_ready(committer, &it->commit);
+        it->write.error = err;
+    it->write.prepared = it->work.request->arena.used;
+    write_queue_ready(queue, &it->write);
 }
 
 /* ---- arrival ---- */
@@ -161,10 +170,10 @@ static struct write_work *enqueue(struct server *server, struct rpc_request *req
         return NULL;
     }
     it->work = (struct work){.server = server, .request = request};
-    it->commit.data = it;
-    it->commit.bytes = request->payload.size;
-    it->commit.done = on_committed;
-    if (committer_enqueue(server->committer, &it->commit) == 0)
+    it->write.data = it;
+    it->write.bytes = request->payload.size;
+    it->write.done = on_written;
+    if (write_queue_enqueue(server->writes, &it->write) == 0)
         return it;
     free(it);
     serve_fail(server, request, ERR_FULL, "the shard has too many writes waiting");
@@ -188,6 +197,12 @@ static void add_memory(void *data, struct replica *replica)
     work->memory += figures.memory_bytes;
 }
 
+uint64_t disk_reserve(const struct server *server)
+{
+    uint64_t reserve = server->settings.disk_reserve;
+    return reserve != 0 ? reserve : SERVER_DISK_RESERVE;
+}
+
 static void hold_merges(void *data, struct replica *replica)
 {
     struct disk_work *work = data;
@@ -197,7 +212,7 @@ static void hold_merges(void *data, struct replica *replica)
 /* A disk that is full in the middle of a write, a flush or a merge costs the process or the range
  * its ability to write until a restart. So writes are refused, and merges put off, while there is
  * still room to flush what has been taken; when space is back they go on by themselves. */
-static bool disk_has_room(struct server *server)
+bool disk_has_room(struct server *server)
 {
     uint64_t now = clock_ms();
     if (server->disk_checked_ms != 0 && now - server->disk_checked_ms < DISK_CHECK_MS)
@@ -211,8 +226,7 @@ static bool disk_has_room(struct server *server)
         return true; /* the write itself will tell what is wrong */
     replicas_each(server->replicas, add_memory, &work);
     uint64_t unused = (uint64_t)fs.f_bavail * fs.f_frsize;
-    uint64_t reserve = server->settings.disk_reserve;
-    reserve = (reserve != 0 ? reserve : SERVER_DISK_RESERVE) + work.memory;
+    uint64_t reserve = disk_reserve(server) + work.memory;
     work.hold_merges = unused < reserve;
     if (work.hold_merges)
         err_set(&server->disk_short, ERR_FULL,
@@ -240,34 +254,50 @@ void serve_write(struct server *server, struct rpc_request *request)
     it->prepare.run = run_prepare;
     if (pool_submit(server->ingest, &it->prepare) == 0)
         return;
-    err_set(&it->commit.error, ERR_FULL, "the shard has too many writes waiting");
-    committer_ready(server->committer, &it->commit);
+    err_set(&it->write.error, ERR_FULL, "the shard has too many writes waiting");
+    write_queue_ready(server->writes, &it->write);
 }
 
 /* ---- sealing ---- */
+
+/* Empty, and nothing on its way. */
+static int check_empty(struct replica *replica, const Quire__RangeRef *ref, struct err *err)
+{
+    struct range_figures figures;
+    struct replica_standing standing;
+    Quire__RangeRef primary = *ref;
+    primary.has_from_primary = primary.from_primary = true;
+    int code = replica_may_read(replica, &primary, err);
+    if (code != 0)
+        return code;
+    replica_standing(replica, &standing);
+    range_figures(replica->range, &figures);
+    if (figures.entries > 0 || standing.last != figures.applied_seq)
+        return err_set(err, ERR_CONFLICT, "range %llu has %llu entries",
+                       (unsigned long long)replica->id, (unsigned long long)figures.entries);
+    return 0;
+}
 
 static int seal_all(struct work *work, const Quire__ShardSeal *seal, struct replica **held,
                     struct err *err)
 {
     for (size_t i = 0; i < seal->n_ranges; i++) {
-        struct range_figures figures;
-        int code = replicas_acquire(work->server->replicas, seal->ranges[i], &held[i], err);
+        int code =
+            replicas_acquire_open(work->server->replicas, seal->ranges[i]->id, &held[i], err);
+        if (code == 0)
+            code = check_empty(held[i], seal->ranges[i], err);
         if (code != 0)
             return code;
-        range_figures(held[i]->range, &figures);
-        if (figures.entries > 0)
-            return err_set(err, ERR_CONFLICT, "range %llu has %llu entries",
-                           (unsigned long long)held[i]->id, (unsigned long long)figures.entries);
     }
     for (size_t i = 0; i < seal->n_ranges; i++)
         atomic_store(&held[i]->sealed, true);
     return 0;
 }
 
-/* On the committer's thread: every write that arrived before has been applied. */
-static int run_seal(struct commit *commit, struct err *err)
+/* On the replicator's thread, in its turn. */
+static int run_seal(struct write *write, struct err *err)
 {
-    struct write_work *it = commit->data;
+    struct write_work *it = write->data;
     struct work *work = &it->work;
     struct rpc_request *request = work->request;
     Quire__ShardSeal *seal = quire__shard_seal__unpack(
@@ -282,9 +312,9 @@ static int run_seal(struct commit *commit, struct err *err)
     return code;
 }
 
-static void on_sealed(struct commit *commit, int status, const struct err *err)
+static void on_sealed(struct write *write, int status, const struct err *err)
 {
-    struct write_work *it = commit->data;
+    struct write_work *it = write->data;
     if (status == 0)
         serve_ok(it->work.server, it->work.request);
     else
@@ -300,9 +330,9 @@ void serve_seal(struct server *server, struct rpc_request *request)
         return;
     }
     it->work = (struct work){.server = server, .request = request};
-    it->commit = (struct commit){.data = it, .run = run_seal, .done = on_sealed};
-    if (committer_enqueue(server->committer, &it->commit) == 0) {
-        committer_ready(server->committer, &it->commit);
+    it->write = (struct write){.data = it, .run = run_seal, .done = on_sealed};
+    if (write_queue_enqueue(server->writes, &it->write) == 0) {
+        write_queue_ready(server->writes, &it->write);
         return;
     }
     free(it);

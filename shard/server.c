@@ -1,13 +1,15 @@
 /* Server: life, dispatch, answering.
  *
  * Threads: the loop receives requests and hands them on; `query` threads read; `ingest` threads
- * prepare writes; the committer's thread commits and applies; `background` threads flush and open
- * ranges, `merge` threads merge; one `admin` thread carries out assignments; one `verify` thread
+ * prepare writes and apply what other primaries wrote; the replicator's thread writes the logs;
+ * `background` threads flush and open ranges and read files for learners, `merge` threads merge,
+ * `copy` threads pull checkpoints; one `admin` thread carries out assignments; one `verify` thread
  * verifies. Replies go out from whichever thread has them.
  *
- * Stopping: new requests are refused; when those in flight are answered (or SERVER_DRAIN_MS are
- * over) the doors are closed, and a thread of its own ends the pools, flushes every range and
- * closes the stores.
+ * Stopping: first it leaves: it leads nothing from then on, tells the coordinators so, and serves
+ * until others have taken over what they can (or SERVER_LEAVE_MS are over). Then new requests are
+ * refused; when those in flight are answered (or SERVER_DRAIN_MS are over) the doors are closed,
+ * and a thread of its own ends the pools, flushes every range and closes the stores.
  */
 #include "shard/server_internal.h"
 
@@ -38,6 +40,8 @@ static const struct operation OPERATIONS[] = {
     {QUIRE__KIND__KIND_SHARD_EXPLAIN, offsetof(struct server, query), serve_explain},
     {QUIRE__KIND__KIND_SHARD_VERIFY, offsetof(struct server, verify), serve_verify},
     {QUIRE__KIND__KIND_SHARD_ASSIGN, offsetof(struct server, admin), serve_assign},
+    {QUIRE__KIND__KIND_REPLICA_CHECKPOINT, offsetof(struct server, background), serve_checkpoint},
+    {QUIRE__KIND__KIND_REPLICA_FETCH, offsetof(struct server, background), serve_fetch},
 };
 #define OPERATION_COUNT (sizeof OPERATIONS / sizeof OPERATIONS[0])
 
@@ -123,12 +127,40 @@ static bool ends_all(int code)
            code == ERR_TOO_LARGE || code == ERR_NOMEM;
 }
 
-static void add_failure(struct work *work, struct coverage *coverage, uint64_t id,
+/* With ERR_STALE: the range as it is known here, when that is newer than the request. */
+static Quire__Range *current_of(struct server *server, struct rpc_request *request,
+                                const Quire__RangeRef *ref, const struct err *err)
+{
+    struct replica *replica =
+        err->code == ERR_STALE ? replicas_find(server->replicas, ref->id) : NULL;
+    if (replica == NULL)
+        return NULL;
+    Quire__Range *current = replica_current(replica, ref->epoch, &request->arena);
+    replica_unref(replica);
+    return current;
+}
+
+void serve_range_error(struct server *server, struct rpc_request *request,
+                       const Quire__RangeRef *ref, const struct err *err)
+{
+    Quire__Error message = QUIRE__ERROR__INIT;
+    struct buf packed = {0};
+    message.code = (uint32_t)err->code;
+    message.text = (char *)(uintptr_t)err->text;
+    message.current = current_of(server, request, ref, err);
+    quire__error__pack(&message, buf_extend(&packed, quire__error__get_packed_size(&message)));
+    rpc_reply(request, QUIRE__KIND__KIND_ERROR, buf_bytes(&packed));
+    buf_deinit(&packed);
+    answered(server);
+}
+
+static void add_failure(struct work *work, struct coverage *coverage, const Quire__RangeRef *ref,
                         const struct err *err)
 {
     Quire__RangeFailure *failure = serve_alloc(work, 1, sizeof *failure);
     quire__range_failure__init(failure);
-    failure->id = id;
+    failure->id = ref->id;
+    failure->current = current_of(work->server, work->request, ref, err);
     failure->code = (uint32_t)err->code;
     failure->text = (char *)serve_copy(work, bytes_str(err->text)).data;
     coverage->failed[coverage->failed_count++] = failure;
@@ -145,7 +177,8 @@ int serve_ranges(struct work *work, Quire__RangeRef *const *refs, size_t count,
     for (size_t i = 0; i < count; i++) {
         struct replica *replica = NULL;
         struct err own = {0};
-        int code = replicas_acquire(work->server->replicas, refs[i], &replica, &own);
+        int code = replicas_acquire(work->server->replicas, refs[i], work->request->deadline_ms,
+                                    &replica, &own);
         if (code == 0)
             code = visit(work, replica, data, &own);
         if (replica != NULL)
@@ -156,7 +189,7 @@ int serve_ranges(struct work *work, Quire__RangeRef *const *refs, size_t count,
             *err = own;
             return code;
         } else {
-            add_failure(work, coverage, refs[i]->id, &own);
+            add_failure(work, coverage, refs[i], &own);
         }
     }
     return 0;
@@ -221,6 +254,10 @@ static void on_request(void *data, struct rpc_request *request)
         serve_seal(server, request);
         return;
     }
+    if (request->kind == QUIRE__KIND__KIND_REPLICA_PREPARE) {
+        serve_prepare(server, request);
+        return;
+    }
     for (size_t i = 0; i < OPERATION_COUNT; i++) {
         if (OPERATIONS[i].kind == request->kind) {
             hand_over(server, request, &OPERATIONS[i]);
@@ -255,6 +292,47 @@ static int check_log(struct server *server, const char *path, struct err *err)
                    path, server->dir);
 }
 
+static void on_news(void *data)
+{
+    struct server *server = data;
+    uv_async_send(&server->news);
+}
+
+static int start_replicator(struct server *server, struct err *err)
+{
+    struct replicator_settings settings = {.log = server->log,
+                                           .replicas = &server->replicas,
+                                           .queue_bytes = server->settings.memory_bytes,
+                                           .data = server,
+                                           .news = on_news,
+                                           .answer = serve_ack};
+    int code = replicator_create(&settings, &server->replicator, err);
+    if (code == 0)
+        server->writes = replicator_queue(server->replicator);
+    return code;
+}
+
+static int start_replicas(struct server *server, struct err *err)
+{
+    struct replicas_settings settings = {.dir = server->dir,
+                                         .memory_budget = server->settings.memory_bytes,
+                                         .means = {.cache = server->cache,
+                                                   .log = server->log,
+                                                   .background = server->background,
+                                                   .merge = server->merge,
+                                                   .ingest = server->ingest,
+                                                   .copy = server->copy,
+                                                   .merge_pace = server->merge_pace,
+                                                   .checkpoints = server->checkpoints,
+                                                   .replicator = server->replicator,
+                                                   .links = server->links,
+                                                   .node_id = server->node_id,
+                                                   .disk_left_bytes = disk_reserve(server)},
+                                         .opened = on_news,
+                                         .data = server};
+    return replicas_create(&settings, &server->replicas, err);
+}
+
 static int open_stores(struct server *server, struct err *err)
 {
     char path[4096];
@@ -270,23 +348,19 @@ static int open_stores(struct server *server, struct err *err)
     server->ingest = pool_create("ingest", threads, SERVER_INGEST_QUEUE);
     server->background = pool_create("background", threads < 2 ? 2 : threads, 4096);
     server->merge = pool_create("merge", threads < 4 ? 2 : threads / 2, 4096);
+    server->copy = pool_create("copy", 2, 4096);
     server->admin = pool_create("admin", 1, 64);
     server->verify = pool_create("verify", 1, 64);
     server->analyzers = analyzers_create();
     server->merge_pace = merge_pace_create(server->settings.merge_bytes_per_second, NULL);
     if (!server->cache || !server->query || !server->ingest || !server->background ||
-        !server->merge || !server->admin || !server->verify || !server->analyzers ||
-        !server->merge_pace)
+        !server->merge || !server->copy || !server->admin || !server->verify ||
+        !server->analyzers || !server->merge_pace)
         return err_set(err, ERR_NOMEM, "cannot start threads");
-    struct replicas_settings replicas = {.dir = server->dir,
-                                         .memory_budget = server->settings.memory_bytes,
-                                         .means = {server->cache, server->log, server->background,
-                                                   server->merge, server->merge_pace}};
-    code = replicas_create(&replicas, &server->replicas, err);
+    code = checkpoints_create(server->dir, server->log, &server->checkpoints, err);
     if (code == 0)
-        code =
-            committer_create(server->log, server->settings.memory_bytes, &server->committer, err);
-    return code;
+        code = start_replicator(server, err);
+    return code == 0 ? start_replicas(server, err) : code;
 }
 
 /* Everything but the loop's things; also half-made. Blocks. */
@@ -295,11 +369,14 @@ static void close_stores(struct server *server)
     pool_destroy(server->admin);
     pool_destroy(server->verify);
     pool_destroy(server->query);
+    pool_destroy(server->copy);
     pool_destroy(server->ingest);
-    committer_destroy(server->committer);
+    replicator_stop(server->replicator);
     pool_destroy(server->background);
     pool_destroy(server->merge);
     replicas_destroy(server->replicas);
+    replicator_destroy(server->replicator);
+    checkpoints_destroy(server->checkpoints);
     merge_pace_destroy(server->merge_pace);
     log_store_close(server->log);
     store_cache_destroy(server->cache);
@@ -324,22 +401,58 @@ static void maintain(void *data, struct replica *replica)
 
 static void tick(uv_timer_t *timer);
 
-static void on_assigned(uv_async_t *async)
+static void run_expire(struct pool_job *job)
+{
+    struct server *server = list_entry(job, struct server, expire_job);
+    checkpoints_expire(server->checkpoints, clock_ms());
+    atomic_store(&server->expiring, false);
+}
+
+static void on_news_here(uv_async_t *async)
 {
     struct server *server = async->data;
+    serve_assigned(server);
     if (server->registration == NULL)
         return;
     registration_hurry(server->registration);
     registration_tick(server->registration);
 }
 
-static int open_door(struct server *server, struct err *err)
+static void on_acked(void *data, uint64_t range, const char *from, const Quire__ReplicaAck *ack)
 {
+    struct server *server = data;
+    replicator_acked(server->replicator, range, from, ack);
+}
+
+static void on_lost(void *data, uint64_t range, const char *to, bool disconnected)
+{
+    struct server *server = data;
+    replicator_lost(server->replicator, range, to, disconnected);
+}
+
+static int open_network(struct server *server, struct err *err)
+{
+    const struct links_events events = {server, on_acked, on_lost};
     server->identity = (struct rpc_identity){RPC_ROLE_SHARD, server->node_id, server->cluster_id};
     server->rpc = rpc_create(server->settings.loop, &server->identity, err);
     if (server->rpc == NULL)
         return ERR_INTERNAL;
+    server->links = links_create(server->settings.loop, server->rpc, &events);
+    return server->links != NULL ? 0 : err_set(err, ERR_NOMEM, "out of memory");
+}
+
+static int open_door(struct server *server, struct err *err)
+{
     return rpc_server_create(server->rpc, server->listen, on_request, server, &server->door, err);
+}
+
+/* Durable before anything is said in the name of this life. */
+static int begin_life(struct server *server, struct err *err)
+{
+    int code = data_dir_read_number(server->dir, "incarnation", &server->incarnation, err);
+    if (code != 0 && code != ERR_NOT_FOUND)
+        return code;
+    return data_dir_write_number(server->dir, "incarnation", ++server->incarnation, err);
 }
 
 /* "" when it has joined none yet. */
@@ -354,8 +467,56 @@ static int read_cluster_id(struct server *server, struct err *err)
     return code;
 }
 
-static void nothing(void *data)
+/* ---- a server that did not come to be ---- */
+
+static void undone(void *data)
 {
+    --*(size_t *)data;
+}
+
+static void undone_handle(uv_handle_t *handle)
+{
+    struct server *server = handle->data;
+    --server->undoing;
+}
+
+/* The loop may be used by others: it is run until what was begun has ended. */
+static void undo(struct server *server)
+{
+    if (server->links != NULL)
+        links_stop(server->links);
+    close_stores(server);
+    server->undoing = 1 + (server->links != NULL) + (server->rpc != NULL);
+    if (server->rpc != NULL)
+        rpc_close(server->rpc, undone, &server->undoing);
+    while (server->undoing > 1u + (server->links != NULL))
+        uv_run(server->settings.loop, UV_RUN_ONCE);
+    if (server->links != NULL)
+        links_free(server->links, undone, &server->undoing);
+    uv_close((uv_handle_t *)&server->news, undone_handle);
+    while (server->undoing > 0)
+        uv_run(server->settings.loop, UV_RUN_ONCE);
+    pthread_mutex_destroy(&server->assigns_lock);
+    server_free(server);
+}
+
+static int open_all(struct server *server, struct err *err)
+{
+    int code = read_cluster_id(server, err);
+    if (code == 0)
+        code = begin_life(server, err);
+    if (code == 0)
+        code = open_network(server, err);
+    if (code == 0)
+        code = open_stores(server, err);
+    if (code == 0)
+        code = open_door(server, err);
+    if (code != 0 || server->settings.coordinator_count == 0)
+        return code;
+    server->registration = registration_create(server);
+    return server->registration != NULL
+               ? 0
+               : err_set(err, ERR_INVALID, "a coordinator's url is malformed");
 }
 
 int server_create(const struct server_settings *settings, struct server **out, struct err *err)
@@ -370,27 +531,15 @@ int server_create(const struct server_settings *settings, struct server **out, s
     server->listen = copy_text(settings->listen);
     server->advertise = copy_text(settings->advertise);
     server->zone = copy_text(settings->zone);
-    int code = read_cluster_id(server, err);
-    if (code == 0)
-        code = open_stores(server, err);
-    if (code == 0)
-        code = open_door(server, err);
-    if (code == 0 && settings->coordinator_count > 0) {
-        server->registration = registration_create(server);
-        if (server->registration == NULL)
-            code = err_set(err, ERR_INVALID, "a coordinator's url is malformed");
-    }
+    list_init(&server->assigns);
+    pthread_mutex_init(&server->assigns_lock, NULL);
+    uv_async_init(settings->loop, &server->news, on_news_here);
+    server->news.data = server;
+    int code = open_all(server, err);
     if (code != 0) {
-        if (server->rpc != NULL) {
-            rpc_close(server->rpc, nothing, NULL);
-            uv_run(settings->loop, UV_RUN_DEFAULT);
-        }
-        close_stores(server);
-        server_free(server);
+        undo(server);
         return code;
     }
-    uv_async_init(settings->loop, &server->assigned, on_assigned);
-    server->assigned.data = server;
     uv_timer_init(settings->loop, &server->tick);
     server->tick.data = server;
     uv_timer_start(&server->tick, tick, 0, SERVER_TICK_MS);
@@ -430,16 +579,18 @@ static void close_in_thread(void *data)
 {
     struct server *server = data;
     struct flush_list list = {0};
+    replicas_close(server->replicas);
+    replicator_rest(server->replicator);
     replicas_each(server->replicas, list_replica, &list);
     for (size_t i = 0; i < list.count; i++)
         range_stop(list.replicas[i]->range); /* merges give up, flushes do not */
     pool_destroy(server->admin);
     pool_destroy(server->verify);
     pool_destroy(server->query);
+    pool_destroy(server->copy);
     pool_destroy(server->ingest);
-    committer_destroy(server->committer);
-    server->admin = server->verify = server->query = server->ingest = NULL;
-    server->committer = NULL;
+    replicator_stop(server->replicator);
+    server->admin = server->verify = server->query = server->copy = server->ingest = NULL;
     for (size_t i = 0; i < list.count; i++) {
         struct err err = {0};
         if (replica_flush(list.replicas[i], &err) != 0)
@@ -457,20 +608,27 @@ static void on_async_closed(uv_handle_t *handle)
     struct server *server = handle->data;
     void (*stopped)(void *data) = server->stopped;
     void *data = server->stopped_data;
+    pthread_mutex_destroy(&server->assigns_lock);
     server_free(server);
     stopped(data);
 }
 
-static void on_assigned_closed(uv_handle_t *handle)
+static void on_news_closed(uv_handle_t *handle)
 {
     struct server *server = handle->data;
     uv_close((uv_handle_t *)&server->closed, on_async_closed);
 }
 
+static void on_links_freed(void *data)
+{
+    struct server *server = data;
+    uv_close((uv_handle_t *)&server->news, on_news_closed);
+}
+
 static void on_rpc_closed(void *data)
 {
     struct server *server = data;
-    uv_close((uv_handle_t *)&server->assigned, on_assigned_closed);
+    links_free(server->links, on_links_freed, server);
 }
 
 static void on_stores_closed(uv_async_t *async)
@@ -485,16 +643,48 @@ static void on_tick_closed(uv_handle_t *handle)
     struct server *server = handle->data;
     uv_async_init(server->settings.loop, &server->closed, on_stores_closed);
     server->closed.data = server;
+    links_stop(server->links);
     if (uv_thread_create(&server->closer, close_in_thread, server) != 0)
         abort();
 }
 
 static void drain(struct server *server)
 {
+    serve_assigned(server);
     if (atomic_load(&server->open) > 0 && clock_ms() < server->stop_deadline_ms)
         return;
     uv_timer_stop(&server->tick);
     uv_close((uv_handle_t *)&server->tick, on_tick_closed);
+}
+
+static void begin_drain(struct server *server)
+{
+    server->stopping = true;
+    server->stop_deadline_ms = clock_ms() + SERVER_DRAIN_MS;
+    if (server->registration != NULL)
+        registration_stop(server->registration);
+    server->registration = NULL;
+}
+
+/* Others wait for it when it goes: for its lease to run out, or for its acknowledgements. */
+static void see_needed(void *data, struct replica *replica)
+{
+    struct replica_standing standing;
+    replica_standing(replica, &standing);
+    *(bool *)data |= standing.in_sync > 1 && (standing.role == REPLICATION_PRIMARY ||
+                                              standing.role == REPLICATION_RECONCILING ||
+                                              standing.role == REPLICATION_SECONDARY);
+}
+
+static void leave(struct server *server)
+{
+    bool needed = false;
+    replicas_each(server->replicas, see_needed, &needed);
+    if (!needed || clock_ms() >= server->leave_until_ms ||
+        !registration_heard(server->registration)) /* nobody will appoint others */
+        begin_drain(server);
+    else
+        registration_tick(server->registration);
 }
 
 static void tick(uv_timer_t *timer)
@@ -504,19 +694,31 @@ static void tick(uv_timer_t *timer)
         drain(server);
         return;
     }
+    if (server->leaving) {
+        leave(server);
+        return;
+    }
     replicas_each(server->replicas, maintain, server);
+    replicas_retry(server->replicas, clock_ms());
     if (server->registration != NULL)
         registration_tick(server->registration);
+    if (pool_depth(server->background) == 0 && !atomic_exchange(&server->expiring, true)) {
+        server->expire_job.run = run_expire;
+        if (pool_submit(server->background, &server->expire_job) != 0)
+            atomic_store(&server->expiring, false);
+    }
 }
 
 void server_stop(struct server *server, void (*stopped)(void *data), void *data)
 {
-    server->stopping = true;
     server->stopped = stopped;
     server->stopped_data = data;
-    server->stop_deadline_ms = clock_ms() + SERVER_DRAIN_MS;
-    if (server->registration != NULL)
-        registration_stop(server->registration);
-    server->registration = NULL;
+    server->leaving = true;
+    server->leave_until_ms = clock_ms() + SERVER_LEAVE_MS;
+    replicator_resign(server->replicator);
+    if (server->registration == NULL)
+        begin_drain(server);
+    else
+        registration_hurry(server->registration);
     uv_timer_start(&server->tick, tick, 0, 20);
 }

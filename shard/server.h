@@ -17,7 +17,8 @@ struct server;
 #define SERVER_INGEST_QUEUE 1024 /* writes waiting to be prepared; beyond: ERR_FULL */
 #define SERVER_FLUSH_MS                                                                            \
     30000 /* what was applied is durable in the index after so long at the latest */
-#define SERVER_TICK_MS 250
+#define SERVER_TICK_MS 125
+#define SERVER_LEAVE_MS 2000 /* others get so long to take over what a stopping shard leads */
 #define SERVER_DISK_RESERVE ((uint64_t)64 << 20)
 #define SERVER_DRAIN_MS 5000 /* requests in flight get so long when stopping */
 #define SERVER_COORDINATORS_MAX 9
@@ -43,8 +44,8 @@ struct server_settings {
  * them. */
 int server_create(const struct server_settings *settings, struct server **out, struct err *err);
 int server_port(const struct server *server);
-/* Refuses new requests, answers those in flight, flushes every range, closes everything, frees the
- * server, and then calls `stopped`. */
+/* Lets others take over, then refuses new requests, answers those in flight, flushes every range,
+ * closes everything, frees the server, and then calls `stopped`. */
 void server_stop(struct server *server, void (*stopped)(void *data), void *data);
 
 #endif

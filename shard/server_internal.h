@@ -1,13 +1,14 @@
 /* What the files of the server share: server.c (life, dispatch), serve_write.c, serve_read.c,
- * serve_search.c, serve_admin.c, registration.c. Nobody else includes this. */
+ * serve_search.c, serve_admin.c, serve_replica.c, registration.c. Nobody else includes this. */
 #ifndef QUIRE_SHARD_SERVER_INTERNAL_H
 #define QUIRE_SHARD_SERVER_INTERNAL_H
 
 #include "proto/base/pool.h"
 #include "proto/rpc/rpc.h"
 #include "shard/analyzers.h"
-#include "shard/committer.h"
+#include "shard/links.h"
 #include "shard/replicas.h"
+#include "shard/replicator.h"
 #include "shard/search.h"
 #include "shard/server.h"
 
@@ -28,18 +29,31 @@ struct server {
     struct log_store *log;
     struct merge_pace *merge_pace;
     struct replicas *replicas;
-    struct committer *committer;
+    struct checkpoints *checkpoints;
+    struct replicator *replicator;
+    struct write_queue *writes; /* the replicator's */
+    struct links *links;
     struct analyzers *analyzers;
-    struct pool *query, *ingest, *background, *merge, *admin, *verify;
+    struct pool *query, *ingest, *background, *merge, *copy, *admin, *verify;
 
     struct err disk_short; /* code 0: there is room; the loop's, as is the next */
     uint64_t disk_checked_ms;
 
+    uint64_t incarnation; /* which life of this folder's process it is, from 1 */
+
+    struct pool_job expire_job; /* checkpoints that nobody fetches any more */
+    _Atomic bool expiring;
+
     uv_timer_t tick;
-    uv_async_t assigned;   /* an assignment was carried out: coordinators should know at once */
+    uv_async_t news;       /* something that coordinators should know at once */
     _Atomic uint64_t open; /* requests not yet answered */
-    bool stopping;
+    pthread_mutex_t assigns_lock;
+    struct list assigns; /* assignments carried out, whose ranges are being opened */
+    bool leaving;        /* asked to stop: others take over what this one leads... */
+    uint64_t leave_until_ms;
+    bool stopping; /* ...and then nothing is taken any more */
     uint64_t stop_deadline_ms;
+    size_t undoing; /* handles to be closed, when it could not be created */
     uv_thread_t closer;
     uv_async_t closed;
     void (*stopped)(void *data);
@@ -61,6 +75,9 @@ void serve_reply(struct server *server, struct rpc_request *request,
                  const ProtobufCMessage *message);
 void serve_ok(struct server *server, struct rpc_request *request);
 void serve_error(struct server *server, struct rpc_request *request, const struct err *err);
+/* With ERR_STALE it tells the range as it is known here. */
+void serve_range_error(struct server *server, struct rpc_request *request,
+                       const Quire__RangeRef *ref, const struct err *err);
 void serve_fail(struct server *server, struct rpc_request *request, int code, const char *format,
                 ...) __attribute__((format(printf, 4, 5)));
 
@@ -100,14 +117,27 @@ void serve_search(struct work *work);
 void serve_explain(struct work *work);
 void serve_verify(struct work *work);
 void serve_assign(struct work *work);
-/* On the loop: they take their place in the committer's queue at once. */
+void serve_checkpoint(struct work *work);
+void serve_fetch(struct work *work);
+/* On the loop: they take their place in the queue at once. */
 void serve_write(struct server *server, struct rpc_request *request);
 void serve_seal(struct server *server, struct rpc_request *request);
+void serve_prepare(struct server *server, struct rpc_request *request);
+void serve_ack(void *server, struct rpc_request *request, const Quire__ReplicaAck *ack);
+/* On the loop: answers the assignments whose ranges are open now; all of them, when stopping. */
+void serve_assigned(struct server *server);
+
+/* Room for what is written, and for flushing what has been taken; server->disk_short says what is
+ * wrong. Looks at most every DISK_CHECK_MS. The loop. */
+bool disk_has_room(struct server *server);
+uint64_t disk_reserve(const struct server *server);
 
 /* ---- registration.c; the loop ---- */
 
 struct registration *registration_create(struct server *server);
 void registration_tick(struct registration *registration);
+/* Whether any coordinator answered last time. */
+bool registration_heard(const struct registration *registration);
 /* Makes the next tick tell every coordinator, whatever the time. */
 void registration_hurry(struct registration *registration);
 /* Ends its calls; freed when `done` is called (later). */

@@ -65,15 +65,16 @@ int cmd_browse(const struct cli_command *command, int argc, char **argv)
     const struct quire_browse_result *result = NULL;
     const char *letter = NULL, *from = NULL;
     uint64_t page = 1, per_page = 50;
+    struct cli cli;
     const struct cli_option options[] = {
         {"letter", 0, CLI_TEXT, &letter, 0, 0},
         {"from", 0, CLI_TEXT, &from, 0, 0},
         {"page", 'p', CLI_NUMBER, &page, 1, UINT32_MAX},
-        {"per-page", 0, CLI_NUMBER, &per_page, 1, QUIRE_MAX_PER_PAGE}};
-    struct cli cli;
+        {"per-page", 0, CLI_NUMBER, &per_page, 1, QUIRE_MAX_PER_PAGE},
+        CLI_REPLICA(cli)};
     int exit, status;
 
-    if (!cli_parse(&cli, command, argc, argv, options, 4, 0, 0, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 5, 0, 0, &exit))
         return exit;
     if (letter != NULL && from != NULL)
         return cli_usage(&cli, "--letter and --from exclude each other");

@@ -40,6 +40,8 @@ struct cli {
     const char *collection;
     bool collection_given; /* -c was there */
     uint32_t timeout_ms;   /* 0: the library's default */
+    bool from_primary;     /* to be set before cli_connect(): see quire_options */
+    uint64_t replica;      /* that answers; CLI_ANY_REPLICA */
     char **operands;
     int operand_count;
     bool printed; /* the JSON document is out */
@@ -64,6 +66,13 @@ struct cli_option {
     void *value;          /* bool, const char *, struct cli_texts, uint64_t */
     uint64_t least, most; /* of numbers */
 };
+
+#define CLI_ANY_REPLICA UINT64_MAX
+/* An option of the commands that read. */
+#define CLI_REPLICA(cli)                                                                           \
+    {                                                                                              \
+        "replica", 0, CLI_NUMBER, &(cli).replica, 0, 4                                             \
+    }
 
 /* Parses options (in any place; "--" ends them) and operands. --json, -c, --connect, --timeout and
  * --help belong to every command. Returns true to go on; false when the command is over, with its

@@ -24,5 +24,8 @@ CLI_RUN(cmd_search);  /* search.c */
 CLI_RUN(cmd_explain); /* explain.c */
 CLI_RUN(cmd_status);  /* status.c */
 CLI_RUN(cmd_verify);
+CLI_RUN(cmd_coordinator_list); /* coordinator.c */
+CLI_RUN(cmd_coordinator_remove);
+CLI_RUN(cmd_recover); /* recover.c */
 
 #endif

@@ -69,11 +69,11 @@ int cmd_get(const struct cli_command *command, int argc, char **argv)
     struct quire_get_request request = QUIRE_GET_INIT;
     const struct quire_entries_result *result = NULL;
     const char *sense = NULL;
-    const struct cli_option options[] = {{"sense", 's', CLI_TEXT, &sense, 0, 0}};
     struct cli cli;
+    const struct cli_option options[] = {{"sense", 's', CLI_TEXT, &sense, 0, 0}, CLI_REPLICA(cli)};
     int exit;
 
-    if (!cli_parse(&cli, command, argc, argv, options, 1, 1, 1, &exit) || !cli_connect(&cli, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 2, 1, 1, &exit) || !cli_connect(&cli, &exit))
         return exit;
     request.collection = cli.collection;
     request.headword = cli.operands[0];
@@ -88,9 +88,10 @@ int cmd_define(const struct cli_command *command, int argc, char **argv)
     struct quire_define_request request = QUIRE_DEFINE_INIT;
     const struct quire_entries_result *result = NULL;
     struct cli cli;
+    const struct cli_option options[] = {CLI_REPLICA(cli)};
     int exit;
 
-    if (!cli_parse(&cli, command, argc, argv, NULL, 0, 1, 1, &exit) || !cli_connect(&cli, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 1, 1, 1, &exit) || !cli_connect(&cli, &exit))
         return exit;
     request.collection = cli.collection;
     request.term = cli.operands[0];

@@ -77,12 +77,13 @@ int cmd_explain(const struct cli_command *command, int argc, char **argv)
 {
     struct quire_explain_request request = QUIRE_EXPLAIN_INIT;
     const struct quire_explain_result *result = NULL;
-    const struct cli_option options[] = {{"sense", 's', CLI_TEXT, &request.sense, 0, 0},
-                                         {"all", 'a', CLI_FLAG, &request.all, 0, 0}};
     struct cli cli;
+    const struct cli_option options[] = {{"sense", 's', CLI_TEXT, &request.sense, 0, 0},
+                                         {"all", 'a', CLI_FLAG, &request.all, 0, 0},
+                                         CLI_REPLICA(cli)};
     int exit, status;
 
-    if (!cli_parse(&cli, command, argc, argv, options, 2, 2, 2, &exit) || !cli_connect(&cli, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 3, 2, 2, &exit) || !cli_connect(&cli, &exit))
         return exit;
     request.collection = cli.collection;
     request.query = cli.operands[0];

@@ -72,10 +72,14 @@ int cmd_export(const struct cli_command *command, int argc, char **argv)
 {
     struct cli cli;
     struct export export = {.cli = &cli};
-    const struct cli_option options[] = {{"versions", 0, CLI_FLAG, &export.versions, 0, 0}};
+    const struct cli_option options[] = {{"versions", 0, CLI_FLAG, &export.versions, 0, 0},
+                                         CLI_REPLICA(cli)};
     int exit;
 
-    if (!cli_parse(&cli, command, argc, argv, options, 1, 0, 0, &exit) || !cli_connect(&cli, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 2, 0, 0, &exit))
+        return exit;
+    cli.from_primary = true; /* everything that was acknowledged, whoever wrote it */
+    if (!cli_connect(&cli, &exit))
         return exit;
     return cli_end(&cli, export_pages(&export));
 }

@@ -4,19 +4,22 @@
 #define COMMON                                                                                     \
     "\nand what every command takes: -c NAME (collection), --json, --connect URL,...,\n"           \
     "--timeout MS, --help.\n"
+#define REPLICA "  --replica K     ask replica K of each range and no other: 0 is the primary\n"
 
 static const char up_help[] =
-    "usage: quire up [--dir DIR] [--shards N] [--port P] [--memory MIB] [--replicas 1]\n"
-    "                [--foreground]\n\n"
-    "Starts a local cluster, one coordinator and N shards, and returns when it serves.\n"
+    "usage: quire up [--dir DIR] [--shards N] [--port P] [--memory MIB] [--replicas R]\n"
+    "                [--coordinators C] [--foreground]\n\n"
+    "Starts a local cluster, coordinators and N shards, and returns when it serves.\n"
     "What runs already is left alone; what is missing is started.\n\n"
     "  --dir DIR       data folder (default: $XDG_DATA_HOME/quire or ~/.local/share/quire)\n"
     "  --shards N      shard processes (default 3, or as before); may grow later\n"
     "  --port P        the coordinator's port (default 7400); the shards take the next ones,\n"
-    "                  and the coordinator also P + 10000\n"
+    "                  further coordinators P + 65 on; each coordinator also 10000 above its own\n"
+    "  --coordinators C  1, 3 or 5 (default 1, or as before): with 3, one may die; may grow later\n"
     "  --memory MIB    for caches and unflushed data of all shards together (default: half of\n"
     "                  the machine's)\n"
-    "  --replicas R    copies of each range: only 1 for now\n"
+    "  --replicas R    shards that hold each range of a collection, unless the collection says\n"
+    "                  another number, 1 to 5 (default 2, or as before): with 2, one may die\n"
     "  --foreground    stay, show the logs, restart what dies, stop all on Ctrl-C\n" COMMON
     "\nexamples:\n"
     "  quire up\n"
@@ -78,14 +81,14 @@ static const char export_help[] =
     "usage: quire export [--versions]\n\n"
     "Writes every entry of a collection as JSON lines, in key order. Importing them again\n"
     "changes nothing. With --json: one document, {\"entries\":[...]}.\n\n"
-    "  --versions      with the version of each entry\n" COMMON "\nexamples:\n"
+    "  --versions      with the version of each entry\n" REPLICA COMMON "\nexamples:\n"
     "  quire export > backup.jsonl\n"
     "  quire export -c foldoc | zstd > foldoc.jsonl.zst\n";
 
 static const char get_help[] =
     "usage: quire get HEADWORD [--sense S]\n\n"
     "Shows the entries of a headword; case, accents and punctuation do not matter.\n\n"
-    "  --sense S       only this sense ('' is the empty one)\n" COMMON "\nexamples:\n"
+    "  --sense S       only this sense ('' is the empty one)\n" REPLICA COMMON "\nexamples:\n"
     "  quire get estimator\n"
     "  quire get \"model card\" --sense documentation --json\n";
 
@@ -109,7 +112,7 @@ static const char delete_help[] =
 static const char define_help[] =
     "usage: quire define TERM\n\n"
     "Shows the entries that bear TERM as headword or as other name; case, accents and\n"
-    "punctuation do not matter.\n" COMMON "\nexamples:\n"
+    "punctuation do not matter.\n\n" REPLICA COMMON "\nexamples:\n"
     "  quire define \"cramer rao bound\"\n"
     "  quire define foobar -c foldoc --json\n";
 
@@ -119,7 +122,7 @@ static const char browse_help[] =
     "  --letter M      only entries under this letter\n"
     "  --from TERM     pages begin at this term\n"
     "  --page P        which page, from 1\n"
-    "  --per-page N    entries a page, 1 to 1000 (default 50)\n" COMMON "\nexamples:\n"
+    "  --per-page N    entries a page, 1 to 1000 (default 50)\n" REPLICA COMMON "\nexamples:\n"
     "  quire browse --letter M\n"
     "  quire browse --from model --per-page 20 --page 2\n";
 
@@ -128,14 +131,14 @@ static const char match_help[] =
     "Finds headwords and other names by their spelling.\n\n"
     "  --strategy S    exact (default), prefix, substring or fuzzy\n"
     "  --distance D    fuzzy: at most 1 (default) or 2 letters wrong, missing, or swapped\n"
-    "  -n NUMBER       at most so many names (default 50)\n" COMMON "\nexamples:\n"
+    "  -n NUMBER       at most so many names (default 50)\n" REPLICA COMMON "\nexamples:\n"
     "  quire match --strategy substring gradient\n"
     "  quire match --strategy fuzzy --distance 2 eigenvecter\n";
 
 static const char suggest_help[] =
     "usage: quire suggest [-n NUMBER] PREFIX\n\n"
     "Headwords and other names that begin with PREFIX, each once: what a search box offers.\n\n"
-    "  -n NUMBER       at most so many (default 10)\n" COMMON "\nexamples:\n"
+    "  -n NUMBER       at most so many (default 10)\n" REPLICA COMMON "\nexamples:\n"
     "  quire suggest mod\n"
     "  quire suggest -n 5 --json quant\n";
 
@@ -150,7 +153,7 @@ static const char search_help[] =
     "  --strict        a query that is not well-formed is an error, not a guess\n"
     "  --facets N      show the N most frequent categories of all hits\n"
     "  --total-limit N count hits up to N, and say \"at least\" beyond (default 1000)\n"
-    "  --exact-total   count all of them, however many\n\n"
+    "  --exact-total   count all of them, however many\n" REPLICA "\n"
     "In a query: \"a phrase\", \"near words\"~3, +must, -not, AND OR NOT, ( ), pre*, speling~,\n"
     "word^2, headword:word, category:\"computer vision\". A query that begins with '-' goes\n"
     "behind '--'. Exit code 1 when nothing was found, 3 when a part of the cluster did not\n"
@@ -164,14 +167,15 @@ static const char explain_help[] =
     "Shows how the score of an entry came about: what each word of the query adds, and why.\n"
     "Exit code 1 when the query does not match the entry.\n\n"
     "  --sense S       which entry of that headword\n"
-    "  --all           as in 'quire search --all'\n" COMMON "\nexamples:\n"
+    "  --all           as in 'quire search --all'\n" REPLICA COMMON "\nexamples:\n"
     "  quire explain \"gradient descent\" backpropagation\n"
     "  quire explain --json estimator variance\n";
 
 static const char status_help[] =
     "usage: quire status\n\n"
-    "Shows coordinators, shards, and every range with its bounds, entries and bytes. Exit\n"
-    "code 3 when a range is not served.\n" COMMON "\nexamples:\n"
+    "Shows coordinators, shards, and every range with its bounds, entries and bytes; and how\n"
+    "many calls reads took, retries and second calls beside slow ones included. Exit code 3\n"
+    "when a range is not served.\n" COMMON "\nexamples:\n"
     "  quire status\n"
     "  quire status --json | jq '.ranges[] | {lo, hi, entries}'\n";
 
@@ -181,6 +185,35 @@ static const char verify_help[] =
     "statistics. Exit code 1 when something is wrong.\n" COMMON "\nexamples:\n"
     "  quire verify\n"
     "  quire verify -c foldoc --json\n";
+
+static const char coordinator_list_help[] =
+    "usage: quire coordinator list\n\n"
+    "Lists the coordinators: which one leads, and which are alive. With --json: id, url, leader,\n"
+    "alive.\n" COMMON "\nexamples:\n"
+    "  quire coordinator list\n";
+
+static const char coordinator_remove_help[] =
+    "usage: quire coordinator remove ID|URL\n\n"
+    "Takes a coordinator out of the cluster for ever, alive or not; one that leads hands over\n"
+    "first. It stops by itself. Refused when those that remain would be no majority. To replace\n"
+    "one: remove it, then start 'quire-coordinator --join URL' with an empty folder.\n" COMMON
+    "\nexamples:\n"
+    "  quire coordinator remove tcp://10.0.0.3:7400\n";
+
+static const char recover_help[] =
+    "usage: quire recover [--range ID (--node ID|URL | --empty) [--force]]\n\n"
+    "For shards that are gone for good. Without options: lists the ranges that nobody can serve,\n"
+    "what is known of each replica, and what may be done. What is chosen is only told, with what\n"
+    "would be lost, unless --force is there.\n\n"
+    "  --range ID      the range\n"
+    "  --node ID|URL   go on with the replica of this shard alone\n"
+    "  --empty         give up all its entries; begin it empty on a shard that is alive\n"
+    "  --force         do it. There is no way back\n\n"
+    "Exit code 1 when there is something to recover and nothing was done, 0 otherwise. A majority\n"
+    "of coordinators that is gone: 'quire-coordinator --recover-alone'.\n" COMMON "\nexamples:\n"
+    "  quire recover\n"
+    "  quire recover --range 7 --empty\n"
+    "  quire recover --range 7 --empty --force\n";
 
 const struct cli_command cli_commands[] = {
     {"up", "start a local cluster", up_help, cmd_up},
@@ -201,6 +234,10 @@ const struct cli_command cli_commands[] = {
     {"search", "ranked full-text search", search_help, cmd_search},
     {"explain", "how a score came about", explain_help, cmd_explain},
     {"status", "the cluster's nodes and ranges", status_help, cmd_status},
+    {"coordinator list", "list the coordinators", coordinator_list_help, cmd_coordinator_list},
+    {"coordinator remove", "take one out of the cluster", coordinator_remove_help,
+     cmd_coordinator_remove},
+    {"recover", "give up what is gone for good", recover_help, cmd_recover},
     {"verify", "check the data of every range", verify_help, cmd_verify},
     {0},
 };

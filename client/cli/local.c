@@ -100,7 +100,9 @@ static bool read_settings(struct local *local, char error[LOCAL_ERROR_SIZE])
     json_t *settings;
 
     local->port = DEFAULT_PORT;
+    local->coordinators = 1;
     local->shards = DEFAULT_SHARDS;
+    local->replicas = 0;
     snprintf(path, sizeof path, "%s/cluster.json", local->dir);
     local->existed = access(path, F_OK) == 0;
     if (!local->existed)
@@ -109,11 +111,16 @@ static bool read_settings(struct local *local, char error[LOCAL_ERROR_SIZE])
     if (settings == NULL)
         return failed(error, "%s is damaged: %s", path, bad.text);
     local->port = (uint64_t)json_integer_value(json_object_get(settings, "port"));
+    local->coordinators = (uint64_t)json_integer_value(json_object_get(settings, "coordinators"));
+    if (local->coordinators == 0) /* of a version that had one only */
+        local->coordinators = 1;
     local->shards = (uint64_t)json_integer_value(json_object_get(settings, "shards"));
+    local->replicas = (uint64_t)json_integer_value(json_object_get(settings, "replicas"));
     local->memory = (uint64_t)json_integer_value(json_object_get(settings, "memory_mib"));
     json_decref(settings);
     if (local->port < 1 || local->port > 65535 || local->shards < 1 ||
-        local->shards > LOCAL_SHARDS_MAX)
+        local->shards > LOCAL_SHARDS_MAX || local->coordinators > LOCAL_COORDINATORS_MAX ||
+        local->replicas < 1 || local->replicas > LOCAL_REPLICAS_MAX)
         return failed(error, "%s is damaged: its numbers make no sense", path);
     return true;
 }
@@ -167,9 +174,10 @@ void local_close(struct local *local)
 bool local_save(const struct local *local, char error[LOCAL_ERROR_SIZE])
 {
     char path[PATH_MAX], fresh[PATH_MAX];
-    json_t *settings = json_pack("{s:i,s:I,s:I,s:i,s:I}", "version", 1, "port",
-                                 (json_int_t)local->port, "shards", (json_int_t)local->shards,
-                                 "replicas", 1, "memory_mib", (json_int_t)local->memory);
+    json_t *settings = json_pack(
+        "{s:i,s:I,s:I,s:I,s:I,s:I}", "version", 1, "port", (json_int_t)local->port, "coordinators",
+        (json_int_t)local->coordinators, "shards", (json_int_t)local->shards, "replicas",
+        (json_int_t)local->replicas, "memory_mib", (json_int_t)local->memory);
     bool good;
 
     snprintf(path, sizeof path, "%s/cluster.json", local->dir);
@@ -181,22 +189,65 @@ bool local_save(const struct local *local, char error[LOCAL_ERROR_SIZE])
 
 /* ---- processes ---- */
 
-const char *local_name(size_t i)
+size_t local_processes(const struct local *local)
 {
-    static _Thread_local char name[32];
+    return local->coordinators + local->shards;
+}
+
+bool local_is_coordinator(const struct local *local, size_t i)
+{
+    return i < local->coordinators;
+}
+
+const char *local_name(const struct local *local, size_t i)
+{
+    static _Thread_local char name[40];
 
     if (i == 0)
         return "coordinator";
-    snprintf(name, sizeof name, "shard-%zu", i);
+    if (local_is_coordinator(local, i))
+        snprintf(name, sizeof name, "coordinator-%zu", i + 1);
+    else
+        snprintf(name, sizeof name, "shard-%zu", i - local->coordinators + 1);
     return name;
+}
+
+uint64_t local_port(const struct local *local, size_t i)
+{
+    if (!local_is_coordinator(local, i))
+        return local->port + (i - local->coordinators) + 1;
+    return i == 0 ? local->port : local->port + LOCAL_SHARDS_MAX + i;
 }
 
 const char *local_url(const struct local *local, size_t i)
 {
     static _Thread_local char url[64];
 
-    snprintf(url, sizeof url, "tcp://127.0.0.1:%llu", (unsigned long long)local->port + i);
+    snprintf(url, sizeof url, "tcp://127.0.0.1:%llu", (unsigned long long)local_port(local, i));
     return url;
+}
+
+void local_connect(const struct local *local, char out[LOCAL_CONNECT_SIZE])
+{
+    size_t size = 0;
+
+    out[0] = '\0';
+    for (size_t i = 0; i < local->coordinators; i++)
+        size += (size_t)snprintf(out + size, LOCAL_CONNECT_SIZE - size, "%s%s", i > 0 ? "," : "",
+                                 local_url(local, i));
+}
+
+bool local_connect_default(char out[LOCAL_CONNECT_SIZE])
+{
+    struct local local = {.lock = -1, .dir = local_default_dir()};
+    char error[LOCAL_ERROR_SIZE];
+    bool found = local.dir != NULL && strlen(local.dir) < PATH_MAX - 64 &&
+                 read_settings(&local, error) && local.existed;
+
+    if (found)
+        local_connect(&local, out);
+    free(local.dir);
+    return found;
 }
 
 /* /proc/PID/NAME, terminated; its size, 0 when there is none. */
@@ -294,7 +345,7 @@ void local_last_words(const struct local *local, size_t i, char *out, size_t siz
     FILE *file;
 
     out[0] = '\0';
-    snprintf(path, sizeof path, "%s/log/%s.log", local->dir, local_name(i));
+    snprintf(path, sizeof path, "%s/log/%s.log", local->dir, local_name(local, i));
     file = fopen(path, "re");
     if (file == NULL)
         return;

@@ -89,19 +89,29 @@ static void build_arguments(const struct local *local, size_t i, struct argument
     char path[PATH_MAX];
 
     *arguments = (struct arguments){.count = 0};
-    if (i == 0)
+    if (local_is_coordinator(local, i))
         find_program("quire-coordinator", "coordinator", path);
     else
         find_program("quire-shard", "shard", path);
     add_argument(arguments, path);
-    snprintf(path, sizeof path, "%s/%s", local->dir, local_name(i));
+    snprintf(path, sizeof path, "%s/%s", local->dir, local_name(local, i));
     add_argument(arguments, "--dir");
     add_argument(arguments, path);
     add_argument(arguments, "--listen");
     add_argument(arguments, local_url(local, i));
-    if (i > 0) {
+    if (local_is_coordinator(local, i)) {
+        snprintf(path, sizeof path, "%llu", (unsigned long long)local->replicas);
+        add_argument(arguments, "--replicas");
+        add_argument(arguments, path);
+        if (i > 0) {
+            add_argument(arguments, "--join");
+            add_argument(arguments, local_url(local, 0));
+        }
+    } else {
+        char connect[LOCAL_CONNECT_SIZE];
+        local_connect(local, connect);
         add_argument(arguments, "--coordinators");
-        add_argument(arguments, local_url(local, 0));
+        add_argument(arguments, connect);
         snprintf(path, sizeof path, "%lluM", (unsigned long long)memory_share(local));
         add_argument(arguments, "--cache-bytes");
         add_argument(arguments, path);
@@ -208,7 +218,7 @@ static int open_log(const struct local *local, size_t i, char error[LOCAL_ERROR_
 
     snprintf(path, sizeof path, "%s/log", local->dir);
     mkdir(path, 0755);
-    snprintf(path, sizeof path, "%s/log/%s.log", local->dir, local_name(i));
+    snprintf(path, sizeof path, "%s/log/%s.log", local->dir, local_name(local, i));
     log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (log < 0)
         snprintf(error, LOCAL_ERROR_SIZE, "cannot open its log file: %s", strerror(errno));
@@ -224,7 +234,7 @@ pid_t local_start(const struct local *local, size_t i, bool detached, char error
 
     snprintf(folder, sizeof folder, "%s/run", local->dir);
     mkdir(folder, 0755);
-    snprintf(folder, sizeof folder, "%s/%s", local->dir, local_name(i));
+    snprintf(folder, sizeof folder, "%s/%s", local->dir, local_name(local, i));
     mkdir(folder, 0755);
     if (detached && (log = open_log(local, i, error)) < 0)
         return 0;
@@ -248,7 +258,7 @@ pid_t local_start(const struct local *local, size_t i, bool detached, char error
         snprintf(error, LOCAL_ERROR_SIZE, "cannot fork: %s", strerror(errno));
     close(report[0]);
     free_arguments(&arguments);
-    if (pid > 0 && !local_write_pid(local, local_name(i), pid)) {
+    if (pid > 0 && !local_write_pid(local, local_name(local, i), pid)) {
         snprintf(error, LOCAL_ERROR_SIZE, "cannot write its pid file: %s", strerror(errno));
         kill(pid, SIGTERM);
         pid = 0;
@@ -285,13 +295,14 @@ static uint64_t consensus_port(uint64_t port)
 
 uint64_t local_taken_port(const struct local *local)
 {
-    for (size_t i = 0; i <= local->shards; i++) {
-        if (local_pid(local, local_name(i)) != 0)
+    for (size_t i = 0; i < local_processes(local); i++) {
+        uint64_t port = local_port(local, i);
+        if (local_pid(local, local_name(local, i)) != 0)
             continue;
-        if (port_is_taken(local->port + i))
-            return local->port + i;
-        if (i == 0 && port_is_taken(consensus_port(local->port)))
-            return consensus_port(local->port);
+        if (port_is_taken(port))
+            return port;
+        if (local_is_coordinator(local, i) && port_is_taken(consensus_port(port)))
+            return consensus_port(port);
     }
     return 0;
 }
@@ -306,12 +317,15 @@ static void reap(void)
 
 void local_stop(const struct local *local, unsigned wait_ms, size_t *stopped, size_t *killed)
 {
-    pid_t pids[LOCAL_SHARDS_MAX + 1] = {0};
+    pid_t pids[LOCAL_PROCESSES_MAX] = {0};
+    struct local all = *local; /* also what a run that broke off has started */
     uint64_t deadline = clock_ms() + wait_ms;
     size_t left, count = 0;
 
-    for (size_t i = 0; i <= LOCAL_SHARDS_MAX; i++) {
-        pids[i] = local_pid(local, local_name(i));
+    all.coordinators = LOCAL_COORDINATORS_MAX;
+    all.shards = LOCAL_SHARDS_MAX;
+    for (size_t i = 0; i < LOCAL_PROCESSES_MAX; i++) {
+        pids[i] = local_pid(local, local_name(&all, i));
         if (pids[i] != 0) {
             count++;
             kill(pids[i], SIGTERM);
@@ -321,16 +335,16 @@ void local_stop(const struct local *local, unsigned wait_ms, size_t *stopped, si
         struct timespec pause = {0, 20000000};
         left = 0;
         reap();
-        for (size_t i = 0; i <= LOCAL_SHARDS_MAX; i++)
+        for (size_t i = 0; i < LOCAL_PROCESSES_MAX; i++)
             left += pids[i] != 0 && local_alive(pids[i]);
         if (left > 0)
             nanosleep(&pause, NULL);
     } while (left > 0 && clock_ms() < deadline);
-    for (size_t i = 0; i <= LOCAL_SHARDS_MAX; i++) {
+    for (size_t i = 0; i < LOCAL_PROCESSES_MAX; i++) {
         if (pids[i] != 0 && local_alive(pids[i]))
             kill(pids[i], SIGKILL);
         if (pids[i] != 0)
-            local_remove_pid(local, local_name(i));
+            local_remove_pid(local, local_name(&all, i));
     }
     reap();
     if (stopped != NULL)

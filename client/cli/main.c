@@ -6,7 +6,26 @@
 #include <stdio.h>
 #include <string.h>
 
-#define GROUPED "collection" /* the one command that has commands of its own */
+/* The commands that have commands of their own. */
+static const struct group {
+    const char *name, *commands, *examples;
+} groups[] = {
+    {"collection", "create, list or drop",
+     "  quire collection create computing --language en\n"
+     "  quire collection list\n"
+     "  quire collection drop computing\n"},
+    {"coordinator", "list or remove",
+     "  quire coordinator list\n"
+     "  quire coordinator remove tcp://10.0.0.3:7400\n"},
+};
+
+static const struct group *find_group(const char *word)
+{
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++)
+        if (strcmp(groups[i].name, word) == 0)
+            return &groups[i];
+    return NULL;
+}
 
 /* Options of every command that take an argument: a word behind one of these is not the command. */
 static bool takes_argument(const char *word)
@@ -59,12 +78,13 @@ static void print_overview(FILE *to)
           "usage: quire COMMAND [options] ...\n\n",
           to);
     for (const struct cli_command *command = cli_commands; command->name != NULL; command++)
-        fprintf(to, "  %-18s %s\n", command->name, command->summary);
+        fprintf(to, "  %-19s %s\n", command->name, command->summary);
     fputs(
         "\nEvery command takes:\n"
         "  -c NAME            the collection (default: default)\n"
         "  --json             one JSON document on standard output\n"
-        "  --connect URL,...  coordinators (default: $QUIRE_CONNECT, else tcp://127.0.0.1:7400)\n"
+        "  --connect URL,...  coordinators (default: $QUIRE_CONNECT, else those that 'quire up'\n"
+        "                     started, else tcp://127.0.0.1:7400)\n"
         "  --timeout MS       how long to wait for an answer\n"
         "  --help             what it does, with examples\n\n"
         "Exit codes: 0 done, 1 the answer is no, 2 usage, 3 cluster unreachable or incomplete.\n\n"
@@ -77,26 +97,23 @@ static void print_overview(FILE *to)
         to);
 }
 
-static void print_group(FILE *to, const char *group)
+static void print_group(FILE *to, const struct group *group)
 {
-    size_t size = strlen(group);
+    size_t size = strlen(group->name);
 
-    fprintf(to, "usage: quire %s COMMAND [options] ...\n\n", group);
+    fprintf(to, "usage: quire %s COMMAND [options] ...\n\n", group->name);
     for (const struct cli_command *command = cli_commands; command->name != NULL; command++)
-        if (strncmp(command->name, group, size) == 0)
-            fprintf(to, "  %-18s %s\n", command->name, command->summary);
-    fprintf(to,
-            "\n'quire %s COMMAND --help' tells more about each.\n\nexamples:\n"
-            "  quire collection create computing --language en\n"
-            "  quire collection list\n"
-            "  quire collection drop computing\n",
-            group);
+        if (strncmp(command->name, group->name, size) == 0)
+            fprintf(to, "  %-19s %s\n", command->name, command->summary);
+    fprintf(to, "\n'quire %s COMMAND --help' tells more about each.\n\nexamples:\n%s", group->name,
+            group->examples);
 }
 
 int main(int argc, char **argv)
 {
     struct cli cli = {.json = has_option(argc, argv, "--json", NULL)};
     const struct cli_command *command;
+    const struct group *group;
     char name[64];
     const char *word = take_word(&argc, argv);
 
@@ -118,15 +135,16 @@ int main(int argc, char **argv)
         print_overview(stdout);
         return CLI_DONE;
     }
-    if (strcmp(word, GROUPED) == 0) {
+    group = find_group(word);
+    if (group != NULL) {
         const char *second = take_word(&argc, argv);
         if (second == NULL && has_option(argc, argv, "--help", "-h")) {
-            print_group(stdout, GROUPED);
+            print_group(stdout, group);
             return CLI_DONE;
         }
         if (second == NULL)
-            return cli_usage(&cli, "'quire collection' needs a command: create, list or drop");
-        snprintf(name, sizeof name, GROUPED " %.40s", second);
+            return cli_usage(&cli, "'quire %s' needs a command: %s", group->name, group->commands);
+        snprintf(name, sizeof name, "%s %.40s", group->name, second);
     }
     command = find_command(name);
     if (command == NULL)

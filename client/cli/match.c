@@ -72,13 +72,14 @@ int cmd_match(const struct cli_command *command, int argc, char **argv)
     const struct quire_match_result *result = NULL;
     const char *strategy = "exact";
     uint64_t distance = 0, limit = 0;
+    struct cli cli;
     const struct cli_option options[] = {{"strategy", 's', CLI_TEXT, &strategy, 0, 0},
                                          {"distance", 'd', CLI_NUMBER, &distance, 1, 2},
-                                         {"limit", 'n', CLI_NUMBER, &limit, 1, QUIRE_MAX_MATCHES}};
-    struct cli cli;
+                                         {"limit", 'n', CLI_NUMBER, &limit, 1, QUIRE_MAX_MATCHES},
+                                         CLI_REPLICA(cli)};
     int exit;
 
-    if (!cli_parse(&cli, command, argc, argv, options, 3, 1, 1, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 4, 1, 1, &exit))
         return exit;
     if (!parse_strategy(strategy, &request.strategy))
         return cli_usage(&cli, "--strategy is exact, prefix, substring or fuzzy, not '%.100s'",
@@ -104,11 +105,12 @@ int cmd_suggest(const struct cli_command *command, int argc, char **argv)
     struct quire_suggest_request request = QUIRE_SUGGEST_INIT;
     const struct quire_match_result *result = NULL;
     uint64_t limit = 0;
-    const struct cli_option options[] = {{"limit", 'n', CLI_NUMBER, &limit, 1, QUIRE_MAX_MATCHES}};
     struct cli cli;
+    const struct cli_option options[] = {{"limit", 'n', CLI_NUMBER, &limit, 1, QUIRE_MAX_MATCHES},
+                                         CLI_REPLICA(cli)};
     int exit;
 
-    if (!cli_parse(&cli, command, argc, argv, options, 1, 1, 1, &exit) || !cli_connect(&cli, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 2, 1, 1, &exit) || !cli_connect(&cli, &exit))
         return exit;
     request.collection = cli.collection;
     request.prefix = cli.operands[0];

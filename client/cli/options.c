@@ -120,7 +120,7 @@ bool cli_parse(struct cli *cli, const struct cli_command *command, int argc, cha
     bool help = false;
     int value;
 
-    *cli = (struct cli){.command = command};
+    *cli = (struct cli){.command = command, .replica = CLI_ANY_REPLICA};
     cli->json = wants_json(argc, argv);
     if (option_count > 0)
         memcpy(all, options, option_count * sizeof *options);

@@ -1,7 +1,9 @@
 #include "client/cli/cli.h"
+#include "client/cli/local.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void say(const struct cli *cli, const char *format, va_list arguments)
@@ -104,11 +106,16 @@ void cli_print_json(struct cli *cli, json_t *document)
 bool cli_connect(struct cli *cli, int *exit)
 {
     struct quire_options options = QUIRE_OPTIONS_INIT;
-    char error[QUIRE_ERROR_SIZE] = "";
+    char error[QUIRE_ERROR_SIZE] = "", local[LOCAL_CONNECT_SIZE];
     int status;
 
     options.connect = cli->connect;
+    if (options.connect == NULL && getenv("QUIRE_CONNECT") == NULL && local_connect_default(local))
+        options.connect = local;
     options.timeout_ms = cli->timeout_ms;
+    options.one_replica = cli->replica != CLI_ANY_REPLICA;
+    options.from_primary = cli->from_primary && !options.one_replica;
+    options.replica = options.one_replica ? (uint32_t)cli->replica : 0;
     status = quire_client_create(&options, &cli->client, error, sizeof error);
     if (status == QUIRE_OK)
         return true;

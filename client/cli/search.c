@@ -192,6 +192,7 @@ int cmd_search(const struct cli_command *command, int argc, char **argv)
     struct cli_texts categories = {.count = 0};
     uint64_t limit = 10, facets = 0, total_limit = 0;
     bool exact = false;
+    struct cli cli;
     const struct cli_option options[] = {{"limit", 'n', CLI_NUMBER, &limit, 1, QUIRE_MAX_HITS},
                                          {"all", 'a', CLI_FLAG, &request.all, 0, 0},
                                          {"category", 0, CLI_TEXTS, &categories, 0, 0},
@@ -200,12 +201,12 @@ int cmd_search(const struct cli_command *command, int argc, char **argv)
                                          {"strict", 0, CLI_FLAG, &request.strict, 0, 0},
                                          {"facets", 0, CLI_NUMBER, &facets, 1, QUIRE_MAX_FACETS},
                                          {"total-limit", 0, CLI_NUMBER, &total_limit, 1, INT64_MAX},
-                                         {"exact-total", 0, CLI_FLAG, &exact, 0, 0}};
-    struct cli cli;
+                                         {"exact-total", 0, CLI_FLAG, &exact, 0, 0},
+                                         CLI_REPLICA(cli)};
     char *query;
     int exit, status;
 
-    if (!cli_parse(&cli, command, argc, argv, options, 9, 1, -1, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 10, 1, -1, &exit))
         return exit;
     query = join_words(&cli);
     if (!cli_connect(&cli, &exit))

@@ -57,18 +57,27 @@ static json_t *searches_json(const struct quire_search_figures *figures)
                      "cache_limit", (json_int_t)figures->cache_limit);
 }
 
+static json_t *reads_json(const struct quire_read_figures *figures)
+{
+    return json_pack("{s:I,s:I,s:I,s:I,s:I}", "calls", (json_int_t)figures->calls, "again",
+                     (json_int_t)figures->again, "hedges", (json_int_t)figures->hedges,
+                     "hedges_won", (json_int_t)figures->hedges_won, "given_up",
+                     (json_int_t)figures->given_up);
+}
+
 static json_t *status_json(const struct quire_status_result *result)
 {
     json_t *ranges = json_array();
 
     for (size_t i = 0; i < result->range_count; i++)
         json_array_append_new(ranges, range_json(result->ranges[i]));
-    return json_pack("{s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:o}", "cluster_id",
+    return json_pack("{s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "cluster_id",
                      cli_text(result->cluster_id), "map_epoch", (json_int_t)result->map_epoch,
                      "software", cli_text(result->software), "leader", cli_text(result->leader),
                      "coordinators", nodes_json(result->coordinators, result->coordinator_count),
                      "nodes", nodes_json(result->nodes, result->node_count), "ranges", ranges,
-                     "searches", searches_json(&result->searches));
+                     "searches", searches_json(&result->searches), "reads",
+                     reads_json(&result->reads));
 }
 
 static void print_nodes(const struct quire_status_result *result)
@@ -131,6 +140,20 @@ static void print_ranges(const struct quire_status_result *result)
     cli_table_print(table);
 }
 
+static void print_reads(const struct quire_read_figures *figures)
+{
+    char calls[32], again[32], hedges[32], won[32], given_up[32];
+
+    printf("\nreads, by the coordinator that answers, since it started: %s calls to shards; %s "
+           "more to "
+           "the next replica\nafter a failure; %s to a second one beside a slow one (%s of them "
+           "won); %s "
+           "given up\n",
+           cli_count(figures->calls, calls), cli_count(figures->again, again),
+           cli_count(figures->hedges, hedges), cli_count(figures->hedges_won, won),
+           cli_count(figures->given_up, given_up));
+}
+
 /* Whether every range has a shard that is there; the first that has none is named. A range that
  * opens, or whose shard has not told yet that it has opened, is no gap. */
 static bool is_complete(const struct cli *cli, const struct quire_status_result *result)
@@ -169,6 +192,7 @@ int cmd_status(const struct cli_command *command, int argc, char **argv)
             if (result->range_count > 0) {
                 putchar('\n');
                 print_ranges(result);
+                print_reads(&result->reads);
             }
         }
         if (!is_complete(&cli, result))

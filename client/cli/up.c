@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define DEFAULT_REPLICAS 2
 #define READY_MS 90000 /* until it serves; recovery of a large log takes its time */
 #define STOP_MS 30000
 #define PROBE_MS 2000     /* for one question whether it serves */
@@ -31,9 +32,9 @@ struct up {
     struct cli cli;
     struct local local;
     const char *dir;
-    uint64_t shards, replicas, port, memory; /* 0: not given */
+    uint64_t coordinators, shards, replicas, port, memory; /* 0: not given */
     bool foreground;
-    bool fresh[LOCAL_SHARDS_MAX + 1]; /* started by us */
+    bool fresh[LOCAL_PROCESSES_MAX]; /* started by us */
     size_t started;
 };
 
@@ -46,6 +47,42 @@ static int refuse(struct up *up, int exit, const char *sentence)
 }
 
 /* ---- settings ---- */
+
+static bool any_runs(struct up *up)
+{
+    for (size_t i = 0; i < local_processes(&up->local); i++)
+        if (local_pid(&up->local, local_name(&up->local, i)) != 0)
+            return true;
+    return false;
+}
+
+static int check_coordinators(struct up *up)
+{
+    char text[LOCAL_ERROR_SIZE * 2];
+    const struct local *local = &up->local;
+
+    if (up->coordinators == 0)
+        return CLI_DONE;
+    if (up->coordinators % 2 == 0)
+        return refuse(up, CLI_USAGE,
+                      "--coordinators is 1, 3 or 5: one more than an odd number helps nobody");
+    if (local->existed && up->coordinators < local->coordinators) {
+        snprintf(text, sizeof text,
+                 "the cluster in %s has %llu coordinators; they cannot become fewer", local->dir,
+                 (unsigned long long)local->coordinators);
+        return refuse(up, CLI_USAGE, text);
+    }
+    if (local->existed && up->coordinators > local->coordinators && any_runs(up)) {
+        snprintf(
+            text, sizeof text,
+            "the shards learn of further coordinators when they start: 'quire down', then 'quire "
+            "up --coordinators %llu'",
+            (unsigned long long)up->coordinators);
+        return refuse(up, CLI_USAGE, text);
+    }
+    up->local.coordinators = up->coordinators;
+    return CLI_DONE;
+}
 
 static int check_settings(struct up *up)
 {
@@ -66,15 +103,27 @@ static int check_settings(struct up *up)
                  local->dir, (unsigned long long)local->shards);
         return refuse(up, CLI_USAGE, text);
     }
+    if (check_coordinators(up) != CLI_DONE)
+        return CLI_USAGE;
     if (up->port != 0)
         local->port = up->port;
     if (up->shards != 0)
         local->shards = up->shards;
+    if (up->replicas != 0)
+        local->replicas = up->replicas;
+    else if (!local->existed)
+        local->replicas = local->shards < DEFAULT_REPLICAS ? local->shards : DEFAULT_REPLICAS;
+    if (local->replicas > local->shards) {
+        snprintf(text, sizeof text, "%llu replicas of each range need as many shards, not %llu",
+                 (unsigned long long)local->replicas, (unsigned long long)local->shards);
+        return refuse(up, CLI_USAGE, text);
+    }
     if (up->memory != 0)
         local->memory = up->memory;
-    if (local->port + local->shards > 65535) {
+    if (local_port(local, local_processes(local) - 1) > 65535 ||
+        local_port(local, local->coordinators - 1) > 65535) {
         snprintf(text, sizeof text,
-                 "the shards' ports follow port %llu, and there is none above 65535",
+                 "the other ports follow port %llu, and there is none above 65535",
                  (unsigned long long)local->port);
         return refuse(up, CLI_USAGE, text);
     }
@@ -86,14 +135,14 @@ static int check_settings(struct up *up)
 /* Stops what this run of the command started; what ran before goes on. */
 static void take_back(struct up *up)
 {
-    for (size_t i = 0; i <= up->local.shards; i++) {
-        pid_t pid = up->fresh[i] ? local_pid(&up->local, local_name(i)) : 0;
+    for (size_t i = 0; i < local_processes(&up->local); i++) {
+        pid_t pid = up->fresh[i] ? local_pid(&up->local, local_name(&up->local, i)) : 0;
         if (pid != 0)
             kill(pid, SIGTERM);
     }
-    for (size_t i = 0; i <= up->local.shards; i++) {
+    for (size_t i = 0; i < local_processes(&up->local); i++) {
         uint64_t deadline = clock_ms() + 5000;
-        pid_t pid = up->fresh[i] ? local_pid(&up->local, local_name(i)) : 0;
+        pid_t pid = up->fresh[i] ? local_pid(&up->local, local_name(&up->local, i)) : 0;
         while (pid != 0 && local_alive(pid) && clock_ms() < deadline) {
             waitpid(pid, NULL, WNOHANG);
             usleep(20000);
@@ -101,7 +150,7 @@ static void take_back(struct up *up)
         if (pid != 0 && local_alive(pid))
             kill(pid, SIGKILL);
         if (up->fresh[i])
-            local_remove_pid(&up->local, local_name(i));
+            local_remove_pid(&up->local, local_name(&up->local, i));
     }
 }
 
@@ -122,12 +171,12 @@ static int start_missing(struct up *up)
             (unsigned long long)port);
         return refuse(up, CLI_CLUSTER, text);
     }
-    for (size_t i = 0; i <= up->local.shards; i++) {
-        if (local_pid(&up->local, local_name(i)) != 0)
+    for (size_t i = 0; i < local_processes(&up->local); i++) {
+        if (local_pid(&up->local, local_name(&up->local, i)) != 0)
             continue;
         if (local_start(&up->local, i, !up->foreground, error) == 0) {
             take_back(up);
-            snprintf(text, sizeof text, "%s: %s", local_name(i), error);
+            snprintf(text, sizeof text, "%s: %s", local_name(&up->local, i), error);
             return refuse(up, CLI_CLUSTER, text);
         }
         up->fresh[i] = true;
@@ -136,19 +185,22 @@ static int start_missing(struct up *up)
     return CLI_DONE;
 }
 
-/* Sets *serves once the coordinator knows every shard as alive and every range is served. */
+/* Whether the coordinator knows all processes as alive, and every range is served. */
 static bool all_serving(struct up *up, struct quire_client *client)
 {
     struct quire_simple_request request = QUIRE_SIMPLE_INIT;
     const struct quire_status_result *result = NULL;
-    size_t alive = 0;
+    size_t alive = 0, coordinators = 0;
     bool serving;
 
     request.timeout_ms = PROBE_MS;
     serving = quire_status_wait(client, &request, &result) == QUIRE_OK;
     for (size_t i = 0; serving && i < result->node_count; i++)
         alive += result->nodes[i]->alive;
-    serving = serving && alive >= up->local.shards;
+    for (size_t i = 0; serving && i < result->coordinator_count; i++)
+        coordinators += result->coordinators[i]->alive;
+    serving = serving && alive >= up->local.shards && coordinators >= up->local.coordinators &&
+              result->leader[0] != '\0';
     for (size_t i = 0; serving && i < result->range_count; i++)
         serving = strcmp(result->ranges[i]->state, "serving") == 0;
     quire_result_free(result);
@@ -181,8 +233,8 @@ static bool all_answer(struct quire_client *client)
 /* Number of a process that has ended, or SIZE_MAX. */
 static size_t find_dead(struct up *up)
 {
-    for (size_t i = 0; i <= up->local.shards; i++)
-        if (local_pid(&up->local, local_name(i)) == 0)
+    for (size_t i = 0; i < local_processes(&up->local); i++)
+        if (local_pid(&up->local, local_name(&up->local, i)) == 0)
             return i;
     return SIZE_MAX;
 }
@@ -192,7 +244,7 @@ static int tell_dead(struct up *up, size_t i)
     char words[1024], text[1536];
 
     local_last_words(&up->local, i, words, sizeof words);
-    snprintf(text, sizeof text, "%s ended right after its start%s%s%s", local_name(i),
+    snprintf(text, sizeof text, "%s ended right after its start%s%s%s", local_name(&up->local, i),
              words[0] != '\0' && !up->foreground ? "; its log ends with: " : "",
              up->foreground ? "" : words, "");
     take_back(up);
@@ -213,12 +265,12 @@ static int await_serving(struct up *up)
 {
     struct quire_options options = QUIRE_OPTIONS_INIT;
     struct quire_client *client = NULL;
-    char error[QUIRE_ERROR_SIZE] = "", url[64], text[LOCAL_ERROR_SIZE * 2];
+    char error[QUIRE_ERROR_SIZE] = "", connect[LOCAL_CONNECT_SIZE], text[LOCAL_ERROR_SIZE * 2];
     uint64_t deadline = clock_ms() + READY_MS;
     int exit = CLI_DONE;
 
-    snprintf(url, sizeof url, "%s", local_url(&up->local, 0));
-    options.connect = url;
+    local_connect(&up->local, connect);
+    options.connect = connect;
     options.timeout_ms = 1000;
     if (quire_client_create(&options, &client, error, sizeof error) != QUIRE_OK) {
         take_back(up);
@@ -258,13 +310,16 @@ static int await_serving(struct up *up)
 
 static void tell(struct up *up)
 {
-    const char *url = local_url(&up->local, 0);
+    char url[LOCAL_CONNECT_SIZE];
 
+    local_connect(&up->local, url);
     if (up->cli.json) {
         cli_print_json(&up->cli,
-                       json_pack("{s:o,s:s,s:I,s:I,s:i,s:I}", "dir", cli_text(up->local.dir),
-                                 "connect", url, "port", (json_int_t)up->local.port, "shards",
-                                 (json_int_t)up->local.shards, "replicas", 1, "started",
+                       json_pack("{s:o,s:s,s:I,s:I,s:I,s:I,s:I}", "dir", cli_text(up->local.dir),
+                                 "connect", url, "port", (json_int_t)up->local.port, "coordinators",
+                                 (json_int_t)up->local.coordinators, "shards",
+                                 (json_int_t)up->local.shards, "replicas",
+                                 (json_int_t)up->local.replicas, "started",
                                  (json_int_t)up->started));
         return;
     }
@@ -273,7 +328,7 @@ static void tell(struct up *up)
     else
         printf("the cluster in %s is up: %s, %llu shards\n", up->local.dir, url,
                (unsigned long long)up->local.shards);
-    if (up->local.port != QUIRE_DEFAULT_PORT)
+    if (up->local.port != QUIRE_DEFAULT_PORT || up->local.coordinators > 1)
         printf("export QUIRE_CONNECT=%s\n", url);
     fflush(stdout);
 }
@@ -291,7 +346,7 @@ static bool restart(struct up *up, size_t i, struct health *health)
     char error[LOCAL_ERROR_SIZE] = "";
 
     if (local_start(&up->local, i, false, error) == 0) {
-        cli_say(&up->cli, "%s: %s", local_name(i), error);
+        cli_say(&up->cli, "%s: %s", local_name(&up->local, i), error);
         return false;
     }
     health->started_ms = clock_ms();
@@ -304,16 +359,16 @@ static bool tend(struct up *up, struct health *health)
 {
     while (waitpid(-1, NULL, WNOHANG) > 0)
         continue;
-    for (size_t i = 0; i <= up->local.shards; i++) {
+    for (size_t i = 0; i < local_processes(&up->local); i++) {
         uint64_t now = clock_ms();
-        if (health[i].restart_ms == 0 && local_pid(&up->local, local_name(i)) == 0) {
+        if (health[i].restart_ms == 0 && local_pid(&up->local, local_name(&up->local, i)) == 0) {
             bool quick = now - health[i].started_ms < QUICK_DEATH_MS;
             health[i].quick_deaths = quick ? health[i].quick_deaths + 1 : 0;
             if (health[i].quick_deaths >= RESTARTS_MAX) {
-                cli_say(&up->cli, "%s ends each time it is started", local_name(i));
+                cli_say(&up->cli, "%s ends each time it is started", local_name(&up->local, i));
                 return false;
             }
-            cli_say(&up->cli, "%s has ended; it is started again", local_name(i));
+            cli_say(&up->cli, "%s has ended; it is started again", local_name(&up->local, i));
             health[i].restart_ms = now + RESTART_PAUSE_MS;
         } else if (health[i].restart_ms != 0 && now >= health[i].restart_ms &&
                    !restart(up, i, &health[i])) {
@@ -325,11 +380,11 @@ static bool tend(struct up *up, struct health *health)
 
 static int stay(struct up *up, const sigset_t *signals)
 {
-    struct health health[LOCAL_SHARDS_MAX + 1];
+    struct health health[LOCAL_PROCESSES_MAX];
     const struct timespec tick = {0, 200000000};
     bool good = true;
 
-    for (size_t i = 0; i <= up->local.shards; i++)
+    for (size_t i = 0; i < local_processes(&up->local); i++)
         health[i] = (struct health){.started_ms = clock_ms()};
     while (good) {
         int got = sigtimedwait(signals, NULL, &tick);
@@ -378,21 +433,21 @@ static int run_foreground(struct up *up)
 
 int cmd_up(const struct cli_command *command, int argc, char **argv)
 {
-    struct up up = {.replicas = 1};
+    struct up up = {0};
     char error[LOCAL_ERROR_SIZE] = "";
-    const struct cli_option options[] = {{"dir", 'd', CLI_TEXT, &up.dir, 0, 0},
-                                         {"shards", 0, CLI_NUMBER, &up.shards, 1, LOCAL_SHARDS_MAX},
-                                         {"replicas", 0, CLI_NUMBER, &up.replicas, 1, 1000},
-                                         {"port", 0, CLI_NUMBER, &up.port, 1, 65535},
-                                         {"memory", 0, CLI_NUMBER, &up.memory, 16, 1u << 24},
-                                         {"foreground", 0, CLI_FLAG, &up.foreground, 0, 0}};
+    const struct cli_option options[] = {
+        {"dir", 'd', CLI_TEXT, &up.dir, 0, 0},
+        {"coordinators", 0, CLI_NUMBER, &up.coordinators, 1, LOCAL_COORDINATORS_MAX},
+        {"shards", 0, CLI_NUMBER, &up.shards, 1, LOCAL_SHARDS_MAX},
+        {"replicas", 0, CLI_NUMBER, &up.replicas, 1, LOCAL_REPLICAS_MAX},
+        {"port", 0, CLI_NUMBER, &up.port, 1, 65535},
+        {"memory", 0, CLI_NUMBER, &up.memory, 16, 1u << 24},
+        {"foreground", 0, CLI_FLAG, &up.foreground, 0, 0}};
     int exit;
 
-    if (!cli_parse(&up.cli, command, argc, argv, options, 6, 0, 0, &exit))
+    if (!cli_parse(&up.cli, command, argc, argv, options, sizeof options / sizeof *options, 0, 0,
+                   &exit))
         return exit;
-    if (up.replicas > 1)
-        return cli_usage(&up.cli, "replicas above 1 are not supported yet: each range has one "
-                                  "replica, on one shard");
     if (!local_open(&up.local, up.dir, true, error)) {
         exit = refuse(&up, CLI_CLUSTER, error);
         local_close(&up.local);

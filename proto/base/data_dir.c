@@ -1,5 +1,6 @@
 #include "proto/base/data_dir.h"
 
+#include "proto/base/bytes.h"
 #include "proto/base/clock.h"
 
 #include <errno.h>
@@ -7,6 +8,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -110,6 +112,35 @@ int data_dir_write(const char *dir, const char *name, const char *text, struct e
         close(folder);
     }
     return good ? 0 : ERR_IO;
+}
+
+#define NUMBER_TEXT_MAX 40
+
+static void number_text(uint64_t number, char text[NUMBER_TEXT_MAX])
+{
+    int size = snprintf(text, NUMBER_TEXT_MAX, "%llu", (unsigned long long)number);
+    snprintf(text + size, NUMBER_TEXT_MAX - (size_t)size, " %08x",
+             (unsigned)checksum32(text, (size_t)size));
+}
+
+int data_dir_read_number(const char *dir, const char *name, uint64_t *out, struct err *err)
+{
+    char text[NUMBER_TEXT_MAX + 1], right[NUMBER_TEXT_MAX];
+    int code = data_dir_read(dir, name, text, sizeof text, err);
+    if (code == ERR_TOO_LARGE)
+        return err_set(err, ERR_CORRUPT, "%s/%s is damaged", dir, name);
+    if (code != 0)
+        return code;
+    *out = strtoull(text, NULL, 10);
+    number_text(*out, right);
+    return strcmp(text, right) == 0 ? 0 : err_set(err, ERR_CORRUPT, "%s/%s is damaged", dir, name);
+}
+
+int data_dir_write_number(const char *dir, const char *name, uint64_t number, struct err *err)
+{
+    char text[NUMBER_TEXT_MAX];
+    number_text(number, text);
+    return data_dir_write(dir, name, text, err);
 }
 
 int data_dir_remove(const char *dir, const char *name, struct err *err)

@@ -8,6 +8,7 @@
 #include "proto/base/uuid.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define DATA_DIR_LOCK_MS 3000 /* a process that was just killed takes a moment to be gone */
 #define DATA_DIR_TEXT_MAX 256 /* bytes of a file, its newline included */
@@ -23,6 +24,11 @@ int data_dir_read(const char *dir, const char *name, char *out, size_t size, str
 /* Replaces DIR/name by `text` and a newline: after a crash it holds the old text or the new one.
  * ERR_IO. */
 int data_dir_write(const char *dir, const char *name, const char *text, struct err *err);
+
+/* The same for a number, with a checksum: one that a flipped bit made larger could never be mended.
+ * ERR_CORRUPT: the file holds no number, or it does not fit its checksum. */
+int data_dir_read_number(const char *dir, const char *name, uint64_t *out, struct err *err);
+int data_dir_write_number(const char *dir, const char *name, uint64_t number, struct err *err);
 
 /* Removes DIR/name, durably; one that is not there is fine. ERR_IO. */
 int data_dir_remove(const char *dir, const char *name, struct err *err);

@@ -419,9 +419,19 @@ static bool names_host(const char *url)
 }
 
 /* 0 or an error of nng. */
+/* nng 1.5 documents that small writes are not held back, and turns the delay on for each stream
+ * that was not told (README.md, "The delay of small writes"). ipc does not know the option. */
+static int dialer_alloc(nng_stream_dialer **dialer, const char *url)
+{
+    int status = nng_stream_dialer_alloc(dialer, url);
+    if (status == 0)
+        (void)nng_stream_dialer_set_bool(*dialer, NNG_OPT_TCP_NODELAY, true);
+    return status;
+}
+
 static int dialers_alloc(struct rpc_peer *peer)
 {
-    int status = nng_stream_dialer_alloc(&peer->dialers[0], peer->url);
+    int status = dialer_alloc(&peer->dialers[0], peer->url);
     if (status)
         return status;
     peer->dialer_count = 1;
@@ -429,7 +439,7 @@ static int dialers_alloc(struct rpc_peer *peer)
         struct buf buf = {0};
         buf_printf(&buf, "tcp4%s", peer->url + strlen("tcp"));
         /* Where nng does not know tcp4, the first dialer alone has to do. */
-        if (!nng_stream_dialer_alloc(&peer->dialers[1], buf_text(&buf)))
+        if (!dialer_alloc(&peer->dialers[1], buf_text(&buf)))
             peer->dialer_count = 2;
         buf_deinit(&buf);
     }

@@ -372,6 +372,7 @@ static int listen_on(struct rpc_server *server, struct err *err)
     if (status)
         return err_set(err, status == NNG_ENOMEM ? ERR_NOMEM : ERR_INVALID,
                        "address \"%.200s\": %s", server->url, nng_strerror(status));
+    (void)nng_stream_listener_set_bool(server->listener, NNG_OPT_TCP_NODELAY, true); /* peer.c */
     status = nng_stream_listener_listen(server->listener);
     if (status)
         return err_set(err, ERR_IO, "listen on %.200s: %s", server->url, nng_strerror(status));

@@ -2,7 +2,7 @@
  * lines, in the order in which they come (with --pipeline 1, the default: in order). Everything
  * goes through libquire's asynchronous API.
  *
- *   quire_lines [--pipeline N] [--timeout MS] [--collection NAME]
+ *   quire_lines [--pipeline N] [--timeout MS] [--collection NAME] [--replica K]
  *
  * Requests:
  * {"op":"search","query"|"query_hex",["all","limit","facets","total_limit","cursor","category"]},
@@ -198,6 +198,7 @@ int main(int argc, char **argv)
 {
     unsigned pipeline = 1, timeout = 0;
     const char *collection = NULL;
+    struct quire_options options = QUIRE_OPTIONS_INIT;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--pipeline") == 0)
             pipeline = (unsigned)atoi(argv[i + 1]);
@@ -205,8 +206,11 @@ int main(int argc, char **argv)
             timeout = (unsigned)atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--collection") == 0)
             collection = argv[i + 1];
+        else if (strcmp(argv[i], "--replica") == 0) {
+            options.one_replica = true;
+            options.replica = (uint32_t)atoi(argv[i + 1]);
+        }
     }
-    struct quire_options options = QUIRE_OPTIONS_INIT;
     struct quire_client *client;
     char error[QUIRE_ERROR_SIZE];
     if (quire_client_create(&options, &client, error, sizeof(error)) != QUIRE_OK) {

@@ -152,8 +152,11 @@ def life(c):
     equal(c.run('search', '--timeout', '1000', 'x', ok=None).code, 3, 'unreachable')
     c.up()
     equal(c.run('export').out, before, 'data outlives down')
-    pid = c.processes()['shard-1']
-    os.kill(pid, signal.SIGKILL)
+    running = c.processes()
+    os.kill(running['shard-1'], signal.SIGKILL)
+    r = c.json('search', '-n', '200', 'padding')
+    check(r['complete'] and r['total']['value'] == 120, 'with two replicas one shard may die', r['total'])
+    os.kill(running['shard-2'], signal.SIGKILL)  # one of the three ranges was on these two
     r = c.run('search', '--json', '-n', '200', 'padding', ok=None)
     check(r.code in (0, 3) and not r.json['complete'] and r.json['missing'] and r.json['missing'][0]['reason'], 'a gap is named', r.out[:300])
     equal(c.run('define', 'variance', ok=None).code, 3, 'a lookup with a gap says so')

@@ -79,6 +79,16 @@ def everywhere(cluster, names, who=(0, 1, 2)):
                       lambda: True if set(names) <= set(cluster.names(i)) else None)
 
 
+def own_changes(cluster):
+    """Whoever hands a change on to the leader knows of it before he says that it was made."""
+    for n in range(30):
+        i = n % 3
+        cluster.at(i, 'collection', 'create', 'for-a-moment')
+        check('for-a-moment' in cluster.names(i), f'coordinator {i} does not know what it was told to create')
+        cluster.at(i, 'collection', 'drop', 'for-a-moment')
+        check('for-a-moment' not in cluster.names(i), f'coordinator {i} does not know what it was told to drop')
+
+
 def main():
     with Three() as cluster:
         entries = os.path.join(cluster.dir, 'entries.jsonl')
@@ -89,6 +99,7 @@ def main():
             cluster.until(f'coordinator {i} serves', lambda: True if cluster.at(i, 'status', ok=None).code == 0 else None)
             cluster.create(i, f'made-by-{i}')
         everywhere(cluster, [f'made-by-{i}' for i in range(3)])
+        own_changes(cluster)
         done = cluster.run('import', '-c', 'made-by-1', '--json', entries)
         equal(json.loads(done.out)['failed'], 0, 'failed entries')
 
@@ -124,6 +135,13 @@ def main():
 
         cluster.until('a clear refusal', refused)
         equal(answers(2), same[0], 'search without a majority')
+        # Nor does a start need one: the map of the last run is there.
+        known = sorted(cluster.names(2))
+        cluster.kill('coordinator2')
+        cluster.start_coordinator(2)
+        cluster.until('an answer without a majority after a restart', lambda: True if answers(2) == same[0] else None)
+        equal(sorted(cluster.names(2)), known, 'the collections without a majority')
+        cluster.until('a clear refusal', refused)
         cluster.start_coordinator(0)
         cluster.create(0, 'again')
         cluster.start_coordinator(1)

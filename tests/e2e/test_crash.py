@@ -23,6 +23,7 @@ def kills():
         base = [entry(i, 0, rng) for i in range(600)]
         c.import_entries(base)
         acknowledged = {e['headword']: e for e in base}
+        history = {}  # of each headword: the writes that were answered, were not, and were made again
         killed = serial = lost_connection = 0
         victims = {}
         while killed < KILLS:
@@ -67,6 +68,7 @@ def kills():
                 reply = json.loads(line)
                 answered.add(reply['id'])
                 e = batch[reply['id']]
+                history.setdefault(e['headword'], []).append((killed, 'status', reply['status'], e['body'][-20:]))
                 if reply['status'] == 0:
                     acknowledged[e['headword']] = e
                     uncertain.pop(e['headword'], None)
@@ -77,20 +79,22 @@ def kills():
             os.waitpid(feeder, 0)
             for i, e in enumerate(batch):
                 if i not in answered:
+                    history.setdefault(e['headword'], []).append((killed, 'not answered', e['body'][-20:]))
                     uncertain.setdefault(e['headword'], []).append(e)
             c.up()  # starts what is missing
             if rng.random() < 0.15 or killed >= KILLS:
-                compare(c, acknowledged, uncertain)
+                compare(c, acknowledged, uncertain, history)
             for word, versions in uncertain.items():  # complete the rest: write them again
                 acknowledged[word] = versions[-1]
+                history[word].append((killed, 'imported', versions[-1]['body'][-20:]))
             if uncertain:
                 r = c.import_entries([acknowledged[w] for w in uncertain])
                 equal(r['failed'], 0, 'entries that failed when the import was run again')
-        compare(c, acknowledged, {})
+        compare(c, acknowledged, {}, history)
         print(f'{killed} kills {victims}, {len(acknowledged)} entries, {lost_connection} unacknowledged writes', flush=True)
 
 
-def compare(c, acknowledged, uncertain):
+def compare(c, acknowledged, uncertain, history):
     verify = c.run('verify', '--json', ok=None)
     check(verify.code == 0, 'verify after a kill:', verify.out.decode()[:2000], verify.err.decode()[:500])
     stored = {}
@@ -99,9 +103,10 @@ def compare(c, acknowledged, uncertain):
         stored[e['headword']] = e
     for word, e in acknowledged.items():
         got = stored.pop(word, None)
-        check(got is not None, 'an acknowledged entry is lost:', word)
+        check(got is not None, 'an acknowledged entry is lost:', word, history.get(word))
         allowed = [e['body']] + [u['body'] for u in uncertain.get(word, [])]
-        check(got['body'] in allowed, 'an acknowledged entry went back:', word, got['body'][:60], allowed[0][:60])
+        check(got['body'] in allowed, 'an acknowledged entry went back:', word, 'stored:', got['body'][-20:],
+              'allowed:', [a[-20:] for a in allowed], 'history:', history.get(word))
     unexpected = set(stored) - set(uncertain)
     check(not unexpected, 'entries nobody wrote:', sorted(unexpected)[:5])
 

@@ -88,7 +88,7 @@ def requests():
                       ['browse', '--page', '-1'], ['browse', '--per-page', '100000'], ['match', '--strategy', 'nonsense', 'x'], ['match', '--distance', '3', '--strategy', 'fuzzy', 'x'],
                       ['nonsense'], [], ['--nonsense'], ['collection'], ['collection', 'create'], ['collection', 'create', 'Bad Name!'],
                       ['collection', 'create', 'x', '--language', 'klingon'], ['collection', 'create', 'x', '--order', 'size'], ['get'], ['delete'], ['define'], ['up', '--shards', '0'],
-                      ['up', '--port', '99999'], ['up', '--replicas', '2', '--dir', os.path.join(c.dir, 'other')]):
+                      ['up', '--port', '99999'], ['up', '--shards', '1', '--replicas', '2', '--dir', os.path.join(c.dir, 'other')]):
             r = c.run(*words, ok=None)
             sentence(r, 2)
         for words in (['search', '-c', 'absent', 'x'], ['browse', '-c', 'absent'], ['collection', 'drop', 'absent']):

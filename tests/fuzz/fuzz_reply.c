@@ -12,9 +12,9 @@
 #include <string.h>
 
 static const struct result_type *const types[] = {
-    &result_search, &result_entries,    &result_browse,    &result_match,
-    &result_write,  &result_explain,    &result_export,    &result_status,
-    &result_verify, &result_collection, &result_write_one, &result_collections,
+    &result_search,     &result_entries,   &result_browse,      &result_match,   &result_write,
+    &result_explain,    &result_export,    &result_status,      &result_recover, &result_verify,
+    &result_collection, &result_write_one, &result_collections,
 };
 #define TYPES (sizeof(types) / sizeof(types[0]))
 

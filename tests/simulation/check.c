@@ -22,7 +22,8 @@ static void grow(struct history *history, uint64_t seq)
     history->room = 2 * seq + 1024;
     history->op = realloc(history->op, history->room * sizeof history->op[0]);
     history->digest = realloc(history->digest, history->room * sizeof history->digest[0]);
-    if (history->op == NULL || history->digest == NULL)
+    history->epoch = realloc(history->epoch, history->room * sizeof history->epoch[0]);
+    if (history->op == NULL || history->digest == NULL || history->epoch == NULL)
         abort();
 }
 
@@ -42,11 +43,13 @@ void check_applied(struct replica *replica, const struct operation *op)
         history->count++;
         history->op[seq] = *op;
         history->digest[seq] = state->digest;
+        history->epoch[seq] = state->epoch;
     }
     if (seq > history->count)
         violated(world_of(replica), "shard %d applied seq %llu of range %d before its predecessor",
                  replica->shard->process.place, (ull)seq, replica->range);
-    else if (!same_operation(op, &history->op[seq]) || history->digest[seq] != state->digest)
+    else if (!same_operation(op, &history->op[seq]) || history->digest[seq] != state->digest ||
+             history->epoch[seq] != state->epoch)
         violated(world_of(replica),
                  "shard %d applied another operation than others at seq %llu of range %d",
                  replica->shard->process.place, (ull)seq, replica->range);
@@ -191,18 +194,22 @@ static bool can_acknowledge(const struct world *world, const struct replica *rep
 
 static void check_longest(struct world *world)
 {
-    static const uint64_t limits[] = {
-        [SCHEDULE_CRASH] = 2000, [SCHEDULE_SILENCE] = 5000, [SCHEDULE_LEAVE] = 300};
+    static const uint64_t limits[] = {[SCHEDULE_CRASH] = 2000,
+                                      [SCHEDULE_SILENCE] = 5000,
+                                      [SCHEDULE_LEAVE] = 300,
+                                      [SCHEDULE_LINK] = 2000};
+    static const char *const what[] = {
+        [SCHEDULE_CRASH] = "process crashed",
+        [SCHEDULE_SILENCE] = "process fell silent",
+        [SCHEDULE_LEAVE] = "process was asked to stop",
+        [SCHEDULE_LINK] = "link between two shards is cut",
+    };
     uint64_t limit = limits[world->schedule] + SLACK_MS;
     for (int i = 0; i < CLIENTS; i++) {
         const struct client *client = &world->client[i];
         if (client->busy && world->now > client->since + limit * MS)
-            violated(world,
-                     "one process %s, and client %d has waited for %llu ms for its %s (range %d)",
-                     world->schedule == SCHEDULE_CRASH     ? "crashed"
-                     : world->schedule == SCHEDULE_SILENCE ? "fell silent"
-                                                           : "was asked to stop",
-                     i, (ull)((world->now - client->since) / MS),
+            violated(world, "one %s, and client %d has waited for %llu ms for its %s (range %d)",
+                     what[world->schedule], i, (ull)((world->now - client->since) / MS),
                      client->wish == WISH_WRITE ? "write" : "read", client->range);
     }
 }
@@ -219,6 +226,7 @@ void check_step(struct world *world)
                          i, r);
             who = i;
         }
+        check_kept(world, r);
     }
     if (world->schedule != SCHEDULE_ANY && !world->healed)
         check_longest(world);

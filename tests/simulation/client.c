@@ -110,7 +110,8 @@ static void done(struct world *world, struct client *client)
 {
     client->busy = false;
     client->call = 0;
-    later(world, client->index, below(world, 25 * MS));
+    later(world, client->index,
+          below(world, one_in(world, 8) ? world->manner.idle_ms * MS + 1 : 25 * MS));
 }
 
 static void scattered(struct world *world, struct client *client)

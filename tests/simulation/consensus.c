@@ -1,6 +1,7 @@
-/* What the coordinators agree on, as a log that only grows: an entry is committed when the one that
- * leads is in touch with a majority. Leaders change; the one before may believe for a while that it
- * still leads, but commits nothing any more. What it had proposed is committed up to some point. */
+/* What the coordinators agree on, as a log that only grows: an entry is committed, after those
+ * before it, when the one that leads is in touch with a majority; until then it waits. Leaders
+ * change; the one before may believe for a while that it still leads, but commits nothing any more.
+ * What it had proposed is committed up to some point. */
 #include "tests/simulation/simulation.h"
 
 #include <stdio.h>
@@ -8,9 +9,10 @@
 #include <string.h>
 
 #define WATCH_MS 20
-#define PROPOSALS_MAX 256
 
 struct proposal {
+    struct proposal *next;
+    uint64_t at; /* not committed before */
     size_t size;
     uint8_t bytes[];
 };
@@ -99,26 +101,28 @@ static bool has_majority(const struct world *world, int leader)
     return 2 * count > world->coordinators;
 }
 
-static int compare_order(const void *a, const void *b)
+static struct proposal *take_proposal(struct world *world)
 {
-    const struct event *x = *(struct event *const *)a, *y = *(struct event *const *)b;
-    return (x->order > y->order) - (x->order < y->order);
+    struct proposal *first = world->proposals;
+    world->proposals = first->next;
+    if (world->proposals == NULL)
+        world->proposals_end = &world->proposals;
+    return first;
 }
 
 /* Of what the last leader had proposed, so much is committed by the next one. */
 static void settle_proposals(struct world *world)
 {
-    struct event *pending[PROPOSALS_MAX];
     size_t count = 0;
-    for (size_t i = 0; i < world->heap_count && count < PROPOSALS_MAX; i++)
-        if (world->heap[i]->kind == EVENT_PROPOSAL && world->heap[i]->number == world->term)
-            pending[count++] = world->heap[i];
-    qsort(pending, count, sizeof pending[0], compare_order);
-    size_t kept = below(world, count + 1);
-    for (size_t i = 0; i < count; i++) {
-        if (i < kept)
-            commit_packed(world, pending[i]->body);
-        pending[i]->number = 0;
+    for (const struct proposal *at = world->proposals; at != NULL; at = at->next)
+        count++;
+    for (size_t kept = below(world, count + 1); world->proposals != NULL;) {
+        struct proposal *proposal = take_proposal(world);
+        if (kept > 0) {
+            commit_packed(world, proposal);
+            kept--;
+        }
+        free(proposal);
     }
 }
 
@@ -132,7 +136,6 @@ static void elect(struct world *world, int next)
             old->believes_until = until;
     }
     world->leader = next;
-    world->term++;
     coordinator_learn(&world->coordinator[next], map_epoch(newest_map(world)));
     coordinator_lead(&world->coordinator[next], true);
 }
@@ -173,32 +176,41 @@ void consensus_propose(struct coordinator *coordinator, const Quire__MapChange *
 {
     struct world *world = coordinator->process.world;
     bool leads = world->leader == coordinator->process.place - SHARDS_MAX;
-    if (!leads)
+    bool written = world->manner.unwritten == 0 || !one_in(world, world->manner.unwritten);
+    if (!leads || !written)
         return; /* it will never be committed */
     size_t size = quire__map_change__get_packed_size(change);
     struct proposal *proposal = malloc(sizeof *proposal + size);
     if (proposal == NULL)
         abort();
-    proposal->size = size;
+    uint64_t took = 500 + below(world, 8 * MS);
+    if (world->manner.agree_ms != 0 && one_in(world, 2))
+        took += below(world, world->manner.agree_ms * MS);
+    *proposal = (struct proposal){.at = world->now + took, .size = size};
     quire__map_change__pack(change, proposal->bytes);
-    struct event *event =
-        post(world, 500 + below(world, 8 * MS), EVENT_PROPOSAL, coordinator->process.place);
-    event->number = world->term;
-    event->body = proposal;
+    *world->proposals_end = proposal;
+    world->proposals_end = &proposal->next;
+    post(world, took, EVENT_PROPOSAL, coordinator->process.place);
+}
+
+static void commit_proposals(struct world *world)
+{
+    struct coordinator *leader = &world->coordinator[world->leader];
+    while (world->proposals != NULL && world->proposals->at <= world->now &&
+           has_majority(world, world->leader)) {
+        struct proposal *proposal = take_proposal(world);
+        commit_packed(world, proposal);
+        free(proposal);
+        coordinator_learn(leader, map_epoch(newest_map(world)));
+        leader->told_at = 0;
+    }
 }
 
 void consensus_event(struct world *world, struct event *event)
 {
-    if (event->kind == EVENT_ELECTION) {
+    if (event->kind == EVENT_ELECTION)
         watch(world);
-        return;
-    }
-    if (event->number != world->term || !has_majority(world, world->leader))
-        return;
-    commit_packed(world, event->body);
-    struct coordinator *leader = &world->coordinator[world->leader];
-    coordinator_learn(leader, map_epoch(newest_map(world)));
-    leader->told_at = 0;
+    commit_proposals(world);
 }
 
 /* ---- the first map ---- */
@@ -264,6 +276,7 @@ void consensus_start(struct world *world)
     commit(world, &change);
     arena_deinit(&arena);
     world->leader = -1;
+    world->proposals_end = &world->proposals;
     for (int i = 0; i < world->coordinators; i++) {
         coordinator_start(&world->coordinator[i]);
         coordinator_learn(&world->coordinator[i], map_epoch(newest_map(world)));
@@ -274,6 +287,8 @@ void consensus_start(struct world *world)
 
 void consensus_deinit(struct world *world)
 {
+    while (world->proposals != NULL)
+        free(take_proposal(world));
     for (uint64_t i = 0; i < world->map_count; i++)
         map_unref(world->maps[i]);
     free(world->maps);

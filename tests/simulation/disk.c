@@ -76,8 +76,10 @@ bool disk_finish(struct replica *replica)
         return false;
     if (write->cut != 0)
         log_drop_from(&replica->durable, write->cut);
-    for (size_t i = 0; i < write->records.count; i++)
+    for (size_t i = 0; i < write->records.count; i++) {
         log_add(&replica->durable, &write->records.record[i]);
+        check_durable_record(replica, &write->records.record[i]);
+    }
     return true;
 }
 

@@ -1,5 +1,5 @@
-/* What goes wrong. In most schedules all kinds, densely, and mended some time later or in the end;
- * in some just one thing happens, and then nobody may wait for long (P4). */
+/* What goes wrong, by the profile of the schedule: densely, and mended some time later or in the
+ * end; in some schedules just one thing happens, and then nobody may wait for long (P4). */
 #include "tests/simulation/simulation.h"
 
 #include <string.h>
@@ -9,35 +9,44 @@ enum fault {
     FAULT_RESTART,
     FAULT_RESUME,
     FAULT_MEND_LINKS,
+    FAULT_MEND_LINK,
     FAULT_MEND_DISK,
+    FAULT_MEND_SHORT,
     FAULT_END,
 };
 
-static void later(struct world *world, uint64_t delay, enum fault what, int place)
+static struct event *later(struct world *world, uint64_t delay, enum fault what, int place)
 {
     struct event *event = post(world, delay, EVENT_FAULT, place);
     event->number = what;
+    return event;
+}
+
+static uint64_t up_to(struct world *world, uint64_t most)
+{
+    return one_in(world, 2) || most == 0 ? 0 : 1 + below(world, most);
 }
 
 void faults_start(struct world *world)
 {
+    const struct profile *profile = world->profile;
     if (world->schedule != SCHEDULE_ANY) {
         world->end = 20000 * MS; /* FAULT_END comes before */
         later(world, 1500 * MS + below(world, 1000 * MS), FAULT_STRIKE, 0);
         return;
     }
-    if (one_in(world, 2))
-        world->loss = 1 + (unsigned)below(world, 60);
-    if (one_in(world, 2))
-        world->duplicate = 1 + (unsigned)below(world, 60);
-    if (one_in(world, 2))
-        world->slow = 5 + below(world, 100);
+    world->loss = (unsigned)up_to(world, profile->loss);
+    world->duplicate = (unsigned)up_to(world, profile->duplicate);
+    if (!one_in(world, 3))
+        world->slow = profile->slow + below(world, 10 * profile->slow);
     later(world, 200 * MS + below(world, 800 * MS), FAULT_STRIKE, 0);
 }
 
 static uint64_t a_while(struct world *world)
 {
-    return one_in(world, 3) ? below(world, 5000 * MS) : 20 * MS + below(world, 1000 * MS);
+    const struct profile *profile = world->profile;
+    return one_in(world, 3) ? below(world, profile->long_ms * MS)
+                            : 20 * MS + below(world, profile->while_ms * MS);
 }
 
 static bool exists(const struct world *world, int place)
@@ -48,6 +57,19 @@ static bool exists(const struct world *world, int place)
 static struct shard *shard_at(struct world *world, int place)
 {
     return place < SHARDS_MAX ? &world->shard[place] : NULL;
+}
+
+/* Primaries and the leader more often than others. */
+static int some_place(struct world *world)
+{
+    if (below(world, 16) < world->profile->coordinators)
+        return SHARDS_MAX + (world->leader >= 0 && one_in(world, 2)
+                                 ? world->leader
+                                 : (int)below(world, (uint64_t)world->coordinators));
+    if (one_in(world, 2))
+        return (int)below(world, (uint64_t)world->shards);
+    int range = (int)below(world, (uint64_t)world->ranges);
+    return shard_of(world, range_in(newest_map(world), range)->primary);
 }
 
 /* ---- connections ---- */
@@ -88,6 +110,12 @@ static bool cut_off_from(struct world *world, int from, unsigned whom)
            (whom == 3 && one_in(world, 2));
 }
 
+static void notice(struct world *world, int place, int other)
+{
+    post(world, below(world, 100 * MS), EVENT_LINK, other)->other = place;
+    post(world, below(world, 100 * MS), EVENT_LINK, place)->other = other;
+}
+
 static void cut_links(struct world *world, int place)
 {
     unsigned whom = (unsigned)below(world, 4), way = (unsigned)below(world, 3);
@@ -96,13 +124,37 @@ static void cut_links(struct world *world, int place)
             continue;
         world->cut[place][i] |= way != 1;
         world->cut[i][place] |= way != 0;
-        if (one_in(world, 3)) { /* noticed */
-            post(world, below(world, 100 * MS), EVENT_LINK, i)->other = place;
-            post(world, below(world, 100 * MS), EVENT_LINK, place)->other = i;
-        }
+        if (one_in(world, 3))
+            notice(world, place, i);
     }
     say(world, "links of place %d are cut (%u, %u)", place, whom, way);
     later(world, a_while(world), FAULT_MEND_LINKS, place);
+}
+
+static void cut(struct world *world, int place, int other, unsigned way)
+{
+    say(world, "the link between places %d and %d is cut (%u)", place, other, way);
+    world->cut[place][other] |= way != 1;
+    world->cut[other][place] |= way != 0;
+    if (one_in(world, 2))
+        notice(world, place, other);
+}
+
+/* One link; the next mending of either place mends it, too. */
+static void cut_link(struct world *world, int place)
+{
+    int other = one_in(world, 2) ? (int)below(world, PLACES) : some_place(world);
+    if (other == place || !exists(world, other))
+        return;
+    cut(world, place, other, (unsigned)below(world, 3));
+    later(world, a_while(world), FAULT_MEND_LINK, place)->other = other;
+}
+
+static void mend_link(struct world *world, int place, int other)
+{
+    world->cut[place][other] = world->cut[other][place] = false;
+    post(world, below(world, 200 * MS), EVENT_LINKED, place)->other = other;
+    post(world, below(world, 200 * MS), EVENT_LINKED, other)->other = place;
 }
 
 static void mend_links(struct world *world, int place)
@@ -159,48 +211,45 @@ static void mend_disk(struct world *world, struct shard *shard)
 
 /* ---- which, and when ---- */
 
-static int some_place(struct world *world)
-{
-    if (one_in(world, 4))
-        return SHARDS_MAX + (world->leader >= 0 && one_in(world, 2)
-                                 ? world->leader
-                                 : (int)below(world, (uint64_t)world->coordinators));
-    if (one_in(world, 2))
-        return (int)below(world, (uint64_t)world->shards);
-    int range = (int)below(world, (uint64_t)world->ranges);
-    return shard_of(world, range_in(newest_map(world), range)->primary);
-}
-
 static void strike(struct world *world)
 {
     int place = some_place(world);
     struct shard *shard = shard_at(world, place);
-    switch (below(world, 9)) {
-    case 0:
-    case 1:
+    switch (world->profile->kinds[below(world, world->profile->kind_count)]) {
+    case KIND_CRASH:
         crash(world, place, false);
         later(world, a_while(world), FAULT_RESTART, place);
         break;
-    case 2:
+    case KIND_STILL:
         stand_still(world, place);
         later(world, a_while(world), FAULT_RESUME, place);
         break;
-    case 3:
+    case KIND_CUT:
         cut_links(world, place);
         break;
-    case 4:
+    case KIND_LINK:
+        cut_link(world, place);
+        break;
+    case KIND_RESET:
         reset_links(world, place);
         break;
-    case 5:
+    case KIND_LEADER:
         consensus_change_leader(world);
         break;
-    case 6:
+    case KIND_LEAVE:
         if (shard != NULL && runs(&shard->process) && !shard->leaving) {
             shard_leave(shard);
             later(world, 2500 * MS + a_while(world), FAULT_RESTART, place);
         }
         break;
-    default:
+    case KIND_SHORT:
+        if (shard == NULL || shard->disk_short)
+            break;
+        say(world, "little is left on the disk of shard %d", place);
+        shard->disk_short = true;
+        later(world, a_while(world), FAULT_MEND_SHORT, place);
+        break;
+    case KIND_DISK:
         if (shard == NULL || shard->disk_full)
             break;
         shard->disk_full = one_in(world, 3);
@@ -208,19 +257,37 @@ static void strike(struct world *world)
         say(world, "the disk of shard %d is %s", place, shard->disk_full ? "full" : "slow");
         later(world, a_while(world), FAULT_MEND_DISK, place);
     }
-    later(world, below(world, 700 * MS), FAULT_STRIKE, 0);
+    later(world, below(world, world->profile->every_ms * MS), FAULT_STRIKE, 0);
+}
+
+/* A primary and one of its replicas, of some range. */
+static void cut_replicas(struct world *world)
+{
+    const Quire__Range *range =
+        range_in(newest_map(world), (int)below(world, (uint64_t)world->ranges));
+    int one = shard_of(world, range->primary);
+    int other = shard_of(world, range->in_sync[below(world, range->n_in_sync)]);
+    if (one == other)
+        return;
+    cut(world, one, other, (unsigned)below(world, 3));
 }
 
 static void strike_once(struct world *world)
 {
     int place = some_place(world);
     uint64_t look = 3000;
-    if (world->schedule == SCHEDULE_CRASH) {
+    switch (world->schedule) {
+    case SCHEDULE_CRASH:
         crash(world, place, true);
-    } else if (world->schedule == SCHEDULE_SILENCE) {
+        break;
+    case SCHEDULE_SILENCE:
         stand_still(world, place);
         look = 6500;
-    } else {
+        break;
+    case SCHEDULE_LINK:
+        cut_replicas(world);
+        break;
+    default:
         if (place >= SHARDS_MAX)
             place = (int)below(world, (uint64_t)world->shards);
         shard_leave(&world->shard[place]);
@@ -240,6 +307,12 @@ void fault_event(struct world *world, struct event *event)
         break;
     case FAULT_MEND_LINKS:
         mend_links(world, event->place);
+        break;
+    case FAULT_MEND_LINK:
+        mend_link(world, event->place, event->other);
+        break;
+    case FAULT_MEND_SHORT:
+        world->shard[event->place].disk_short = false;
         break;
     case FAULT_MEND_DISK:
         mend_disk(world, &world->shard[event->place]);
@@ -264,13 +337,16 @@ void heal(struct world *world)
     world->healed = true;
     world->loss = world->duplicate = 0;
     world->slow = 0;
+    world->manner.assign_ms = world->manner.agree_ms = world->manner.unwritten = 0;
     for (int i = 0; i < PLACES; i++) {
         if (!exists(world, i))
             continue;
         mend_links(world, i);
         process_resume(process_at(world, i));
-        if (i < SHARDS_MAX)
+        if (i < SHARDS_MAX) {
+            world->shard[i].disk_short = false;
             mend_disk(world, &world->shard[i]);
+        }
         later(world, below(world, 300 * MS), FAULT_RESTART, i);
         /* Who is about to stop is started again after it did. */
         later(world, 3000 * MS, FAULT_RESTART, i);

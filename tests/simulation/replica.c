@@ -37,11 +37,11 @@ static void apply(struct replica *replica, const struct record *record)
         violated(world_of(replica), "shard %d applied batch %llu of client %d twice (range %d)",
                  replica->shard->process.place, (unsigned long long)record->op[0].batch, client,
                  replica->range);
+    state->epoch = record->at.epoch;
     for (uint32_t i = 0; i < record->at.count; i++)
         apply_one(replica, &record->op[i]);
     state->batch[client] = record->op[0].batch;
     state->seq[client] = record_end(record);
-    state->epoch = record->at.epoch;
 }
 
 /* ---- the edge ---- */
@@ -87,6 +87,7 @@ static uint64_t edge_send(void *data, const char *to, const struct replication_p
     struct prepare_body *body = calloc(1, size);
     if (body == NULL)
         abort();
+    check_reign(replica, prepare->epoch);
     body->prepare = *prepare;
     body->from = process->place;
     body->range = replica->range;
@@ -123,8 +124,10 @@ static void edge_append(void *data, void *ticket, size_t count, uint64_t cut)
     assert(count <= message->count);
     struct write *write = disk_begin(replica);
     write->cut = cut;
-    if (cut != 0)
+    if (cut != 0) {
+        check_cut(replica, cut);
         log_drop_from(&replica->log, cut);
+    }
     for (size_t i = message->count - count; i < message->count; i++) {
         log_add(&replica->log, &message->record[i]);
         log_add(&write->records, &message->record[i]);
@@ -207,12 +210,16 @@ static void edge_need_checkpoint(void *data, const char *primary)
 {
     struct replica *replica = data;
     struct world *world = world_of(replica);
-    if (replica->fetching)
+    int other = shard_of(world, primary);
+    const struct replica *from = &world->shard[other].replica[replica->range];
+    if (replica->copy != COPY_NONE || !from->has_data)
         return;
-    replica->fetching = true;
-    struct event *event =
-        post_own(&replica->shard->process, (5 + below(world, 300)) * MS, EVENT_CHECKPOINT);
-    event->other = shard_of(world, primary);
+    replica->copy = COPY_PULLS;
+    replica->copied = from->flushed;
+    replica->copied_life = from->shard->process.life;
+    uint64_t took = 5 + below(world, one_in(world, 3) ? world->manner.copy_ms : 300);
+    struct event *event = post_own(&replica->shard->process, took * MS, EVENT_COPIED);
+    event->other = other;
     event->number = (uint64_t)replica->range;
     event->number2 = replica->generation;
 }
@@ -250,7 +257,8 @@ static void begin_life(struct replica *replica)
     replica->pending_count = 0;
     replica->write_begun = replica->write_done = 0;
     replica->disk_free_at = 0;
-    replica->fetching = replica->broken = false;
+    replica->copy = COPY_NONE;
+    replica->broken = false;
     memset(replica->want, 0, sizeof replica->want);
     memset(replica->asked, 0, sizeof replica->asked);
     replica->log.count = 0;
@@ -289,8 +297,21 @@ void replica_open(struct replica *replica)
     event->number2 = replica->generation;
 }
 
+/* From here on what is here is the checkpoint, and nothing else. */
+static void take_over(struct replica *replica)
+{
+    replica->flushed = replica->copied;
+    replica->durable.count = 0;
+    replica->base = (struct replication_position){replica->copied.epoch, replica->copied.applied};
+    replica->has_data = true;
+    replica->copy = COPY_NONE;
+}
+
 void replica_close(struct replica *replica)
 {
+    if (replica->copy == COPY_INSTALLS && one_in(world_of(replica), 2))
+        take_over(replica); /* the next life completes it */
+    replica->copy = COPY_NONE;
     if (replica->core == NULL)
         return;
     disk_crash(replica);
@@ -301,13 +322,14 @@ void replica_close(struct replica *replica)
 
 void replica_drop(struct replica *replica)
 {
-    if (replica->core == NULL && !replica->has_data)
+    if (replica->core == NULL && !replica->has_data && replica->copy == COPY_NONE)
         return;
     say(world_of(replica), "shard %d drops its replica of range %d", replica->shard->process.place,
         replica->range);
     replication_destroy(replica->core);
     replica->core = NULL;
     replica->generation++;
+    replica->copy = COPY_NONE;
     replica->has_data = false;
     replica->durable.count = 0;
     replica->base = (struct replication_position){0, 0};
@@ -375,6 +397,7 @@ static void truncate_log(struct replica *replica)
     if (count == 0)
         return;
     const struct record *last = &replica->log.record[count - 1];
+    check_truncated(replica, record_end(last));
     replica->base = (struct replication_position){last->at.epoch, record_end(last)};
     log_drop_until(&replica->durable, replica->base.seq);
     log_drop_until(&replica->log, replica->base.seq);
@@ -384,8 +407,8 @@ static void truncate_log(struct replica *replica)
 void replica_flush(struct replica *replica)
 {
     struct world *world = world_of(replica);
-    struct event *event =
-        post_own(&replica->shard->process, (50 + below(world, 500)) * MS, EVENT_FLUSH);
+    struct event *event = post_own(&replica->shard->process,
+                                   (10 + below(world, world->manner.flush_ms)) * MS, EVENT_FLUSH);
     event->number = (uint64_t)replica->range;
     event->number2 = replica->generation;
     if (!replica->has_data || replica->broken || replica->shard->disk_full)
@@ -395,23 +418,32 @@ void replica_flush(struct replica *replica)
     truncate_log(replica);
 }
 
-void replica_install(struct replica *replica, const struct replica *from)
+void replica_copied(struct replica *replica, const struct replica *from)
 {
     struct world *world = world_of(replica);
-    replica->fetching = false;
-    if (!runs(&from->shard->process) || !from->has_data || from->core == NULL ||
-        replica->shard->disk_full ||
-        !reachable(world, replica->shard->process.place, from->shard->process.place) ||
-        !reachable(world, from->shard->process.place, replica->shard->process.place) ||
-        !replication_may_install(replica->core, from->flushed.applied))
+    const struct shard *shard = replica->shard, *other = from->shard;
+    replica->copy = COPY_NONE;
+    if (!runs(&other->process) || other->process.life != replica->copied_life || !from->has_data ||
+        shard->disk_full || !reachable(world, shard->process.place, other->process.place) ||
+        !reachable(world, other->process.place, shard->process.place) ||
+        !replication_may_install(replica->core, replica->copied.applied))
         return;
-    say(world, "shard %d installs a checkpoint of range %d at %llu", replica->shard->process.place,
-        replica->range, (unsigned long long)from->flushed.applied);
-    world->installs++;
-    replica->flushed = from->flushed;
-    replica->durable.count = 0;
-    replica->base = (struct replication_position){from->flushed.epoch, from->flushed.applied};
-    replica->has_data = true;
+    say(world, "shard %d begins to install a checkpoint of range %d at %llu", shard->process.place,
+        replica->range, (unsigned long long)replica->copied.applied);
+    replication_destroy(replica->core);
+    replica->core = NULL;
+    replica->generation++;
+    replica->copy = COPY_INSTALLS;
+    struct event *event =
+        post_own(&replica->shard->process, below(world, 100 * MS), EVENT_INSTALLED);
+    event->number = (uint64_t)replica->range;
+    event->number2 = replica->generation;
+}
+
+void replica_installed(struct replica *replica)
+{
+    world_of(replica)->installs++;
+    take_over(replica);
     replica_open(replica);
     check_installed(replica);
     replica_configure(replica);

@@ -39,6 +39,7 @@ void shard_start(struct shard *shard)
     struct world *world = shard->process.world;
     process_start(&shard->process);
     shard->leaving = false;
+    shard->assigning = shard->assigns_until = 0;
     say(world, "shard %d starts, incarnation %llu", shard->process.place,
         (unsigned long long)shard->process.life);
     for (int i = 0; i < world->ranges; i++)
@@ -93,6 +94,8 @@ static void carry_out(struct shard *shard, int index)
         replica_drop(replica);
         return;
     }
+    if (replica->copy == COPY_INSTALLS)
+        return; /* it is configured when that is done */
     bool begins = !replica->has_data && in_sync && range->fresh;
     if (replica->core == NULL || begins) {
         replica->has_data |= begins;
@@ -101,7 +104,23 @@ static void carry_out(struct shard *shard, int index)
     replica_configure(replica);
 }
 
+/* It writes down which one it has seen, and opens and drops files. */
 static void assign(struct shard *shard, uint64_t epoch)
+{
+    struct world *world = shard->process.world;
+    uint64_t most = world->manner.assign_ms;
+    if (shard->assigns_until < world->now)
+        shard->assigns_until = world->now;
+    if (epoch <= shard->assigning)
+        return;
+    shard->assigning = epoch;
+    shard->assigns_until += below(world, most != 0 && one_in(world, 4) ? most * MS : 1 * MS);
+    struct event *event =
+        post_own(&shard->process, shard->assigns_until - world->now, EVENT_ASSIGNED);
+    event->number = epoch;
+}
+
+static void assigned(struct shard *shard, uint64_t epoch)
 {
     if (epoch < shard->durable_map_epoch || (shard->map != NULL && epoch <= map_epoch(shard->map)))
         return;
@@ -122,7 +141,7 @@ static void tell(struct shard *shard, int coordinator)
                                  .sent_ms = local_ms(&shard->process),
                                  .map_epoch = shard->map == NULL ? 0 : map_epoch(shard->map),
                                  .leaving = shard->leaving,
-                                 .disk_short = shard->disk_full};
+                                 .disk_short = shard->disk_full || shard->disk_short};
     for (int i = 0; i < world->ranges; i++) {
         struct replica *replica = &shard->replica[i];
         if (replica->core == NULL)
@@ -208,7 +227,7 @@ static void tick(struct shard *shard)
 static struct replica *current(struct shard *shard, uint64_t range, uint64_t generation)
 {
     struct replica *replica = &shard->replica[range];
-    return replica->core != NULL && replica->generation == generation ? replica : NULL;
+    return replica->generation == generation ? replica : NULL;
 }
 
 static void acked(struct shard *shard, const struct ack_body *body)
@@ -247,12 +266,14 @@ static void of_replica(struct shard *shard, struct event *event)
     struct replica *replica = current(shard, range, generation);
     if (replica == NULL)
         return;
-    if (event->kind == EVENT_WRITTEN)
+    if (event->kind == EVENT_INSTALLED)
+        replica_installed(replica);
+    else if (event->kind == EVENT_WRITTEN)
         replica_written(replica);
     else if (event->kind == EVENT_FLUSH)
         replica_flush(replica);
     else
-        replica_install(replica, &shard->process.world->shard[event->other].replica[range]);
+        replica_copied(replica, &shard->process.world->shard[event->other].replica[range]);
 }
 
 void shard_event(struct shard *shard, struct event *event)
@@ -267,7 +288,8 @@ void shard_event(struct shard *shard, struct event *event)
         break;
     case EVENT_FLUSH:
     case EVENT_WRITTEN:
-    case EVENT_CHECKPOINT:
+    case EVENT_COPIED:
+    case EVENT_INSTALLED:
         of_replica(shard, event);
         break;
     case EVENT_PREPARE:
@@ -291,6 +313,9 @@ void shard_event(struct shard *shard, struct event *event)
         break;
     case EVENT_ASSIGN:
         assign(shard, map->epoch);
+        break;
+    case EVENT_ASSIGNED:
+        assigned(shard, event->number);
         break;
     case EVENT_LINK:
         lost(shard, event->other);

@@ -84,6 +84,8 @@ struct pending { /* a client's write that waits for its commit */
     int client;
 };
 
+enum copy { COPY_NONE, COPY_PULLS, COPY_INSTALLS }; /* of a checkpoint, under way */
+
 struct replica {
     struct shard *shard;
     int range; /* index in the map */
@@ -107,8 +109,11 @@ struct replica {
     bool want[SHARDS_MAX], want_in_sync[SHARDS_MAX]; /* edge->request since the last Register */
     uint64_t want_epoch;
     uint64_t asked[SHARDS_MAX]; /* the epoch under which it asked to make that one in sync */
-    bool fetching, broken;
+    bool broken;
     uint64_t committed; /* as the core said last */
+    enum copy copy;
+    struct state copied;  /* the checkpoint: what the primary's index had when it was begun... */
+    uint64_t copied_life; /* ...and in which life of its process */
 };
 
 #define WRITES_MAX 2048
@@ -117,9 +122,12 @@ struct replica {
 struct shard {
     struct process process;
     bool disk_slow, disk_full;
+    bool disk_short; /* writes work yet, and it wants to lead nothing */
     bool leaving;
     uint64_t leaving_since;
-    struct map *map; /* the newest it was told in this life; NULL: none */
+    uint64_t assigning;     /* the newest assignment that is here... */
+    uint64_t assigns_until; /* ...and until when it has to do with it and those before */
+    struct map *map;        /* the newest that it has carried out in this life; NULL: none */
     uint64_t durable_map_epoch;
     struct replica replica[RANGES_MAX];
 };
@@ -222,12 +230,14 @@ enum event_kind {
     EVENT_REGISTER,
     EVENT_REGISTERED,
     EVENT_ASSIGN,
-    EVENT_CHECKPOINT,
+    EVENT_ASSIGNED, /* it has carried that out */
+    EVENT_COPIED,
+    EVENT_INSTALLED,
     EVENT_LINK,     /* tells `place` that its connection to `other` is gone */
     EVENT_LINKED,   /* ...or there again */
     EVENT_REQUEST,  /* at a shard */
     EVENT_MAP,      /* a follower learns what was committed */
-    EVENT_PROPOSAL, /* is committed now, or not */
+    EVENT_PROPOSAL, /* can be committed now, if there is a majority */
     EVENT_ELECTION,
     EVENT_RESPONSE, /* at a client */
     EVENT_CLIENT,
@@ -247,20 +257,74 @@ struct event {
 
 /* ---- the world ---- */
 
+struct seen { /* a record that was durable somewhere */
+    uint64_t epoch, first_seq, value;
+};
+
+struct reign { /* who sent records as the primary of an epoch; life 0: nobody */
+    int shard;
+    uint64_t life;
+};
+
 struct history { /* of a range: what was committed at each seq, by whoever said so first */
     struct operation *op;
-    uint64_t *digest;
+    uint64_t *digest, *epoch; /* up to there; of the record */
     uint64_t count, room;
+    struct seen *seen; /* a hash table; seen_room: 0 or a power of two */
+    size_t seen_count, seen_room;
+    struct reign *reign; /* by epoch */
+    uint64_t reign_room;
     uint64_t acknowledged; /* highest seq that was acknowledged, or that a primary showed */
     uint64_t acknowledged_at;
 };
 
-enum schedule { SCHEDULE_ANY, SCHEDULE_CRASH, SCHEDULE_SILENCE, SCHEDULE_LEAVE };
+enum schedule { SCHEDULE_ANY, SCHEDULE_CRASH, SCHEDULE_SILENCE, SCHEDULE_LEAVE, SCHEDULE_LINK };
+
+struct proposal;
+
+enum kind {              /* of trouble */
+            KIND_CRASH,  /* of a process, which comes back as another life */
+            KIND_STILL,  /* a process stands still */
+            KIND_CUT,    /* all or many links of one place */
+            KIND_LINK,   /* one link, one way or both */
+            KIND_RESET,  /* connections of one place are closed and made again */
+            KIND_LEADER, /* another coordinator leads */
+            KIND_LEAVE,  /* a shard is asked to stop */
+            KIND_DISK,   /* slow, or full */
+            KIND_SHORT,  /* a disk on which little is left */
+};
+
+/* How this world is, apart from what goes wrong in it. */
+struct manner {
+    uint64_t idle_ms;     /* the longest pause between two wishes of a client */
+    uint64_t flush_ms;    /* the longest time between two flushes of an index */
+    uint64_t copy_ms;     /* the longest time that a checkpoint takes */
+    uint64_t agree_ms;    /* the longest time until the coordinators have agreed on something */
+    uint64_t assign_ms;   /* the longest time that a shard takes for an assignment */
+    uint64_t unwritten;   /* of so many changes of the map the leader cannot write one; 0: it can */
+    int ranges, replicas; /* 0: drawn */
+};
+
+/* What goes wrong in a schedule, how often and for how long. The numbers are upper bounds: each
+ * schedule draws its own below them. */
+struct profile {
+    const enum kind *kinds; /* one of them is drawn for each strike */
+    size_t kind_count;
+    uint64_t every_ms;        /* from one strike to the next */
+    uint64_t while_ms;        /* until it is mended, mostly... */
+    uint64_t long_ms;         /* ...and once in three times */
+    unsigned coordinators;    /* so many of 16 strikes are at a coordinator */
+    unsigned loss, duplicate; /* messages in 1000 */
+    uint64_t slow;            /* one in so many messages is late, at the most often */
+    struct manner manner;
+};
 
 struct world {
     uint64_t seed, random, now, order, end;
     bool trace, healed;
     enum schedule schedule;
+    const struct profile *profile;
+    struct manner manner;
     struct event **heap;
     size_t heap_count, heap_room;
     struct shard shard[SHARDS_MAX];
@@ -277,7 +341,8 @@ struct world {
     struct map **maps; /* by epoch; [0] is the empty one */
     uint64_t map_count, map_room;
     int leader; /* the one that can commit; -1: none */
-    uint64_t term, leaderless_since, elect_at;
+    uint64_t leaderless_since, elect_at;
+    struct proposal *proposals, **proposals_end; /* in the leader's log, and not committed */
 
     uint64_t values, calls;
     bool *answered; /* by call */
@@ -343,7 +408,8 @@ void replica_configure(struct replica *replica);
 void replica_prepare(struct replica *replica, const struct prepare_body *body);
 void replica_written(struct replica *replica);
 void replica_flush(struct replica *replica);
-void replica_install(struct replica *replica, const struct replica *from);
+void replica_copied(struct replica *replica, const struct replica *from);
+void replica_installed(struct replica *replica);
 void replica_serve(struct replica *replica, const struct request *request);
 /* It could acknowledge a write now, if the others went along. */
 bool replica_leads(const struct replica *replica);
@@ -379,10 +445,22 @@ void client_start(struct world *world);
 void client_event(struct world *world, struct event *event);
 bool clients_idle(const struct world *world);
 
+/* profiles.c */
+void profile_choose(struct world *world); /* by the seed; and the schedule */
+
 /* faults.c */
 void faults_start(struct world *world);
 void fault_event(struct world *world, struct event *event);
 void heal(struct world *world);
+
+/* check_log.c */
+void check_durable_record(struct replica *replica, const struct record *record);
+/* It sends as the primary of that epoch. */
+void check_reign(struct replica *replica, uint64_t epoch);
+void check_cut(struct replica *replica, uint64_t cut);
+void check_truncated(struct replica *replica, uint64_t seq);
+void check_kept(struct world *world, int range); /* after each event */
+void history_deinit(struct history *history);
 
 /* check.c */
 void check_applied(struct replica *replica, const struct operation *op);

@@ -235,17 +235,18 @@ static void happen(struct world *world, struct event *event)
 
 static void begin(struct world *world)
 {
-    static const enum schedule schedules[] = {
-        SCHEDULE_ANY, SCHEDULE_ANY,   SCHEDULE_ANY,     SCHEDULE_ANY,   SCHEDULE_ANY,
-        SCHEDULE_ANY, SCHEDULE_CRASH, SCHEDULE_SILENCE, SCHEDULE_LEAVE, SCHEDULE_ANY};
     world->random = world->seed * 0x2545f4914f6cdd1dull + 88172645463325252ull;
-    world->schedule = schedules[world->seed % 10];
+    profile_choose(world);
     world->shards = 3 + (int)below(world, 3);
     world->coordinators = 1 + 2 * (int)below(world, 3);
     if (world->schedule != SCHEDULE_ANY && world->coordinators == 1)
         world->coordinators = 3;
     world->ranges = 1 + (int)below(world, RANGES_MAX);
     world->replicas = 2 + (int)below(world, 2);
+    if (world->manner.ranges != 0)
+        world->ranges = world->manner.ranges;
+    if (world->manner.replicas != 0)
+        world->replicas = world->manner.replicas;
     world->end = ACTIVE_MS * MS;
     for (int i = 0; i < world->shards; i++)
         shard_init(world, i);
@@ -289,7 +290,6 @@ void world_finish(struct world *world)
     free(world->answered);
     consensus_deinit(world);
     for (int i = 0; i < RANGES_MAX; i++) {
-        free(world->history[i].op);
-        free(world->history[i].digest);
+        history_deinit(&world->history[i]);
     }
 }

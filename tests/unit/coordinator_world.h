@@ -55,6 +55,7 @@ struct fake_shard {
     uint64_t documents, frequency; /* that the last search was to score with; of its first token */
     uint64_t more_hits;            /* that it counts beside the words that it has */
     uint64_t told_limit;           /* of hits to count, by the last search; UINT64_MAX: exact */
+    uint64_t told_min_seq;         /* by the last request for entries */
     bool wrong_stats;              /* speaks of another range than it was asked for */
     bool refuse_seal;
     uint64_t sealed;  /* the range that it says is sealed, while it has epoch 1 */
@@ -385,6 +386,7 @@ static inline void fake_entries(struct fake_shard *shard, struct rpc_request *re
         count = lookup->n_ranges;
         key = bytes_of(lookup->key.data, lookup->key.len);
     }
+    shard->told_min_seq = ranges[0]->min_seq;
     fake_cover(shard, request, ranges, count, &reply.covered, &reply.n_covered, &reply.failed,
                &reply.n_failed);
     reply.entries = arena_calloc(arena, WORLD_WORDS, sizeof *reply.entries);
@@ -814,15 +816,15 @@ static inline void ask_once(struct world *world, struct answer *answer, uint16_t
 }
 
 /* Sends bytes as they are; `answer` is to be released with answer_deinit. The coordinator answers
- * an eighth of the time ahead of the client's deadline. When the loop itself stood still for so
- * long, on a machine that has other things to do, that the deadline came first, nothing is proved,
- * and it is asked again. */
+ * an eighth of the time, 250 ms at most, ahead of the client's deadline. When the loop itself stood
+ * still for so long, on a machine that has other things to do, that the deadline came first,
+ * nothing is proved, and it is asked again. */
 static inline int ask_raw(struct world *world, struct answer *answer, uint16_t kind,
                           struct bytes payload, uint32_t timeout_ms)
 {
     ask_once(world, answer, kind, payload, timeout_ms);
     for (int again = 0;
-         again < 50 && answer->status == ERR_DEADLINE && world->stall_ms > timeout_ms / 16;
+         again < 50 && answer->status == ERR_DEADLINE && world->stall_ms > timeout_ms / 64;
          again++) {
         answer_deinit(answer);
         ask_once(world, answer, kind, payload, timeout_ms);

@@ -402,6 +402,77 @@ static void test_replace(void **state)
     check_equal(world, 50);
 }
 
+/* Said twice, the second time while the first hand-over is under way. */
+static void test_leader_asked_to_leave_twice(void **state)
+{
+    struct world *world = *state;
+    three(world);
+    struct member *old = leader(world);
+    struct change first = {.base = {.id = old->id, .done = on_changed}};
+    struct change second = {.base = {.id = old->id, .done = on_changed}};
+    consensus_change(old->consensus, &first.base);
+    consensus_change(old->consensus, &second.base);
+    assert_true(first.done && second.done);
+    assert_int_equal(first.status, ERR_UNAVAILABLE);
+    assert_int_equal(second.status, ERR_UNAVAILABLE);
+    AWAIT(world, leader(world) != NULL && leader(world) != old);
+}
+
+/* The others know a member by the address with which it was added. */
+static void test_other_address(void **state)
+{
+    struct world *world = *state;
+    struct err err = {0};
+    three(world);
+    struct member *member = &world->member[leader(world) == &world->member[1] ? 2 : 1];
+    close_member(member);
+    struct consensus_raft_options options = {.dir = member->dir,
+                                             .address = world->member[4].address,
+                                             .id = member->id,
+                                             .ready = on_ready,
+                                             .data = member};
+    struct consensus_fsm fsm = {member, member_apply, member_snapshot, member_restore};
+    assert_int_equal(consensus_raft_open(&world->loop, &options, &fsm, &member->consensus, &err),
+                     ERR_INVALID);
+    assert_non_null(strstr(err.text, member->address));
+    assert_null(member->consensus);
+    open_member(member, false);
+    AWAIT(world, member->ready);
+    agree(world, 1);
+}
+
+/* One of three is made the only one, with another address, and others join it anew. */
+static void test_recover_alone(void **state)
+{
+    struct world *world = *state;
+    struct err err = {0};
+    uint64_t members[MEMBERS];
+    three(world);
+    agree_on_many(world, 1, 30);
+    struct member *last = &world->member[2];
+    AWAIT(world, last->count == 30);
+    for (int i = 0; i < 3; i++)
+        close_member(&world->member[i]);
+    struct consensus_raft_options options = {
+        .dir = last->dir, .address = world->member[4].address, .id = last->id};
+    if (consensus_raft_recover(&options, &err) != 0)
+        fail_msg("%s", err.text);
+    memcpy(last->address, world->member[4].address, sizeof last->address);
+    open_member(last, false);
+    AWAIT(world, leader(world) == last);
+    assert_int_equal(consensus_members(last->consensus, members, MEMBERS), 1);
+    assert_int_equal(members[0], last->id);
+    agree_on_many(world, 31, 10);
+    join(&world->member[3]);
+    agree_on_many(world, 41, 10);
+    check_equal(world, 50);
+    close_member(last);
+    open_member(last, false); /* what it has written since is there after a restart */
+    AWAIT(world, last->ready);
+    agree(world, 51);
+    check_equal(world, 51);
+}
+
 static void test_last_one_stays(void **state)
 {
     struct world *world = *state;
@@ -441,6 +512,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_leader_leaves_and_returns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_snapshot_to_a_follower, setup, teardown),
         cmocka_unit_test_setup_teardown(test_replace, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_leader_asked_to_leave_twice, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_other_address, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_recover_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_last_one_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(test_majority_lost, setup, teardown),
     };

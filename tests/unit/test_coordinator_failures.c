@@ -176,7 +176,112 @@ static void test_stale_is_retried(void **state)
     assert_int_equal(search(world, &answer, true, 1500), ERR_INCOMPLETE);
     assert_true(answer.took_ms >= 500);
     answer_deinit(&answer);
-    assert_int_equal(write_all(world, &answer, 1500), ERR_UNAVAILABLE);
+    assert_int_equal(write_all(world, &answer, 3000), ERR_UNAVAILABLE);
+    answer_deinit(&answer);
+}
+
+static void start_packed(struct world *world, struct rpc_call *call, struct answer *answer,
+                         uint16_t kind, const ProtobufCMessage *message)
+{
+    struct buf packed;
+    buf_init(&packed);
+    message_pack(message, &packed);
+    *answer = (struct answer){0};
+    arena_init(&answer->arena, 0);
+    *call = (struct rpc_call){.data = answer, .done = answer_done};
+    rpc_call_start(call, world->peer, kind, buf_bytes(&packed), 9000, 0);
+    buf_deinit(&packed);
+}
+
+static void start_four(struct world *world, struct rpc_call calls[4], struct answer answers[4])
+{
+    Quire__SearchRequest search = QUIRE__SEARCH_REQUEST__INIT;
+    search.collection = (char *)"words";
+    search.query = (char *)"anything";
+    start_packed(world, &calls[0], &answers[0], QUIRE__KIND__KIND_SEARCH, &search.base);
+    Quire__DefineRequest define = QUIRE__DEFINE_REQUEST__INIT;
+    define.collection = (char *)"words";
+    define.term = world->words[0];
+    start_packed(world, &calls[1], &answers[1], QUIRE__KIND__KIND_DEFINE, &define.base);
+    Quire__BrowseRequest browse = QUIRE__BROWSE_REQUEST__INIT;
+    browse.collection = (char *)"words";
+    start_packed(world, &calls[2], &answers[2], QUIRE__KIND__KIND_BROWSE, &browse.base);
+    Quire__WriteRequest write = QUIRE__WRITE_REQUEST__INIT;
+    Quire__WriteOp op = QUIRE__WRITE_OP__INIT, *ops[1] = {&op};
+    op.delete_headword = world->words[0];
+    write.collection = (char *)"words";
+    write.n_ops = 1;
+    write.ops = ops;
+    start_packed(world, &calls[3], &answers[3], QUIRE__KIND__KIND_WRITE, &write.base);
+}
+
+static void change_collection(struct world *world, uint16_t kind)
+{
+    Quire__Collection message = QUIRE__COLLECTION__INIT;
+    struct answer answer;
+    message.name = (char *)"words";
+    assert_int_equal(ask(world, &answer, kind, &message, 5000), 0);
+    answer_deinit(&answer);
+}
+
+/* The map is so many changes behind what shard 0 has got, as it tells. */
+static void tell_of_newer_maps(struct world *world, uint64_t count)
+{
+    world->shards[0].assigned_epoch = map_epoch(world->coordinator->map) + count;
+    uint64_t until = clock_ms() + 5000;
+    while (!nodes_behind(&world->coordinator->nodes) && clock_ms() < until)
+        uv_run(&world->loop, UV_RUN_ONCE);
+    assert_true(nodes_behind(&world->coordinator->nodes));
+}
+
+/* Dropped and created anew under the same name while requests that were planned for the former one
+ * are told that they are stale: they are answered by the new one. */
+static void test_created_anew(void **state)
+{
+    struct world *world = *state;
+    struct rpc_call calls[4];
+    static struct answer answers[4];
+    for (size_t i = 0; i < world->shard_count; i++) {
+        world->shards[i].mode = SHARD_STALE;
+        world->shards[i].times = 1 << 20;
+    }
+    tell_of_newer_maps(world, 2);
+    start_four(world, calls, answers);
+    world_run(world, 100);
+    change_collection(world, QUIRE__KIND__KIND_COLLECTION_DROP);
+    world_run(world, 150); /* what is tried again finds no collection */
+    for (size_t i = 0; i < 4; i++)
+        assert_false(answers[i].done);
+    for (size_t i = 0; i < world->shard_count; i++)
+        world->shards[i].mode = SHARD_GOOD;
+    change_collection(world, QUIRE__KIND__KIND_COLLECTION_CREATE);
+    for (size_t i = 0; i < 4; i++) {
+        while (!answers[i].done)
+            uv_run(&world->loop, UV_RUN_ONCE);
+        if (answers[i].status != 0)
+            fail_msg("request %zu: %s", i, answers[i].err.text);
+        answer_deinit(&answers[i]);
+    }
+}
+
+/* Dropped, and that is all: it is said at once when nobody knows of a newer map, and after a while
+ * when the newer map does not come. */
+static void test_dropped(void **state)
+{
+    struct world *world = *state;
+    struct answer answer;
+    change_collection(world, QUIRE__KIND__KIND_COLLECTION_DROP);
+    assert_int_equal(define(world, &answer, "cb word", 9000), ERR_NOT_FOUND);
+    assert_true(answer.took_ms < NODES_BEHIND_MS / 2);
+    assert_string_equal(answer.err.text, "there is no collection words");
+    answer_deinit(&answer);
+    tell_of_newer_maps(world, 1);
+    assert_int_equal(define(world, &answer, "cb word", 9000), ERR_NOT_FOUND);
+    assert_true(answer.took_ms > NODES_BEHIND_MS / 2);
+    answer_deinit(&answer);
+    /* Nor for longer than the client has time. */
+    tell_of_newer_maps(world, 2);
+    assert_int_equal(define(world, &answer, "cb word", 1000), ERR_NOT_FOUND);
     answer_deinit(&answer);
 }
 
@@ -343,6 +448,41 @@ static void test_client_gives_up(void **state)
     buf_deinit(&answer.payload);
 }
 
+/* Nor is a write tried again for somebody who is gone: what he writes next, by another way, would
+ * be followed by it. */
+static void test_writer_gives_up(void **state)
+{
+    struct world *world = *state;
+    Quire__WriteRequest message = QUIRE__WRITE_REQUEST__INIT;
+    Quire__WriteOp op = QUIRE__WRITE_OP__INIT, *ops = &op;
+    struct answer answer = {0};
+    struct rpc_call call = {.data = &answer, .done = answer_done};
+    struct buf packed;
+    for (size_t i = 0; i < world->shard_count; i++) {
+        world->shards[i].mode = SHARD_STALE;
+        world->shards[i].times = 1 << 20;
+    }
+    op.delete_headword = world->words[0];
+    message.collection = (char *)"words";
+    message.n_ops = 1;
+    message.ops = &ops;
+    buf_init(&packed);
+    message_pack(&message.base, &packed);
+    rpc_call_start(&call, world->peer, QUIRE__KIND__KIND_WRITE, buf_bytes(&packed), 60000, 0);
+    buf_deinit(&packed);
+    world_run(world, 500);
+    int before = world->shards[0].times;
+    assert_true(before < 1 << 20);
+    rpc_call_cancel(&call);
+    world_run(world, 400);
+    assert_true(answer.done);
+    assert_int_equal(world->coordinator->requests, 0);
+    int after = world->shards[0].times;
+    world_run(world, 400);
+    assert_int_equal(world->shards[0].times, after);
+    buf_deinit(&answer.payload);
+}
+
 /* A shard whose folder was copied: who is connected stays, the other is refused; once the first is
  * gone, the id may come from another address. */
 static void test_copied_folder(void **state)
@@ -371,11 +511,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_partly, setup, teardown),
         cmocka_unit_test_setup_teardown(test_liar_and_garbage, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stale_is_retried, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_created_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_down, setup, teardown),
         cmocka_unit_test_setup_teardown(test_silent_heart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_restart_of_the_coordinator, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop_under_way, setup, teardown),
         cmocka_unit_test_setup_teardown(test_client_gives_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_writer_gives_up, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

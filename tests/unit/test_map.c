@@ -421,6 +421,19 @@ static void test_coordinators(void **state)
     map = apply(map, &change, 0);
     assert_int_equal(map->message->n_coordinators, 1);
     assert_int_equal(map->message->coordinators[0]->raft_id, 9);
+    /* Who was removed cannot come back, also after others were; far too many are forgotten. */
+    map = put_coordinator(map, NODE_A, 8, ERR_CONFLICT);
+    for (uint64_t i = 0; i < LIMIT_REMOVED_COORDINATORS; i++) {
+        char id[37];
+        snprintf(id, sizeof id, "00000000-0000-4000-8000-00000000%04x", (unsigned)i);
+        map = put_coordinator(map, NODE_A, 8, ERR_CONFLICT);
+        map = put_coordinator(map, id, 50 + i, 0);
+        change.coordinator_drop = id;
+        map = apply(map, &change, 0);
+    }
+    map = put_coordinator(map, NODE_A, 8, 0);
+    change.coordinator_drop = (char *)NODE_A;
+    map = apply(map, &change, 0);
     for (uint64_t i = 0; i < LIMIT_COORDINATORS; i++) {
         char id[8];
         snprintf(id, sizeof id, "c%d", (int)i);

@@ -1,0 +1,37 @@
+/* How raft dials the other coordinators: a transport like that of raft_uv_tcp_init(), which it uses
+ * to listen, with connections that do not outlive a network that was cut.
+ *
+ * TCP tries again after ever longer pauses what was not acknowledged: a coordinator that was cut
+ * off for a minute gets the next packet of its leader up to a minute after the network is whole. So
+ * a connection is given up when what it sent was not acknowledged for RAFT_DIAL_MS, an attempt to
+ * connect after as long, and raft dials again.
+ */
+#ifndef QUIRE_COORDINATOR_RAFT_DIAL_H
+#define QUIRE_COORDINATOR_RAFT_DIAL_H
+
+#include "proto/base/list.h"
+
+#include <raft.h>
+#include <raft/uv.h>
+
+#define RAFT_DIAL_MS 1000
+#define RAFT_DIAL_RETRY_MS 200 /* for raft_uv_set_connect_retry_delay() */
+
+struct raft_dialer {
+    struct raft_uv_transport transport; /* for raft_uv_init() */
+    struct raft_uv_transport tcp;       /* what listens */
+    uv_loop_t *loop;
+    raft_id id; /* of this coordinator, as the other side is told; and: */
+    const char *address;
+    struct list dials; /* under way */
+    bool closing, closed;
+    raft_uv_accept_cb on_accepted;
+    raft_uv_transport_close_cb on_closed;
+};
+
+/* 0, or as raft_uv_tcp_init() says. */
+int raft_dial_init(struct raft_dialer *dialer, uv_loop_t *loop);
+/* After raft has closed the transport, or never had it. */
+void raft_dial_deinit(struct raft_dialer *dialer);
+
+#endif

@@ -1,0 +1,143 @@
+/* Which kinds of trouble come together. In a schedule in which everything goes wrong the rare
+ * histories are rare: those that need a message of two primaries ago, a checkpoint that was begun
+ * under another one, or two changes of the map that were proposed while neither was agreed on. Here
+ * each has seeds of its own, in which little else happens. A profile is made of what a cluster
+ * does, never of what a fault that is planted would need. */
+#include "tests/simulation/simulation.h"
+
+#define KINDS(...)                                                                                 \
+    .kinds = (const enum kind[]){__VA_ARGS__},                                                     \
+    .kind_count = sizeof((const enum kind[]){__VA_ARGS__}) / sizeof(enum kind)
+
+/* Everything. */
+static const struct profile everything = {
+    KINDS(KIND_CRASH, KIND_CRASH, KIND_STILL, KIND_CUT, KIND_RESET, KIND_LEADER, KIND_LEAVE,
+          KIND_DISK, KIND_DISK, KIND_LINK, KIND_SHORT),
+    .every_ms = 700,
+    .while_ms = 1000,
+    .long_ms = 5000,
+    .coordinators = 4,
+    .loss = 60,
+    .duplicate = 60,
+    .slow = 5,
+    .manner = {.idle_ms = 300,
+               .flush_ms = 550,
+               .copy_ms = 1000,
+               .agree_ms = 100,
+               .assign_ms = 300,
+               .unwritten = 40},
+};
+
+/* Links that come and go, and clients that write seldom. */
+static const struct profile links = {
+    KINDS(KIND_LINK, KIND_LINK, KIND_LINK, KIND_LINK, KIND_CUT, KIND_CUT, KIND_DISK),
+    .every_ms = 250,
+    .while_ms = 1500,
+    .long_ms = 4000,
+    .coordinators = 2,
+    .loss = 150,
+    .duplicate = 60,
+    .slow = 10,
+    .manner = {.idle_ms = 1500, .flush_ms = 550, .copy_ms = 300, .agree_ms = 10},
+};
+
+/* One life after another, on slow disks, and messages that get lost. */
+static const struct profile lives = {
+    KINDS(KIND_CRASH, KIND_CRASH, KIND_CRASH, KIND_CRASH, KIND_DISK, KIND_DISK, KIND_CUT),
+    .every_ms = 400,
+    .while_ms = 200,
+    .long_ms = 1000,
+    .coordinators = 1,
+    .loss = 250,
+    .duplicate = 20,
+    .slow = 20,
+    .manner = {.idle_ms = 300, .flush_ms = 550, .copy_ms = 300, .agree_ms = 10, .assign_ms = 1500},
+};
+
+/* Messages that come late, and primaries that change and live on. */
+static const struct profile late = {
+    KINDS(KIND_SHORT, KIND_SHORT, KIND_SHORT, KIND_LINK, KIND_LINK, KIND_CUT),
+    .every_ms = 200,
+    .while_ms = 300,
+    .long_ms = 1500,
+    .coordinators = 0,
+    .loss = 150,
+    .duplicate = 50,
+    .slow = 2,
+    .manner = {.idle_ms = 50,
+               .flush_ms = 550,
+               .copy_ms = 300,
+               .agree_ms = 10,
+               .assign_ms = 100,
+               .ranges = 1,
+               .replicas = 3},
+};
+
+/* Logs that are cut off often, and checkpoints that take long. */
+static const struct profile copies = {
+    KINDS(KIND_CRASH, KIND_CUT, KIND_LINK, KIND_STILL, KIND_LEAVE, KIND_DISK, KIND_DISK),
+    .every_ms = 500,
+    .while_ms = 800,
+    .long_ms = 3000,
+    .coordinators = 1,
+    .loss = 60,
+    .duplicate = 60,
+    .slow = 20,
+    .manner = {.idle_ms = 100, .flush_ms = 100, .copy_ms = 4000, .agree_ms = 10, .assign_ms = 100},
+};
+
+/* Coordinators that agree late, and leaders that change. */
+static const struct profile agreement = {
+    KINDS(KIND_LEADER, KIND_CUT, KIND_LINK, KIND_STILL, KIND_CRASH, KIND_LEAVE, KIND_SHORT,
+          KIND_SHORT),
+    .every_ms = 400,
+    .while_ms = 1500,
+    .long_ms = 3000,
+    .coordinators = 8,
+    .loss = 30,
+    .duplicate = 30,
+    .slow = 20,
+    .manner = {.idle_ms = 300,
+               .flush_ms = 550,
+               .copy_ms = 300,
+               .agree_ms = 4000,
+               .assign_ms = 100,
+               .unwritten = 20},
+};
+
+/* Who hears some of the others, and not all. */
+static const struct profile deaf = {
+    KINDS(KIND_LINK, KIND_LINK, KIND_LINK, KIND_CUT, KIND_STILL, KIND_LEADER),
+    .every_ms = 500,
+    .while_ms = 2000,
+    .long_ms = 5000,
+    .coordinators = 8,
+    .loss = 20,
+    .duplicate = 20,
+    .slow = 20,
+    .manner = {.idle_ms = 300, .flush_ms = 550, .copy_ms = 300, .agree_ms = 10, .assign_ms = 100},
+};
+
+/* One thing, at a place that is drawn as by the first one. */
+static const struct manner calm = {.idle_ms = 25, .flush_ms = 500, .copy_ms = 300};
+
+static const struct {
+    enum schedule schedule;
+    const struct profile *profile;
+} by_seed[] = {
+    {SCHEDULE_ANY, &everything},     {SCHEDULE_ANY, &links},       {SCHEDULE_ANY, &lives},
+    {SCHEDULE_ANY, &late},           {SCHEDULE_ANY, &copies},      {SCHEDULE_ANY, &agreement},
+    {SCHEDULE_CRASH, &everything},   {SCHEDULE_ANY, &deaf},        {SCHEDULE_LEAVE, &everything},
+    {SCHEDULE_ANY, &everything},     {SCHEDULE_ANY, &everything},  {SCHEDULE_ANY, &links},
+    {SCHEDULE_ANY, &lives},          {SCHEDULE_ANY, &late},        {SCHEDULE_ANY, &copies},
+    {SCHEDULE_ANY, &agreement},      {SCHEDULE_LINK, &everything}, {SCHEDULE_ANY, &late},
+    {SCHEDULE_SILENCE, &everything}, {SCHEDULE_ANY, &copies},
+};
+
+void profile_choose(struct world *world)
+{
+    size_t which = world->seed % (sizeof by_seed / sizeof by_seed[0]);
+    world->schedule = by_seed[which].schedule;
+    world->profile = by_seed[which].profile;
+    world->manner = world->schedule == SCHEDULE_ANY ? world->profile->manner : calm;
+}
