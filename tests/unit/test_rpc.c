@@ -666,7 +666,7 @@ static void test_memory(void **state)
     for (int i = 0; i < STRANGERS; i++)
         total += sent[i];
     assert_true(asked > 10);
-    assert_true(total < (size_t)STRANGERS * RPC_FRAME_MAX);
+    assert_true(total < (size_t)STRANGERS * (RPC_FRAME_MAX - 1)); /* not all were read to the end */
     assert_true(rpc_server_connections(w->server) <= 1 + STRANGERS / 2);
     for (int i = 0; i < STRANGERS; i++)
         close(fds[i]);
