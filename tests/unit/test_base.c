@@ -436,6 +436,45 @@ static void test_metrics(void **state)
     metrics_destroy(NULL);
 }
 
+static void count_rendering(void *data)
+{
+    metric_add(data, 1);
+}
+
+static void test_metric_families(void **state)
+{
+    (void)state;
+    struct metrics *metrics = metrics_create();
+    struct metric *a = metrics_counter_of(metrics, "quire_a_total", "A.", "of=\"x\"");
+    struct histogram *times = metrics_histogram_of(metrics, "quire_b_seconds", "B.", "of=\"x\"");
+    struct metric *late = metrics_counter_of(metrics, "quire_a_total", "A.", "of=\"y\"");
+    struct metric *us = metrics_counter_us(metrics, "quire_c_seconds_total", "C.");
+    struct metric *renderings = metrics_gauge(metrics, "quire_d", "D.");
+    metrics_on_render(metrics, count_rendering, renderings);
+    metric_add(a, 1);
+    metric_add(late, 2);
+    metric_set(us, 12000345);
+    histogram_observe(times, 128); /* at most 128 us, so in that bucket */
+    histogram_observe(times, 129);
+    assert_int_equal(histogram_count(times), 2);
+    struct buf buf = {0};
+    metrics_render(metrics, &buf);
+    const char *text = buf_text(&buf);
+    assert_non_null(strstr(text, "# HELP quire_a_total A.\n# TYPE quire_a_total counter\n"
+                                 "quire_a_total{of=\"x\"} 1\nquire_a_total{of=\"y\"} 2\n"
+                                 "# HELP quire_b_seconds B.\n"));
+    assert_non_null(strstr(text, "quire_b_seconds_bucket{of=\"x\",le=\"6.4e-05\"} 0\n"
+                                 "quire_b_seconds_bucket{of=\"x\",le=\"0.000128\"} 1\n"
+                                 "quire_b_seconds_bucket{of=\"x\",le=\"0.000256\"} 2\n"));
+    assert_non_null(strstr(text, "quire_b_seconds_bucket{of=\"x\",le=\"+Inf\"} 2\n"
+                                 "quire_b_seconds_sum{of=\"x\"} 0.000257\n"
+                                 "quire_b_seconds_count{of=\"x\"} 2\n"));
+    assert_non_null(strstr(text, "\nquire_c_seconds_total 12.000345\n"));
+    assert_non_null(strstr(text, "\nquire_d 1\n"));
+    buf_deinit(&buf);
+    metrics_destroy(metrics);
+}
+
 /* ---- pool ---- */
 
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
@@ -602,6 +641,7 @@ int main(void)
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_log),
         cmocka_unit_test(test_metrics),
+        cmocka_unit_test(test_metric_families),
         cmocka_unit_test(test_pool),
         cmocka_unit_test(test_sm),
         cmocka_unit_test(test_clock_and_uuid),
