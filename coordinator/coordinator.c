@@ -18,6 +18,7 @@
 #include "coordinator/join.h"
 #include "coordinator/map_cache.h"
 #include "coordinator/messages.h"
+#include "coordinator/observe.h"
 #include "coordinator/server.h"
 #include "coordinator/siblings.h"
 #include "coordinator/stats_cache.h"
@@ -379,6 +380,7 @@ static void free_all(struct coordinator *coordinator)
     map_unref(coordinator->agreed);
     stats_cache_destroy(coordinator->statistics);
     marks_deinit(&coordinator->acknowledged);
+    coordinator_observe_destroy(coordinator->observe);
     free(coordinator->listen);
     free(coordinator->advertise);
     free(coordinator->raft_address);
@@ -430,6 +432,7 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
     coordinator->agreed = map_ref(coordinator->map);
     coordinator->controller = controller_create(NULL);
     coordinator->statistics = stats_cache_create(options->stats_cache_bytes);
+    coordinator->observe = coordinator_observe_create(options->metrics);
     coordinator->random = clock_ns() | 1;
     coordinator->replicas = options->replicas != 0 ? options->replicas : 1;
     coordinator->listen = strdup(options->listen);

@@ -27,6 +27,7 @@
 
 struct analyzer;
 struct stats_cache;
+struct metrics;
 
 #define COORDINATOR_LANGUAGES_MAX 64
 #define COORDINATOR_STATS_CACHE_BYTES (32u << 20) /* unless it is told otherwise */
@@ -41,6 +42,7 @@ struct coordinator_options {
                          cluster of its own */
     size_t stats_cache_bytes; /* of the statistics cache; 0: none */
     uint32_t replicas;        /* of the ranges of a collection that does not say; 0: 1 */
+    struct metrics *metrics;  /* where its figures are registered (observe.h); NULL: nowhere */
     /* 0 when it serves, once; or why it never will, or cannot go on. */
     void (*ready)(void *data, int status, const struct err *err);
     /* It was removed from its cluster: the owner stops it. May be NULL. */
@@ -97,6 +99,7 @@ struct coordinator {
     struct {
         uint64_t all, one_round, outdated; /* as in SearchFigures */
     } searches;
+    struct coordinator_observe *observe;
     struct list admin; /* changes of collections, one after another (admin.h); the first one runs */
     bool reopening;    /* a sealed range (reopen.h) */
     char node_id[UUID_TEXT_SIZE];

@@ -1,9 +1,12 @@
 /* quire-coordinator: keeps the map of a cluster and answers its clients. */
 #include "coordinator/alone.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/observe.h"
 #include "proto/base/data_dir.h"
 #include "proto/base/log.h"
 #include "proto/base/size_parse.h"
+#include "proto/http/http_address.h"
+#include "proto/http/observer.h"
 #include "proto/limits.h"
 
 #include <errno.h>
@@ -28,6 +31,7 @@ struct options {
     const char *advertise;
     const char *raft_listen;
     const char *join;
+    const char *http;
     size_t stats_cache_bytes;
     uint32_t replicas;
     enum log_level level;
@@ -37,6 +41,7 @@ struct options {
 
 struct process {
     struct coordinator *coordinator;
+    struct observer *observer; /* NULL: without --http */
     uv_signal_t signals[2];
     bool stopping;
     int exit_code;
@@ -62,6 +67,9 @@ static void usage(FILE *to)
           "                         say (default 1)\n"
           "  --stats-cache-bytes SIZE  of the cache of statistics that saves most searches a\n"
           "                         round; a suffix K, M or G; 0: none (default 32M)\n"
+          "  --http HOST:PORT       serves /metrics (for Prometheus), /healthz and /readyz there;\n"
+          "                         with port 0 the log says which one the kernel picked\n"
+          "                         (default: not at all)\n"
           "  --log-level LEVEL      debug, info, warn or error (default info)\n"
           "  --log-json             log lines as JSON\n"
           "  --help, --version\n"
@@ -85,6 +93,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         RECOVER_ALONE,
         FORCE,
         STATS_CACHE,
+        HTTP,
         LEVEL,
         JSON,
         HELP,
@@ -100,6 +109,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         {"recover-alone", no_argument, NULL, RECOVER_ALONE},
         {"force", no_argument, NULL, FORCE},
         {"stats-cache-bytes", required_argument, NULL, STATS_CACHE},
+        {"http", required_argument, NULL, HTTP},
         {"log-level", required_argument, NULL, LEVEL},
         {"log-json", no_argument, NULL, JSON},
         {"help", no_argument, NULL, HELP},
@@ -147,6 +157,14 @@ static int parse_options(int argc, char **argv, struct options *out)
                         "quire-coordinator: --stats-cache-bytes is a size like 64M, or 0\n");
                 return EXIT_USAGE;
             }
+            break;
+        case HTTP:
+            if (!http_address_valid(optarg)) {
+                fprintf(stderr, "quire-coordinator: --http is HOST:PORT, with an IPv4 address or a "
+                                "name, and a port from 0 to 65535\n");
+                return EXIT_USAGE;
+            }
+            out->http = optarg;
             break;
         case LEVEL:
             if (!log_level_parse(optarg, &out->level)) {
@@ -206,10 +224,17 @@ static int default_raft_listen(const char *listen, char *out, size_t size)
 
 /* ---- running ---- */
 
+static void stop_observing(struct process *process)
+{
+    observer_close(process->observer);
+    process->observer = NULL;
+}
+
 static void on_stopped(void *data)
 {
     struct process *process = data;
     process->coordinator = NULL;
+    stop_observing(process);
     for (int i = 0; i < 2; i++)
         uv_close((uv_handle_t *)&process->signals[i], NULL);
 }
@@ -220,12 +245,13 @@ static void stop(struct process *process)
         return;
     process->stopping = true;
     coordinator_stop(process->coordinator, on_stopped, process);
+    observer_look(process->observer); /* not ready any more */
 }
 
 static void on_signal(uv_signal_t *signal, int number)
 {
-    log_event(LOG_INFO, "stopping", LOG_I64("signal", number));
     stop(signal->data);
+    log_event(LOG_INFO, "stopping", LOG_I64("signal", number));
 }
 
 static void on_ready(void *data, int status, const struct err *err)
@@ -245,6 +271,23 @@ static void on_removed(void *data)
         "again, start it with an empty folder and --join\n",
         stderr);
     stop(data);
+}
+
+static void look(void *data, struct http_server *http)
+{
+    struct process *process = data;
+    coordinator_observe_look(process->coordinator, http);
+}
+
+static int observe(uv_loop_t *loop, const struct options *options, struct process *process,
+                   struct err *err)
+{
+    const struct observer_settings settings = {.loop = loop,
+                                               .address = options->http,
+                                               .program = "quire-coordinator",
+                                               .look = look,
+                                               .data = process};
+    return options->http != NULL ? observer_create(&settings, &process->observer, err) : 0;
 }
 
 static int run(const struct options *options, const char *node_id, const char *raft_listen)
@@ -267,9 +310,14 @@ static int run(const struct options *options, const char *node_id, const char *r
         .removed = on_removed,
         .data = &process,
     };
-    if (coordinator_start(&loop, &settings, &process.coordinator, &err) != 0) {
+    int rc = observe(&loop, options, &process, &err);
+    settings.metrics = observer_metrics(process.observer);
+    if (rc == 0)
+        rc = coordinator_start(&loop, &settings, &process.coordinator, &err);
+    if (rc != 0) {
         fprintf(stderr, "quire-coordinator: %s\n", err.text);
         process.exit_code = EXIT_FAILURE;
+        stop_observing(&process);
     } else {
         static const int numbers[2] = {SIGTERM, SIGINT};
         for (int i = 0; i < 2; i++) {

@@ -1,6 +1,7 @@
 #include "coordinator/messages.h"
 
 #include "coordinator/coordinator.h"
+#include "coordinator/observe.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,9 +26,16 @@ void message_pack(const ProtobufCMessage *message, struct buf *out)
     protobuf_c_message_pack(message, buf_extend(out, size));
 }
 
+static void ended(struct rpc_request *request, int code)
+{
+    struct coordinator *coordinator = request->data;
+    coordinator_observe_ended(coordinator->observe, request, code);
+}
+
 void request_reply(struct rpc_request *request, const ProtobufCMessage *message)
 {
     struct buf packed;
+    ended(request, 0);
     buf_init(&packed);
     message_pack(message, &packed);
     struct coordinator *coordinator = request->data;
@@ -39,13 +47,23 @@ void request_reply(struct rpc_request *request, const ProtobufCMessage *message)
 void request_reply_ok(struct rpc_request *request)
 {
     struct coordinator *coordinator = request->data;
+    ended(request, 0);
     rpc_reply(request, QUIRE__KIND__KIND_OK, bytes_of(NULL, 0));
     coordinator_request_ended(coordinator);
+}
+
+/* Of another coordinator's error. */
+static int code_of(struct rpc_request *request, struct bytes payload)
+{
+    Quire__Error *error =
+        quire__error__unpack(arena_protobuf(&request->arena), payload.size, payload.data);
+    return error != NULL ? (int)error->code : ERR_PROTOCOL;
 }
 
 void request_relay(struct rpc_request *request, uint16_t kind, struct bytes payload)
 {
     struct coordinator *coordinator = request->data;
+    ended(request, kind == QUIRE__KIND__KIND_ERROR ? code_of(request, payload) : 0);
     rpc_reply(request, kind, payload);
     coordinator_request_ended(coordinator);
 }
@@ -58,6 +76,7 @@ void request_error(struct rpc_request *request, int code, const char *format, ..
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    ended(request, code);
     rpc_reply_error(request, code, "%s", text);
     coordinator_request_ended(coordinator);
 }

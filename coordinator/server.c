@@ -11,6 +11,7 @@
 #include "proto/limits.h"
 #include "proto/text/key.h"
 
+#include <assert.h>
 #include <string.h>
 
 struct entrance {
@@ -55,6 +56,23 @@ static const struct entrance *entrance_of(uint16_t kind)
         if (entrances[i].kind == kind)
             return &entrances[i];
     return NULL;
+}
+
+#define ENTRANCES (sizeof entrances / sizeof *entrances)
+
+size_t server_operation(uint16_t kind)
+{
+    const struct entrance *found = entrance_of(kind);
+    return found != NULL ? (size_t)(found - entrances) : ENTRANCES;
+}
+
+size_t server_operations(const char **names, size_t max)
+{
+    assert(ENTRANCES < max);
+    for (size_t i = 0; i < ENTRANCES; i++)
+        names[i] = entrances[i].name;
+    names[ENTRANCES] = "unknown";
+    return ENTRANCES + 1;
 }
 
 static void enter(struct coordinator *coordinator, struct rpc_request *request,

@@ -8,4 +8,10 @@
  * not for the role of the other side ERR_INVALID. */
 void server_handle(void *data, struct rpc_request *request);
 
+/* The names of the operations, the last of which stands for kinds that are not known; at most `max`
+ * are wanted, and there are no more. Returns how many. */
+size_t server_operations(const char **names, size_t max);
+/* The place of a kind's operation among them. */
+size_t server_operation(uint16_t kind);
+
 #endif

@@ -27,6 +27,8 @@
  */
 #include "shard/log_store.h"
 
+#include "proto/base/clock.h"
+#include "proto/base/metrics.h"
 #include "shard/index_store.h"
 
 #include <assert.h>
@@ -44,6 +46,7 @@ struct log_store {
     rocksdb_options_t *options;
     rocksdb_writeoptions_t *synced, *unsynced;
     rocksdb_readoptions_t *read;
+    struct histogram *appends;  /* NULL: not measured */
     pthread_mutex_t truncating; /* one at a time: the beginning is read and written */
 };
 
@@ -88,6 +91,11 @@ int log_store_open(const char *path, struct log_store **out, struct err *err)
     }
     *out = log;
     return 0;
+}
+
+void log_store_measure(struct log_store *log, struct histogram *appends)
+{
+    log->appends = appends;
 }
 
 void log_store_close(struct log_store *log)
@@ -143,7 +151,10 @@ int log_store_append(struct log_store *log, const struct log_record *records, si
                                value.size);
     }
     char *message = NULL;
+    uint64_t start_us = clock_us();
     rocksdb_write(log->db, log->synced, batch, &message);
+    if (log->appends != NULL)
+        histogram_observe(log->appends, clock_us() - start_us);
     rocksdb_writebatch_destroy(batch);
     buf_deinit(&key);
     buf_deinit(&value);

@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 struct log_store;
+struct histogram;
 
 struct log_record {
     uint64_t range;
@@ -33,6 +34,8 @@ struct log_record {
  * append is damaged. */
 int log_store_open(const char *path, struct log_store **out, struct err *err);
 void log_store_close(struct log_store *log);
+/* Every append from now on is measured, its fsync included. Before the first one. */
+void log_store_measure(struct log_store *log, struct histogram *appends);
 
 /* Records of any ranges, each range's in order. Durable, all together with what they cut, when it
  * returns 0. After a failure nothing more can be appended until it is opened anew. */

@@ -3,6 +3,8 @@
 #include "proto/base/log.h"
 #include "proto/base/memory_limit.h"
 #include "proto/base/size_parse.h"
+#include "proto/http/http_address.h"
+#include "proto/http/observer.h"
 #include "shard/server.h"
 
 #include <errno.h>
@@ -26,7 +28,7 @@
 enum { EXIT_USAGE = 2 };
 
 struct options {
-    const char *dir, *listen, *advertise, *zone;
+    const char *dir, *listen, *advertise, *zone, *http;
     char *coordinators;
     int threads;
     size_t cache_bytes, memory_bytes; /* 0: from the memory limit */
@@ -36,7 +38,8 @@ struct options {
 };
 
 struct process {
-    struct server *server;
+    struct server *server;     /* NULL: not yet, or not any more */
+    struct observer *observer; /* NULL: without --http */
     uv_signal_t signals[2];
     bool stopping;
 };
@@ -60,6 +63,9 @@ static void usage(FILE *to)
           "  --merge-bytes-per-second SIZE\n"
           "                         that merges write at most, all ranges together; 0: no limit\n"
           "                         (default 32M)\n"
+          "  --http HOST:PORT       serves /metrics (for Prometheus), /healthz and /readyz there;\n"
+          "                         with port 0 the log says which one the kernel picked\n"
+          "                         (default: not at all)\n"
           "  --log-level LEVEL      debug, info, warn or error (default info)\n"
           "  --log-json             log lines as JSON\n"
           "  --help, --version\n"
@@ -99,6 +105,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         CACHE,
         MEMORY,
         MERGE,
+        HTTP,
         LEVEL,
         JSON,
         HELP,
@@ -114,6 +121,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         {"cache-bytes", required_argument, NULL, CACHE},
         {"memory-bytes", required_argument, NULL, MEMORY},
         {"merge-bytes-per-second", required_argument, NULL, MERGE},
+        {"http", required_argument, NULL, HTTP},
         {"log-level", required_argument, NULL, LEVEL},
         {"log-json", no_argument, NULL, JSON},
         {"help", no_argument, NULL, HELP},
@@ -160,6 +168,12 @@ static int parse_options(int argc, char **argv, struct options *out)
             if (!size_parse(optarg, &out->merge_bytes_per_second))
                 return complain("--merge-bytes-per-second is a size like 32M, or 0");
             break;
+        case HTTP:
+            if (!http_address_valid(optarg))
+                return complain("--http is HOST:PORT, with an IPv4 address or a name, and a port "
+                                "from 0 to 65535");
+            out->http = optarg;
+            break;
         case LEVEL:
             if (!log_level_parse(optarg, &out->level))
                 return complain("the log level is debug, info, warn or error");
@@ -190,6 +204,8 @@ static int parse_options(int argc, char **argv, struct options *out)
 static void on_stopped(void *data)
 {
     struct process *process = data;
+    process->server = NULL;
+    observer_close(process->observer);
     for (int i = 0; i < 2; i++)
         uv_close((uv_handle_t *)&process->signals[i], NULL);
 }
@@ -200,18 +216,32 @@ static void on_signal(uv_signal_t *handle, int number)
     if (process->stopping)
         return;
     process->stopping = true;
-    log_event(LOG_INFO, "stopping", LOG_STR("signal", strsignal(number)));
     server_stop(process->server, on_stopped, process);
+    observer_look(process->observer); /* not ready any more, before anybody reads of it */
+    log_event(LOG_INFO, "stopping", LOG_STR("signal", strsignal(number)));
 }
 
-static int run(uv_loop_t *loop, struct server *server)
+static void look(void *data, struct http_server *http)
 {
-    struct process process = {.server = server};
+    struct process *process = data;
+    if (process->server != NULL)
+        server_look(process->server, http);
+}
+
+static int observe(uv_loop_t *loop, const char *address, struct process *process, struct err *err)
+{
+    const struct observer_settings settings = {
+        .loop = loop, .address = address, .program = "quire-shard", .look = look, .data = process};
+    return address != NULL ? observer_create(&settings, &process->observer, err) : 0;
+}
+
+static int run(uv_loop_t *loop, struct process *process)
+{
     const int numbers[2] = {SIGTERM, SIGINT};
     for (int i = 0; i < 2; i++) {
-        uv_signal_init(loop, &process.signals[i]);
-        process.signals[i].data = &process;
-        uv_signal_start(&process.signals[i], on_signal, numbers[i]);
+        uv_signal_init(loop, &process->signals[i]);
+        process->signals[i].data = process;
+        uv_signal_start(&process->signals[i], on_signal, numbers[i]);
     }
     uv_run(loop, UV_RUN_DEFAULT);
     int closed = uv_loop_close(loop);
@@ -248,10 +278,16 @@ static int serve(const struct options *options, const char *id)
         .memory_bytes = options->memory_bytes > 0 ? options->memory_bytes : limit / 8,
         .merge_bytes_per_second = options->merge_bytes_per_second,
     };
-    struct server *server;
+    struct process process = {0};
     struct err err = {0};
-    if (server_create(&settings, &server, &err) != 0) {
+    int code = observe(&loop, options->http, &process, &err);
+    settings.metrics = observer_metrics(process.observer);
+    if (code == 0)
+        code = server_create(&settings, &process.server, &err);
+    if (code != 0) {
         log_event(LOG_ERROR, "cannot start", LOG_STR("error", err.text));
+        observer_close(process.observer);
+        uv_run(&loop, UV_RUN_DEFAULT);
         uv_loop_close(&loop);
         return EXIT_FAILURE;
     }
@@ -261,7 +297,7 @@ static int serve(const struct options *options, const char *id)
               LOG_U64("cache_bytes", settings.cache_bytes),
               LOG_U64("merge_bytes_per_second", settings.merge_bytes_per_second),
               LOG_U64("threads", (uint64_t)settings.threads));
-    return run(&loop, server);
+    return run(&loop, &process);
 }
 
 /* Left to itself malloc makes eight heaps a core, and keeps in each what it once needed. Few heaps,

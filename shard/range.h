@@ -27,6 +27,7 @@
 #define QUIRE_SHARD_RANGE_H
 
 #include "proto/base/arena.h"
+#include "proto/base/metrics.h"
 #include "proto/quire.pb-c.h"
 #include "shard/document.h"
 #include "shard/index_store.h"
@@ -36,6 +37,11 @@
 
 struct range;
 
+/* Flushes and merges that were done: how long each took. */
+struct range_measures {
+    struct histogram *flushes, *merges;
+};
+
 struct range_settings {
     uint64_t id;
     uint64_t collection;
@@ -44,7 +50,8 @@ struct range_settings {
     enum segment_order order; /* of the documents, when segments are merged */
     size_t memory_limit;      /* bytes of memory segment at which a flush starts */
     struct store_cache *cache;
-    struct merge_pace *merge_pace; /* NULL: merges are not limited */
+    struct merge_pace *merge_pace;         /* NULL: merges are not limited */
+    const struct range_measures *measures; /* NULL: not measured; outlives the range */
 };
 
 /* An operation as the log holds it. */

@@ -12,6 +12,8 @@
  * durable with the rest have their undo rows beside them.
  */
 #include "shard/range_internal.h"
+
+#include "proto/base/clock.h"
 #include "shard/undo.h"
 
 #include <stdlib.h>
@@ -212,6 +214,7 @@ static int flush(struct range *range, struct err *err)
     struct err failure = {0};
     struct snapshot snapshot;
     struct segment *disk = NULL;
+    uint64_t start_us = clock_us();
     int code = range_broken(range, err);
     if (code != 0)
         return code;
@@ -237,6 +240,8 @@ static int flush(struct range *range, struct err *err)
         segment_unref(disk);
     snapshot_deinit(&snapshot);
     range_count_segments(range);
+    if (code == 0 && range->settings.measures != NULL)
+        histogram_observe(range->settings.measures->flushes, clock_us() - start_us);
     if (code == 0)
         return range_reap(range, err);
     err_prefix(&failure, "flush range %llu", (unsigned long long)range->settings.id);

@@ -21,6 +21,8 @@
  */
 #include "shard/range_internal.h"
 
+#include "proto/base/clock.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -542,12 +544,15 @@ static int merge_locked(struct range *range, bool all, bool *merged, struct err 
     free(chosen);
     if (count == 0)
         return 0;
+    uint64_t start_us = clock_us();
     int code = write_segment(&merge, err);
     if (code == 0)
         code = finish(&merge, err);
     else
         give_up(&merge);
     *merged = code == 0;
+    if (code == 0 && range->settings.measures != NULL)
+        histogram_observe(range->settings.measures->merges, clock_us() - start_us);
     /* A failed finish leaves a broken range, whose reads may still go through the table of the
      * merge. */
     if (range->remap.count == 0)

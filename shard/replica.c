@@ -162,7 +162,8 @@ static int open_range(struct replica *replica, struct err *err)
                                       .order = replica->order,
                                       .memory_limit = replica->memory_limit,
                                       .cache = replica->means.cache,
-                                      .merge_pace = replica->means.merge_pace};
+                                      .merge_pace = replica->means.merge_pace,
+                                      .measures = replica->means.measures};
     int code = range_open(replica->path, &settings, &replica->range, err);
     if (code != 0)
         return code;

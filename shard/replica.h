@@ -49,6 +49,7 @@ struct replica_means {
     struct pool *ingest;     /* applies what comes from other replicas */
     struct pool *copy;       /* pulls checkpoints, which takes long */
     struct merge_pace *merge_pace;
+    const struct range_measures *measures;
     struct checkpoints *checkpoints;
     struct replicator *replicator;
     struct links *links;

@@ -67,6 +67,7 @@ void serve_reply(struct server *server, struct rpc_request *request,
         return;
     }
     protobuf_c_message_pack(message, packed);
+    shard_observe_ended(server->observe, request, 0);
     rpc_reply(request, (uint16_t)(request->kind + 1), bytes_of(packed, size));
     free(packed);
     answered(server);
@@ -74,12 +75,14 @@ void serve_reply(struct server *server, struct rpc_request *request,
 
 void serve_ok(struct server *server, struct rpc_request *request)
 {
+    shard_observe_ended(server->observe, request, 0);
     rpc_reply(request, QUIRE__KIND__KIND_OK, bytes_of(NULL, 0));
     answered(server);
 }
 
 void serve_error(struct server *server, struct rpc_request *request, const struct err *err)
 {
+    shard_observe_ended(server->observe, request, err->code);
     rpc_reply_error(request, err->code, "%s", err->text);
     answered(server);
 }
@@ -149,6 +152,7 @@ void serve_range_error(struct server *server, struct rpc_request *request,
     message.text = (char *)(uintptr_t)err->text;
     message.current = current_of(server, request, ref, err);
     quire__error__pack(&message, buf_extend(&packed, quire__error__get_packed_size(&message)));
+    shard_observe_ended(server->observe, request, err->code);
     rpc_reply(request, QUIRE__KIND__KIND_ERROR, buf_bytes(&packed));
     buf_deinit(&packed);
     answered(server);
@@ -314,22 +318,24 @@ static int start_replicator(struct server *server, struct err *err)
 
 static int start_replicas(struct server *server, struct err *err)
 {
-    struct replicas_settings settings = {.dir = server->dir,
-                                         .memory_budget = server->settings.memory_bytes,
-                                         .means = {.cache = server->cache,
-                                                   .log = server->log,
-                                                   .background = server->background,
-                                                   .merge = server->merge,
-                                                   .ingest = server->ingest,
-                                                   .copy = server->copy,
-                                                   .merge_pace = server->merge_pace,
-                                                   .checkpoints = server->checkpoints,
-                                                   .replicator = server->replicator,
-                                                   .links = server->links,
-                                                   .node_id = server->node_id,
-                                                   .disk_left_bytes = disk_reserve(server)},
-                                         .opened = on_news,
-                                         .data = server};
+    struct replicas_settings settings = {
+        .dir = server->dir,
+        .memory_budget = server->settings.memory_bytes,
+        .means = {.cache = server->cache,
+                  .log = server->log,
+                  .background = server->background,
+                  .merge = server->merge,
+                  .ingest = server->ingest,
+                  .copy = server->copy,
+                  .merge_pace = server->merge_pace,
+                  .checkpoints = server->checkpoints,
+                  .replicator = server->replicator,
+                  .links = server->links,
+                  .node_id = server->node_id,
+                  .measures = shard_observe_ranges(server->observe),
+                  .disk_left_bytes = disk_reserve(server)},
+        .opened = on_news,
+        .data = server};
     return replicas_create(&settings, &server->replicas, err);
 }
 
@@ -343,6 +349,7 @@ static int open_stores(struct server *server, struct err *err)
     int code = log_store_open(path, &server->log, err);
     if (code != 0)
         return code;
+    log_store_measure(server->log, shard_observe_appends(server->observe));
     int threads = server->settings.threads;
     server->query = pool_create("query", threads, SERVER_QUERY_QUEUE);
     server->ingest = pool_create("ingest", threads, SERVER_INGEST_QUEUE);
@@ -390,6 +397,7 @@ static void server_free(struct server *server)
     free(server->listen);
     free(server->advertise);
     free(server->zone);
+    shard_observe_destroy(server->observe);
     free(server);
 }
 
@@ -531,6 +539,7 @@ int server_create(const struct server_settings *settings, struct server **out, s
     server->listen = copy_text(settings->listen);
     server->advertise = copy_text(settings->advertise);
     server->zone = copy_text(settings->zone);
+    server->observe = shard_observe_create(settings->metrics);
     list_init(&server->assigns);
     pthread_mutex_init(&server->assigns_lock, NULL);
     uv_async_init(settings->loop, &server->news, on_news_here);

@@ -12,6 +12,8 @@
 #include <uv.h>
 
 struct server;
+struct metrics;
+struct http_server;
 
 #define SERVER_QUERY_QUEUE 4096  /* requests waiting for a query thread; beyond: ERR_FULL */
 #define SERVER_INGEST_QUEUE 1024 /* writes waiting to be prepared; beyond: ERR_FULL */
@@ -38,12 +40,17 @@ struct server_settings {
     uint64_t merge_bytes_per_second; /* that merges write, over all ranges; 0: no limit */
     uint64_t disk_reserve; /* free space below which no writes are taken, besides what the flushing
                               of all that is in memory needs; 0: SERVER_DISK_RESERVE */
+    struct metrics *metrics; /* where its figures are registered (observe.h); NULL: nowhere */
 };
 
 /* Opens the log, listens, and starts to register. Ranges are opened when a coordinator assigns
  * them. */
 int server_create(const struct server_settings *settings, struct server **out, struct err *err);
 int server_port(const struct server *server);
+/* Brings its figures up to date, and tells http whether it is ready: a coordinator answers its
+ * registrations, every range that it should serve is open and has applied its log, and it is not
+ * about to stop. observe.c; until `stopped` is called. */
+void server_look(struct server *server, struct http_server *http);
 /* Lets others take over, then refuses new requests, answers those in flight, flushes every range,
  * closes everything, frees the server, and then calls `stopped`. */
 void server_stop(struct server *server, void (*stopped)(void *data), void *data);

@@ -7,6 +7,7 @@
 #include "proto/rpc/rpc.h"
 #include "shard/analyzers.h"
 #include "shard/links.h"
+#include "shard/observe.h"
 #include "shard/replicas.h"
 #include "shard/replicator.h"
 #include "shard/search.h"
@@ -34,6 +35,7 @@ struct server {
     struct write_queue *writes; /* the replicator's */
     struct links *links;
     struct analyzers *analyzers;
+    struct shard_observe *observe;
     struct pool *query, *ingest, *background, *merge, *copy, *admin, *verify;
 
     struct err disk_short; /* code 0: there is room; the loop's, as is the next */

@@ -119,6 +119,7 @@ struct rpc_request {
     uint16_t kind;
     uint64_t trace;
     uint64_t deadline_ms; /* absolute, clock_ms() of this process */
+    uint64_t came_us;     /* when it was handed to the handler, clock_us() */
     enum rpc_role role;   /* of the other side */
     const char *node_id;  /* of the other side; valid during the request */
     struct bytes payload; /* valid until the reply */

@@ -75,6 +75,7 @@ static struct request *request_create(struct rpc_conn *conn, const struct frame 
     public->trace = frame->trace;
     public->deadline_ms =
         came_ms + (frame->deadline_ms ? frame->deadline_ms : RPC_TIMEOUT_DEFAULT_MS);
+    public->came_us = clock_us();
     public->role = conn->role;
     public->node_id = conn->node_id;
     public->payload = bytes_of(payload, frame->payload.size);
