@@ -231,7 +231,7 @@ static void test_kept_alive(void **state)
 static void test_garbage(void **state)
 {
     struct fixture *fixture = *state;
-    static const char *const garbage[] = {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    static const char *const garbage[] = {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
                                           "hello\r\n\r\n",
                                           "GET\r\n\r\n",
                                           "GET /metrics\r\n\r\n",
