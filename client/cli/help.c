@@ -172,11 +172,16 @@ static const char explain_help[] =
     "  quire explain --json estimator variance\n";
 
 static const char status_help[] =
-    "usage: quire status\n\n"
+    "usage: quire status [--watch [SECONDS]]\n\n"
     "Shows coordinators, shards, and every range with its bounds, entries and bytes; and how\n"
     "many calls reads took, retries and second calls beside slow ones included. Exit code 3\n"
-    "when a range is not served.\n" COMMON "\nexamples:\n"
+    "when a range is not served.\n\n"
+    "  -w, --watch     again every SECONDS (1 to 3600, default 2), until Ctrl-C: on a terminal in\n"
+    "                  the place of the last view, elsewhere (and with --json, a document a\n"
+    "                  line) after it\n" COMMON "\nexamples:\n"
     "  quire status\n"
+    "  quire status --watch\n"
+    "  quire status --json --watch 10 >> status.jsonl\n"
     "  quire status --json | jq '.ranges[] | {lo, hi, entries}'\n";
 
 static const char verify_help[] =

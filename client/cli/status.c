@@ -1,5 +1,6 @@
 /* quire status, verify: the cluster itself */
 #include "client/cli/commands.h"
+#include "client/cli/watch.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -169,37 +170,62 @@ static bool is_complete(const struct cli *cli, const struct quire_status_result 
     return true;
 }
 
-int cmd_status(const struct cli_command *command, int argc, char **argv)
+static void print_status(const struct quire_status_result *result)
+{
+    printf("cluster %s, %s, map epoch %llu\n\n", result->cluster_id, result->software,
+           (unsigned long long)result->map_epoch);
+    print_nodes(result);
+    if (result->range_count > 0) {
+        putchar('\n');
+        print_ranges(result);
+        print_reads(&result->reads);
+    }
+}
+
+/* Asks and shows once. `watch`: NULL when that is all. */
+static int show_status(struct cli *cli, struct watch *watch)
 {
     struct quire_simple_request request = QUIRE_SIMPLE_INIT;
     const struct quire_status_result *result = NULL;
-    struct cli cli;
-    int exit, status;
+    int exit = CLI_DONE, status;
 
-    if (!cli_parse(&cli, command, argc, argv, NULL, 0, 0, 0, &exit) || !cli_connect(&cli, &exit))
-        return exit;
-    request.timeout_ms = cli.timeout_ms;
-    status = quire_status_wait(cli.client, &request, &result);
+    request.timeout_ms = cli->timeout_ms;
+    status = quire_status_wait(cli->client, &request, &result);
+    watch_prints(watch, cli);
     if (status != QUIRE_OK) {
-        exit = cli_failed(&cli, status, result != NULL ? result->error : NULL, NULL);
+        exit = cli_failed(cli, status, result != NULL ? result->error : NULL, NULL);
     } else {
-        if (cli.json) {
-            cli_print_json(&cli, status_json(result));
-        } else {
-            printf("cluster %s, %s, map epoch %llu\n\n", result->cluster_id, result->software,
-                   (unsigned long long)result->map_epoch);
-            print_nodes(result);
-            if (result->range_count > 0) {
-                putchar('\n');
-                print_ranges(result);
-                print_reads(&result->reads);
-            }
-        }
-        if (!is_complete(&cli, result))
+        if (cli->json)
+            cli_print_json(cli, status_json(result));
+        else
+            print_status(result);
+        if (!is_complete(cli, result))
             exit = CLI_CLUSTER;
     }
     quire_result_free(result);
-    return cli_end(&cli, exit);
+    return exit;
+}
+
+int cmd_status(const struct cli_command *command, int argc, char **argv)
+{
+    struct cli cli;
+    bool watch = false;
+    uint64_t seconds = WATCH_SECONDS;
+    const struct cli_option options[] = {{"watch", 'w', CLI_FLAG, &watch, 0, 0}};
+    int exit;
+
+    if (!cli_parse(&cli, command, argc, argv, options, 1, 0, 1, &exit))
+        return exit;
+    if (cli.operand_count > 0 && !watch)
+        return cli_usage(&cli, "there are more words than it takes: '%.100s'", cli.operands[0]);
+    if (cli.operand_count > 0 && !watch_seconds(cli.operands[0], &seconds))
+        return cli_usage(&cli, "--watch takes a number of seconds from 1 to %d, not '%.100s'",
+                         WATCH_SECONDS_MAX, cli.operands[0]);
+    if (watch)
+        return watch_run(&cli, (unsigned)seconds, show_status);
+    if (!cli_connect(&cli, &exit))
+        return exit;
+    return cli_end(&cli, show_status(&cli, NULL));
 }
 
 static json_t *verify_json(const struct quire_verify_result *result)

@@ -1,5 +1,5 @@
 """The command line's contract: names, flags, JSON, exit codes, as scripts rely on them."""
-import json, os, re, signal, subprocess
+import json, os, pty, re, signal, subprocess
 
 from cluster import Cluster, QUIRE, check, equal, main
 
@@ -30,6 +30,7 @@ def contract():
         writes(c)
         pages(c)
         collections(c)
+        watch(c)
         life(c)
 
 
@@ -162,6 +163,61 @@ def life(c):
     equal(c.run('define', 'variance', ok=None).code, 3, 'a lookup with a gap says so')
     c.up()
     equal(c.json('search', '-n', '200', 'padding')['total']['value'], 120, 'whole again')
+
+
+def lines_until(read, enough):
+    """What is read, once it is enough; each piece comes when it is written."""
+    text = b''
+    while not enough(text):
+        piece = read()
+        check(piece, 'it ended after', text[-500:])
+        text += piece
+    return text
+
+
+def watched(c, *words, enough, stream='stdout'):
+    """Output of a `status --watch` that is ended with SIGINT; it ends with 0, and no view is cut short."""
+    process = subprocess.Popen([QUIRE, 'status', *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=c.env)
+    pipe = getattr(process, stream)
+    text = lines_until(lambda: os.read(pipe.fileno(), 65536), enough)
+    process.send_signal(signal.SIGINT)
+    text += pipe.read()
+    equal(process.wait(timeout=60), 0, f'exit code of status {words}')
+    return text.decode()
+
+
+def watch(c):
+    """quire status --watch: one block or document an interval; on a terminal in the same place; Ctrl-C ends it."""
+    text = watched(c, '--watch', '1', enough=lambda t: t.count(b'\ncluster ') >= 2)
+    blocks = re.split(r'\n\n(?=\d{4}-\d\d-\d\d \d\d:\d\d:\d\d, every 1 s\n)', text.rstrip('\n'))
+    check(len(blocks) >= 2 and '\033' not in text, 'blocks', text[:500])
+    once = c.run('status').out.decode()
+    shape = lambda block: [line.split()[0] for line in block.split('\n') if line and line[0].isalpha()]
+    for block in blocks:
+        equal(shape(block), shape(once), 'a block is what status shows')
+    text = watched(c, '--json', '-w', '1', enough=lambda t: t.count(b'\n') >= 2)
+    documents = [json.loads(line) for line in text.splitlines()]
+    check(len(documents) >= 2 and all(set(d) == set(c.json('status')) for d in documents), 'documents')
+    text = watched(c, '--watch', '1', '--connect', 'tcp://127.0.0.1:1', '--timeout', '200', stream='stderr',
+                   enough=lambda t: t.count(b'quire status: ') >= 2)
+    for words in (['--watch', '0'], ['--watch', '3601'], ['--watch', 'x'], ['--watch', '1', '2'], ['5']):
+        equal(c.run('status', *words, ok=None).code, 2, f'status {words}')
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(QUIRE, [QUIRE, 'status', '--watch', '1'], dict(c.env, TERM='xterm'))
+    text = lines_until(lambda: os.read(terminal, 65536), lambda t: t.count(b'\033[H\033[J') >= 2 and t.count(b'given up') >= 2)
+    os.write(terminal, b'\x03')
+    try:
+        while os.read(terminal, 65536):
+            pass
+    except OSError:
+        pass  # how the other side of a terminal ends
+    equal(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), 0, 'exit code after Ctrl-C')
+    os.close(terminal)
+    process = subprocess.Popen([QUIRE, 'status', '--watch', '1'], stdout=subprocess.PIPE, env=c.env)
+    os.read(process.stdout.fileno(), 1)
+    process.stdout.close()
+    check(process.wait(timeout=60) != 0, 'it goes on although nobody reads')
 
 
 def help_and_manual():
