@@ -98,6 +98,7 @@ struct coordinator {
     struct marks acknowledged; /* writes, by this coordinator: no read that it serves sees less */
     struct {
         uint64_t all, one_round, outdated; /* as in SearchFigures */
+        uint64_t incomplete;               /* did not cover every range */
     } searches;
     struct coordinator_observe *observe;
     struct list admin; /* changes of collections, one after another (admin.h); the first one runs */

@@ -45,6 +45,8 @@
       "Of these, those that took one round, with statistics that were kept.")                      \
     X(outdated, counter, "searches_outdated_total",                                                \
       "Of these, those that were begun with statistics that had changed.")                         \
+    X(incomplete, counter, "searches_incomplete_total",                                            \
+      "Searches whose answer did not cover every range.")                                          \
     X(cache_bytes, gauge, "statistics_cache_bytes", "Memory of the statistics that are kept.")     \
     X(cache_limit, gauge, "statistics_cache_limit_bytes", "The most that it may have.")
 
@@ -155,6 +157,7 @@ static void look_at_figures(struct coordinator *coordinator)
     set(observe->searches, coordinator->searches.all);
     set(observe->one_round, coordinator->searches.one_round);
     set(observe->outdated, coordinator->searches.outdated);
+    set(observe->incomplete, coordinator->searches.incomplete);
     set(observe->cache_bytes, stats_cache_bytes(coordinator->statistics));
     set(observe->cache_limit, stats_cache_limit(coordinator->statistics));
 }

@@ -258,6 +258,7 @@ static void add_missing(struct search *search, Quire__SearchReply *reply)
             reply->missing[reply->n_missing++] = round->missing[i];
     }
     reply->complete = reply->n_missing == 0;
+    round->coordinator->searches.incomplete += !reply->complete;
 }
 
 static void add_cursor(struct search *search, Quire__SearchReply *reply)

@@ -2,7 +2,7 @@
 """Seeing inside: /metrics, /healthz and /readyz of real processes. What /metrics says is read by a parser of its own,
 which knows nothing of how it was written but the rules of the text format; counters are compared with the requests
 that were sent."""
-import http.client, json, math, os, re, signal, socket, subprocess, time
+import glob, http.client, json, math, os, re, signal, socket, subprocess, time
 
 from cluster import BUILD, check, equal
 from test_coordinators import Three
@@ -219,7 +219,8 @@ def counted(cluster):
         for outcome in ('ok', 'refused', 'failed'):
             equal(grown(requests, operation=operation, outcome=outcome), want.get((operation, outcome), 0),
                   f'{operation} {outcome}')
-    check(grown(requests, operation='register') > 0, 'the shard registers all the time')
+    cluster.until('the shard registers all the time', lambda: True if grown(
+        requests, now=cluster.metrics('coordinator0'), operation='register', outcome='ok') > 0 else None)
     equal(grown('quire_coordinator_request_seconds', operation='search') > 0, True, 'buckets')
     for metrics, prefix in ((after, 'quire_coordinator'), (cluster.metrics('shard0'), 'quire_shard')):
         for operation in metrics.operations(prefix + '_requests_total') - {'register', 'inquire', 'assign'}:
@@ -280,9 +281,10 @@ def process_figures(cluster):
     """Against what the kernel says."""
     for name, program in (('coordinator0', 'quire-coordinator'), ('shard0', 'quire-shard')):
         pid = cluster.started[name].pid
+        # One connection is the question's own; files come and go with background work, so it may take a few attempts.
+        cluster.until(f'open files of {name}', lambda: True if abs(cluster.metrics(name).get('process_open_fds') - len(
+            os.listdir(f'/proc/{pid}/fd'))) <= 2 else None)
         seen = cluster.metrics(name)
-        fds = len(os.listdir(f'/proc/{pid}/fd'))
-        check(abs(seen.get('process_open_fds') - fds) <= 16, 'open files:', seen.get('process_open_fds'), fds)
         resident = int(re.search(r'VmRSS:\s+(\d+) kB', open(f'/proc/{pid}/status').read()).group(1)) * 1024
         check(0.5 < seen.get('process_resident_memory_bytes') / resident < 2, 'memory:', resident)
         check(time.time() - 3600 < seen.get('process_start_time_seconds') <= time.time() + 1, 'start')
@@ -366,6 +368,43 @@ def stopped(cluster):
     check(any(status == 503 and 'the shard is stopping' in text for status, text in seen), 'never seen to stop:', seen)
 
 
+def broken_range(cluster):
+    """A range that cannot be read keeps its shard from being ready, with the reason; whole again, it is."""
+    cluster.kill('shard0')
+    path = glob.glob(os.path.join(cluster.data, 'shard0', 'ranges', '*', 'CURRENT'))[0]
+    good = open(path, 'rb').read()
+    with open(path, 'wb') as file:
+        file.write(b'damaged')
+    cluster.start_shard(0)
+    cluster.until_page('shard0', '/readyz', 503, 'does not open: ')
+    equal(cluster.page('shard0', '/healthz')[0], 200, 'a shard with a damaged range lives')
+    equal(cluster.metrics('shard0').get('quire_shard_replicas', state='failed'), 1, 'failed replicas')
+    cluster.kill('shard0')
+    with open(path, 'wb') as file:
+        file.write(good)
+    cluster.start_shard(0)
+    cluster.until_page('shard0', '/readyz', 200)
+
+
+def incomplete(cluster):
+    """Answers with a gap are counted, each once."""
+    cluster.start_shard(1)
+    cluster.until_metric('coordinator0', 'quire_coordinator_shards_up', 2)
+    entries = os.path.join(cluster.dir, 'entries.jsonl')
+    with open(entries, 'w') as file:
+        for i in range(400):
+            file.write(json.dumps({'headword': f'{chr(97 + i % 26)} entry {i}', 'body': f'letter number {i}'}) + '\n')
+    cluster.at(0, 'import', '-c', 'halves', entries)
+    search = lambda: json.loads(cluster.at(0, 'search', '--json', '-c', 'halves', 'letter', ok=None).out)
+    check(search()['complete'], 'a search with both shards')
+    before = cluster.metrics('coordinator0').get('quire_coordinator_searches_incomplete_total')
+    cluster.kill('shard1')
+    cluster.until_metric('coordinator0', 'quire_coordinator_shards_up', 1)
+    for _ in range(5):
+        check(not search()['complete'], 'a search with one of two shards')
+    cluster.until_metric('coordinator0', 'quire_coordinator_searches_incomplete_total', before + 5)
+
+
 def without_majority(cluster):
     """Queries go on, so it is ready; that nobody leads is in the metrics."""
     cluster.kill('coordinator1')
@@ -391,8 +430,8 @@ def options(cluster):
 def main():
     parser_can_fail()
     with Seen() as cluster:
-        for part in (ready_when_registered, options, counted, flushed, process_figures, strangers, restarted, stopped,
-                     without_majority):
+        for part in (ready_when_registered, options, counted, flushed, process_figures, strangers, restarted, broken_range,
+                     stopped, incomplete, without_majority):
             began = time.monotonic()
             part(cluster)
             print(f'{part.__name__}: ok ({time.monotonic() - began:.1f} s)', flush=True)
