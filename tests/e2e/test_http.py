@@ -353,6 +353,7 @@ def stopped(cluster):
     """A shard that others wait for takes its time to go: its coordinators stand still, so nobody takes over."""
     cluster.start_shard(1)
     cluster.until_page('shard1', '/readyz', 200)
+    cluster.until_metric('coordinator0', 'quire_coordinator_shards_up', 2)
     cluster.at(0, 'collection', 'create', '--replicas', '2', 'twice')
     cluster.until('both replicas are in sync', lambda: True if cluster.metrics('shard1').get(
         'quire_shard_ranges', role='secondary') + cluster.metrics('shard1').get(
@@ -366,6 +367,7 @@ def stopped(cluster):
         for i in (0, 1):
             cluster.started[f'coordinator{i}'].send_signal(signal.SIGCONT)
     check(any(status == 503 and 'the shard is stopping' in text for status, text in seen), 'never seen to stop:', seen)
+    cluster.until_metric('coordinator0', 'quire_coordinator_shards_up', 1)
 
 
 def broken_range(cluster):
