@@ -21,7 +21,9 @@ struct controller *controller_create(const struct controller_options *options)
 {
     struct controller *controller = must(calloc(1, sizeof *controller));
     bool set = options != NULL && options->replace_ms != 0;
+    bool calm_set = options != NULL && options->calm_ms != 0;
     controller->replace_ms = set ? options->replace_ms : CONTROLLER_REPLACE_MS;
+    controller->calm_ms = calm_set ? options->calm_ms : CONTROLLER_CALM_MS;
     return controller;
 }
 
@@ -105,6 +107,7 @@ static void judge(struct controller *controller, struct watched *node, uint64_t 
         return;
     node->state = CONTROLLER_DEAD;
     node->dead_ms = now_ms;
+    controller->stirred_ms = now_ms;
 }
 
 static void judge_all(struct controller *controller, uint64_t now_ms)
@@ -175,6 +178,7 @@ void controller_map(struct controller *controller, struct map *map, uint64_t now
     struct map *before = controller->map;
     const Quire__ClusterMap *message = map->message;
     controller->map = map_ref(map);
+    controller->stirred_ms = now_ms;
     for (size_t i = 0; i < controller->node_count; i++)
         controller->nodes[i]->known = NULL;
     for (size_t i = 0; i < message->n_nodes; i++) {
@@ -203,7 +207,7 @@ void controller_lead(struct controller *controller, bool leads, uint64_t now_ms)
     if (controller->leads == leads)
         return;
     controller->leads = leads;
-    controller->lead_ms = now_ms;
+    controller->lead_ms = controller->stirred_ms = now_ms;
     for (size_t i = 0; i < controller->track_count; i++) {
         controller->tracks[i].proposed_ms = 0;
         controller->tracks[i].deposed = NULL;
@@ -241,6 +245,7 @@ static struct replica_report read_report(const Quire__RangeReport *message)
         report.state = REPLICA_OPENING;
     report.last_seq = message->last_seq;
     report.entries = message->entries;
+    report.bytes = message->bytes + message->memory_bytes;
     report.serving = strcmp(message->state, "serving") == 0;
     report.read_only = strcmp(message->state, "read-only") == 0;
     report.primary = message->role != NULL && strcmp(message->role, "primary") == 0;
@@ -337,7 +342,10 @@ uint32_t controller_heard(struct controller *controller, const Quire__Register *
     remember(node, message);
     node->heard = true;
     node->heard_ms = now_ms;
-    node->state = message->leaving ? CONTROLLER_LEAVING : CONTROLLER_ALIVE;
+    enum controller_state state = message->leaving ? CONTROLLER_LEAVING : CONTROLLER_ALIVE;
+    if (node->state != state)
+        controller->stirred_ms = now_ms;
+    node->state = state;
     if (!controller->leads || !watched_is_known(node) || is_deposed(controller, node))
         return 0;
     node->granted_ms = now_ms > node->granted_ms ? now_ms : node->granted_ms;

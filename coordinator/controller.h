@@ -44,11 +44,20 @@
  *      sync until the last one has run out.
  *   3. a learner that the primary says has caught up becomes in sync. When the primary takes that
  *      back, the range gets a new epoch, so that it waits for that learner no longer.
- *   4. `replicas` of the collection many replicas: a learner that is dead for REPLACE_MS is
- *      replaced, and one that is missing is added, on a node that is alive, has room, is in another
- *      zone than the others if there is one, and has the fewest replicas.
- *   5. no more than that many: a dead learner first, then the one on the fullest node.
+ *   4. `replicas` of the collection many replicas, those that are to go (`leaving`) not counted: a
+ * learner that is dead for REPLACE_MS is replaced, and one that is missing is added, on a node that
+ * is alive, has room, is in another zone than the others if there is one, and has the fewest
+ * replicas.
+ *   5. no more than that many in sync beside those that are to go: these first (one that leads
+ * hands over before), then a dead learner, then the one on the fullest node.
  *   6. `fresh` is taken back once every in-sync replica says that it serves.
+ *   7. no replica on a node that an operator drains: it leads nothing, and while nothing else is
+ * under way in the range and not too many are on the move, its replica begins to move.
+ *
+ * A move is one change: the one that goes is named in `leaving`, and there is a learner elsewhere.
+ * Rules 3, 1 and 5 do the rest, whoever leads by then. When all has been calm for CALM_MS, moves
+ * are begun that even out the nodes (controller_balance.c), as far as the map's `placement` allows:
+ * zones first, then bytes, then primaries.
  */
 #ifndef QUIRE_COORDINATOR_CONTROLLER_H
 #define QUIRE_COORDINATOR_CONTROLLER_H
@@ -60,7 +69,10 @@
 #define CONTROLLER_DEPOSED_MS 600     /* longer than an election takes to be noticed */
 #define CONTROLLER_GRACE_MS 3000      /* silent for so long: dead */
 #define CONTROLLER_REPLACE_MS 30000   /* dead for so long: its replicas are made anew elsewhere */
-#define CONTROLLER_SETTLE_MS 1000     /* a change that was proposed is not proposed again before */
+#define CONTROLLER_CALM_MS 5000       /* nothing is evened out before so long without a change */
+#define CONTROLLER_MOVES_STEADY 2     /* ranges on the move at a time */
+#define CONTROLLER_MOVES_LIVELY 8
+#define CONTROLLER_SETTLE_MS 1000 /* a change that was proposed is not proposed again before */
 
 struct controller;
 
@@ -68,6 +80,7 @@ enum controller_state { CONTROLLER_UNKNOWN, CONTROLLER_ALIVE, CONTROLLER_LEAVING
 
 struct controller_options {
     uint32_t replace_ms; /* 0: CONTROLLER_REPLACE_MS */
+    uint32_t calm_ms;    /* 0: CONTROLLER_CALM_MS */
 };
 
 struct controller *controller_create(const struct controller_options *options);

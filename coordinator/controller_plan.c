@@ -7,10 +7,11 @@
 /* Of a few hundred bytes each: far below what one change may be (CONSENSUS_CHANGE_MAX). */
 #define RANGES_MAX 1000
 
-static void count_replicas(struct controller *controller)
+static void count_all(struct controller *controller)
 {
     for (size_t i = 0; i < controller->node_count; i++)
         controller->nodes[i]->replicas = controller->nodes[i]->primaries = 0;
+    controller->moves = 0;
     for (size_t i = 0; i < controller->track_count; i++) {
         const Quire__Range *range = controller->map->message->ranges[i];
         for (size_t j = 0; j < map_range_members(range); j++) {
@@ -18,6 +19,7 @@ static void count_replicas(struct controller *controller)
             node->replicas++;
             node->primaries += strcmp(node->id, range->primary) == 0;
         }
+        controller->moves += range->n_leaving > 0;
     }
 }
 
@@ -42,11 +44,13 @@ static Quire__Range *make_range(const struct range_plan *plan, struct arena *are
     range->n_in_sync = plan->in_sync_count;
     range->learners = names(plan->learners, plan->learner_count, arena);
     range->n_learners = plan->learner_count;
+    range->leaving = names(plan->leaving, plan->leaving_count, arena);
+    range->n_leaving = plan->leaving_count;
     range->fresh = plan->fresh;
     return range;
 }
 
-static Quire__MapChange *make_change(struct controller *controller, struct arena *arena)
+Quire__MapChange *range_change_make(const struct controller *controller, struct arena *arena)
 {
     Quire__MapChange *change = arena_alloc(arena, sizeof *change);
     Quire__RangeSet *set = arena_alloc(arena, sizeof *set);
@@ -57,8 +61,8 @@ static Quire__MapChange *make_change(struct controller *controller, struct arena
     return change;
 }
 
-static void add(Quire__MapChange *change, const struct range_plan *plan, struct track *track,
-                struct arena *arena, uint64_t now_ms)
+void range_change_add(Quire__MapChange *change, const struct range_plan *plan, struct track *track,
+                      struct arena *arena, uint64_t now_ms)
 {
     Quire__RangeSet *set = change->ranges_configure;
     set->ranges[set->n_ranges++] = make_range(plan, arena);
@@ -117,7 +121,7 @@ static Quire__Node *make_node(const struct watched *node, struct arena *arena)
 static Quire__MapChange *plan_node(struct controller *controller, struct watched *node,
                                    struct arena *arena, uint64_t now_ms)
 {
-    Quire__MapChange *change = make_change(controller, arena);
+    Quire__MapChange *change = range_change_make(controller, arena);
     change->node_put = make_node(node, arena);
     node->put_ms = now_ms;
     for (size_t i = 0; i < controller->track_count && !watched_is_known(node); i++) {
@@ -126,7 +130,7 @@ static Quire__MapChange *plan_node(struct controller *controller, struct watched
         struct range_plan plan;
         range_plan_init(&plan, controller, i);
         range_plan_reborn(&plan);
-        add(change, &plan, &controller->tracks[i], arena, now_ms);
+        range_change_add(change, &plan, &controller->tracks[i], arena, now_ms);
     }
     return change;
 }
@@ -159,8 +163,8 @@ static Quire__MapChange *plan_ranges(struct controller *controller, struct arena
         if (!plan.changed)
             continue;
         if (change == NULL)
-            change = make_change(controller, arena);
-        add(change, &plan, track, arena, now_ms);
+            change = range_change_make(controller, arena);
+        range_change_add(change, &plan, track, arena, now_ms);
         if (change->ranges_configure->n_ranges == RANGES_MAX)
             break;
     }
@@ -173,7 +177,9 @@ Quire__MapChange *controller_next(struct controller *controller, struct arena *a
     controller_tick(controller, now_ms);
     if (!controller->leads || controller->map == NULL || map_epoch(controller->map) == 0)
         return NULL;
-    count_replicas(controller);
+    count_all(controller);
     Quire__MapChange *change = plan_nodes(controller, arena, now_ms);
-    return change != NULL ? change : plan_ranges(controller, arena, now_ms);
+    if (change == NULL)
+        change = plan_ranges(controller, arena, now_ms);
+    return change != NULL ? change : controller_balance(controller, arena, now_ms);
 }

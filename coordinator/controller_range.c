@@ -71,6 +71,7 @@ static void drop(struct range_plan *plan, struct watched *node)
 {
     take_out(plan->learners, &plan->learner_count, node);
     take_out(plan->in_sync, &plan->in_sync_count, node);
+    take_out(plan->leaving, &plan->leaving_count, node);
     node->replicas--;
     plan->changed = true;
 }
@@ -87,10 +88,34 @@ void range_plan_init(struct range_plan *plan, const struct controller *controlle
     }
     for (size_t i = 0; i < range->n_learners; i++)
         plan->learners[plan->learner_count++] = plan->track->members[range->n_in_sync + i];
+    for (size_t i = 0; i < map_range_members(range); i++)
+        if (map_range_leaves(range, map_range_member(range, i)))
+            plan->leaving[plan->leaving_count++] = plan->track->members[i];
     plan->fresh = range->fresh;
 }
 
+static bool leaves(const struct range_plan *plan, const struct watched *node)
+{
+    return find(plan->leaving, plan->leaving_count, node) < plan->leaving_count;
+}
+
+/* 2: it goes; 1: it is to go as soon as that is possible; 0: it stays. */
+static int going(const struct range_plan *plan, const struct watched *node)
+{
+    return leaves(plan, node) ? 2 : watched_is_draining(node);
+}
+
 /* ---- 1. the primary ---- */
+
+/* Those that stay before those that go, then the one that leads the fewest ranges. */
+static bool leads_rather(const struct range_plan *plan, const struct watched *a,
+                         const struct watched *b)
+{
+    if (going(plan, a) != going(plan, b))
+        return going(plan, a) < going(plan, b);
+    return a->primaries < b->primaries ||
+           (a->primaries == b->primaries && strcmp(a->id, b->id) < 0);
+}
 
 static struct watched *successor(const struct range_plan *plan)
 {
@@ -99,16 +124,14 @@ static struct watched *successor(const struct range_plan *plan)
         struct watched *node = plan->in_sync[i];
         if (node == plan->primary || !may_lead(node, plan->range->id))
             continue;
-        if (best == NULL || node->primaries < best->primaries ||
-            (node->primaries == best->primaries && strcmp(node->id, best->id) < 0))
+        if (best == NULL || leads_rather(plan, node, best))
             best = node;
     }
     return best;
 }
 
-static bool hand_over(struct range_plan *plan)
+bool range_plan_hand_over(struct range_plan *plan, struct watched *next)
 {
-    struct watched *next = successor(plan);
     if (next == NULL)
         return false;
     plan->primary->primaries--;
@@ -116,6 +139,18 @@ static bool hand_over(struct range_plan *plan)
     plan->primary = next;
     plan->changed = true;
     return true;
+}
+
+static bool hand_over(struct range_plan *plan)
+{
+    return range_plan_hand_over(plan, successor(plan));
+}
+
+/* Whether another one that may lead stays, or stays longer. */
+static bool has_one_that_stays(const struct range_plan *plan)
+{
+    const struct watched *next = successor(plan);
+    return next != NULL && going(plan, next) < going(plan, plan->primary);
 }
 
 void range_plan_reborn(struct range_plan *plan)
@@ -161,7 +196,7 @@ static bool plan_primary(struct range_plan *plan)
         plan->changed = true; /* it is back, and waits for a new epoch: see struct track */
     else if (does_not_lead(plan))
         plan->changed = true;
-    else if (should_hand_over(plan))
+    else if (should_hand_over(plan) || has_one_that_stays(plan))
         hand_over(plan); /* stays in sync: the next one waits until it follows */
     return false;
 }
@@ -257,35 +292,45 @@ static bool is_lost(const struct controller *controller, const struct watched *n
     return node->state == CONTROLLER_DEAD && now_ms >= node->dead_ms + controller->replace_ms;
 }
 
-static bool is_member(const struct range_plan *plan, const struct watched *node)
+bool range_plan_has(const struct range_plan *plan, const struct watched *node)
 {
     return find(plan->in_sync, plan->in_sync_count, node) < plan->in_sync_count ||
            find(plan->learners, plan->learner_count, node) < plan->learner_count;
 }
 
-static size_t zone_mates(const struct range_plan *plan, const struct watched *node,
-                         const struct watched *gone)
+static size_t count_mates(const struct range_plan *plan, struct watched *const *list, size_t count,
+                          const struct watched *node, const struct watched *gone)
 {
     size_t mates = 0;
-    for (size_t i = 0; i < plan->in_sync_count; i++)
-        mates += placement_same_zone(plan->in_sync[i]->known->zone, node->zone);
-    for (size_t i = 0; i < plan->learner_count; i++)
-        if (plan->learners[i] != gone)
-            mates += placement_same_zone(plan->learners[i]->known->zone, node->zone);
+    for (size_t i = 0; i < count; i++)
+        if (list[i] != gone && !leaves(plan, list[i]))
+            mates += placement_same_zone(list[i]->known->zone, node->zone);
     return mates;
 }
 
-static struct watched *new_home(const struct range_plan *plan, struct controller *controller,
-                                const struct watched *gone)
+size_t range_plan_zone_mates(const struct range_plan *plan, const struct watched *node,
+                             const struct watched *gone)
+{
+    return count_mates(plan, plan->in_sync, plan->in_sync_count, node, gone) +
+           count_mates(plan, plan->learners, plan->learner_count, node, gone);
+}
+
+bool watched_has_room(const struct watched *node)
+{
+    return node->state == CONTROLLER_ALIVE && watched_is_known(node) && !node->disk_short &&
+           !watched_is_draining(node);
+}
+
+struct watched *range_plan_new_home(const struct range_plan *plan,
+                                    const struct controller *controller, const struct watched *gone)
 {
     struct watched *best = NULL;
     size_t best_mates = 0;
     for (size_t i = 0; i < controller->node_count; i++) {
         struct watched *node = controller->nodes[i];
-        if (node->state != CONTROLLER_ALIVE || !watched_is_known(node) || node->disk_short ||
-            is_member(plan, node))
+        if (!watched_has_room(node) || range_plan_has(plan, node))
             continue;
-        size_t mates = zone_mates(plan, node, gone);
+        size_t mates = range_plan_zone_mates(plan, node, gone);
         if (best == NULL || mates < best_mates ||
             (mates == best_mates && node->replicas < best->replicas) ||
             (mates == best_mates && node->replicas == best->replicas &&
@@ -297,59 +342,99 @@ static struct watched *new_home(const struct range_plan *plan, struct controller
     return best;
 }
 
-static void plan_more(struct range_plan *plan, struct controller *controller, size_t wanted,
+static void add_learner(struct range_plan *plan, struct watched *node)
+{
+    plan->learners[plan->learner_count++] = node;
+    node->replicas++;
+    plan->changed = true;
+}
+
+/* Of a list, those that stay. */
+static size_t staying(const struct range_plan *plan, struct watched *const *list, size_t count)
+{
+    size_t stay = 0;
+    for (size_t i = 0; i < count; i++)
+        stay += !leaves(plan, list[i]);
+    return stay;
+}
+
+static void plan_more(struct range_plan *plan, const struct controller *controller, size_t wanted,
                       uint64_t now_ms)
 {
     struct watched *gone = NULL;
-    size_t count = plan->in_sync_count + plan->learner_count;
+    size_t all = plan->in_sync_count + plan->learner_count;
+    size_t count = staying(plan, plan->in_sync, plan->in_sync_count) +
+                   staying(plan, plan->learners, plan->learner_count);
     for (size_t i = 0; i < plan->learner_count; i++) {
-        if (!is_lost(controller, plan->learners[i], now_ms))
+        if (leaves(plan, plan->learners[i]) || !is_lost(controller, plan->learners[i], now_ms))
             continue;
         gone = plan->learners[i];
         count--;
     }
     if (count >= wanted)
         return;
-    struct watched *home = new_home(plan, controller, gone);
-    if (home == NULL || (gone == NULL && count >= LIMIT_MEMBERS))
+    struct watched *home = range_plan_new_home(plan, controller, gone);
+    if (home == NULL || (gone == NULL && all >= LIMIT_MEMBERS))
         return;
     if (gone != NULL)
         drop(plan, gone);
-    plan->learners[plan->learner_count++] = home;
-    home->replicas++;
-    plan->changed = true;
+    add_learner(plan, home);
 }
 
-/* The dead go first, then those on full nodes. */
-static bool rather(const struct watched *a, const struct watched *b)
+/* Those that are to go first, then the dead, then those on full nodes. */
+static bool goes_rather(const struct range_plan *plan, const struct watched *a,
+                        const struct watched *b)
 {
+    bool leaves_a = leaves(plan, a);
     bool dead_a = a->state == CONTROLLER_DEAD;
-    bool dead_b = b->state == CONTROLLER_DEAD;
-    if (dead_a != dead_b)
+    if (leaves_a != leaves(plan, b))
+        return leaves_a;
+    if (dead_a != (b->state == CONTROLLER_DEAD))
         return dead_a;
     if (a->replicas != b->replicas)
         return a->replicas > b->replicas;
     return strcmp(a->id, b->id) > 0;
 }
 
+/* One that is not needed in sync; NULL: there is none, or it has to wait. */
+static struct watched *spare_in_sync(const struct range_plan *plan,
+                                     const struct controller *controller, uint64_t now_ms)
+{
+    struct watched *out = NULL;
+    for (size_t i = 0; i < plan->in_sync_count; i++) {
+        struct watched *node = plan->in_sync[i];
+        if (node != plan->primary && !may_lead_yet(plan, controller, node, now_ms) &&
+            (plan->leaving_count == 0 || leaves(plan, node)) &&
+            (out == NULL || goes_rather(plan, node, out)))
+            out = node;
+    }
+    return out;
+}
+
+static struct watched *spare_learner(const struct range_plan *plan)
+{
+    struct watched *out = NULL;
+    for (size_t i = 0; i < plan->learner_count; i++) {
+        struct watched *node = plan->learners[i];
+        if ((plan->leaving_count == 0 || leaves(plan, node)) &&
+            (out == NULL || goes_rather(plan, node, out)))
+            out = node;
+    }
+    return out;
+}
+
 static void plan_fewer(struct range_plan *plan, const struct controller *controller, size_t wanted,
                        uint64_t now_ms)
 {
-    struct watched *out = NULL;
-    if (plan->in_sync_count + plan->learner_count <= wanted || plan->in_sync_count < wanted)
+    if (plan->in_sync_count + plan->learner_count <= wanted ||
+        staying(plan, plan->in_sync, plan->in_sync_count) < wanted)
         return;
     for (size_t i = 0; i < plan->in_sync_count; i++)
         if (!ready(plan->in_sync[i], plan->range->id))
             return; /* the others may be needed yet */
-    for (size_t i = 0; i < plan->learner_count; i++)
-        if (out == NULL || rather(plan->learners[i], out))
-            out = plan->learners[i];
-    for (size_t i = 0; i < plan->in_sync_count && plan->learner_count == 0; i++) {
-        struct watched *node = plan->in_sync[i];
-        if (node != plan->primary && !may_lead_yet(plan, controller, node, now_ms) &&
-            (out == NULL || rather(node, out)))
-            out = node;
-    }
+    struct watched *out = spare_learner(plan);
+    if (out == NULL && (plan->learner_count == 0 || plan->leaving_count > 0))
+        out = spare_in_sync(plan, controller, now_ms);
     if (out != NULL)
         drop(plan, out);
 }
@@ -376,6 +461,47 @@ static void plan_fresh(struct range_plan *plan)
     plan->changed = true;
 }
 
+/* ---- 7. moves ---- */
+
+void range_plan_move(struct range_plan *plan, struct watched *from, struct watched *to)
+{
+    plan->leaving[plan->leaving_count++] = from;
+    add_learner(plan, to);
+}
+
+bool range_plan_may_lead(const struct range_plan *plan, const struct watched *node)
+{
+    return may_lead(node, plan->range->id);
+}
+
+bool range_plan_is_calm(const struct range_plan *plan)
+{
+    if (plan->learner_count > 0 || plan->leaving_count > 0 || plan->fresh)
+        return false;
+    for (size_t i = 0; i < plan->in_sync_count; i++)
+        if (!ready(plan->in_sync[i], plan->range->id))
+            return false;
+    return true;
+}
+
+static void plan_drain(struct range_plan *plan, struct controller *controller)
+{
+    if (controller->moves >= controller_moves_max(controller) || !range_plan_is_calm(plan) ||
+        plan->in_sync_count >= LIMIT_MEMBERS)
+        return;
+    for (size_t i = 0; i < plan->in_sync_count; i++) {
+        struct watched *from = plan->in_sync[i];
+        struct watched *to = NULL;
+        if (watched_is_draining(from))
+            to = range_plan_new_home(plan, controller, from);
+        if (to == NULL)
+            continue;
+        range_plan_move(plan, from, to);
+        controller->moves++;
+        return;
+    }
+}
+
 void range_plan_make(struct range_plan *plan, struct controller *controller, uint64_t now_ms)
 {
     if (plan_primary(plan))
@@ -387,6 +513,8 @@ void range_plan_make(struct range_plan *plan, struct controller *controller, uin
         plan_more(plan, controller, wanted, now_ms);
         if (!plan->changed)
             plan_fewer(plan, controller, wanted, now_ms);
+        if (!plan->changed)
+            plan_drain(plan, controller);
     }
     plan_fresh(plan);
 }

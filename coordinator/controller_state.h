@@ -16,6 +16,7 @@ struct replica_report {
     bool idle;    /* it does not, and says so */
     bool read_only;
     uint64_t last_seq, entries;
+    uint64_t bytes; /* of files and memory */
 };
 
 /* What the primary of a range last asked for. */
@@ -47,6 +48,7 @@ struct watched {
     size_t wish_count;
 
     size_t replicas, primaries; /* while a change is planned: how many it has, then */
+    uint64_t load;              /* while moves are chosen: see controller_balance.c */
 };
 
 /* A range of the map, at the same place. */
@@ -60,11 +62,13 @@ struct track {
 };
 
 struct controller {
-    uint32_t replace_ms;
+    uint32_t replace_ms, calm_ms;
     struct map *map; /* held; NULL: none yet */
     bool leads;
-    uint64_t lead_ms; /* since when */
-    uint64_t last_ms; /* when the nodes were last judged */
+    uint64_t lead_ms;    /* since when */
+    uint64_t last_ms;    /* when the nodes were last judged */
+    uint64_t stirred_ms; /* when the map, or the state of a node, last changed */
+    size_t moves;        /* while a change is planned: ranges on the move */
     struct watched **nodes;
     size_t node_count;
     struct track *tracks;
@@ -77,7 +81,8 @@ struct range_plan {
     const struct track *track;
     struct watched *primary;
     struct watched *in_sync[LIMIT_MEMBERS + 1], *learners[LIMIT_MEMBERS + 1];
-    size_t in_sync_count, learner_count;
+    struct watched *leaving[LIMIT_MEMBERS + 1]; /* some of these */
+    size_t in_sync_count, learner_count, leaving_count;
     bool fresh;
     bool changed;
     struct watched *deposed; /* the primary, when it is replaced because it is dead */
@@ -99,5 +104,40 @@ bool range_does_without(const struct controller *controller, size_t index,
                         const struct watched *node);
 /* Its primary is a new process: another one leads, or the same under a new epoch. */
 void range_plan_reborn(struct range_plan *plan);
+/* One that may lead leads instead of the primary. */
+bool range_plan_hand_over(struct range_plan *plan, struct watched *next);
+/* Begins to move the replica on `from` to `to`, which has none. */
+void range_plan_move(struct range_plan *plan, struct watched *from, struct watched *to);
+/* Whether nothing is under way in the range: every replica is in sync and open, none is to go. */
+bool range_plan_is_calm(const struct range_plan *plan);
+bool range_plan_may_lead(const struct range_plan *plan, const struct watched *node);
+bool range_plan_has(const struct range_plan *plan, const struct watched *node);
+/* How many replicas, but for that on `gone` (NULL: none) and those that are to go, are in the zone
+ * of the node. */
+size_t range_plan_zone_mates(const struct range_plan *plan, const struct watched *node,
+                             const struct watched *gone);
+/* Where one more replica of the range would go; NULL: nowhere. `gone`: as above. */
+struct watched *range_plan_new_home(const struct range_plan *plan,
+                                    const struct controller *controller,
+                                    const struct watched *gone);
+
+/* Whether replicas may be put there. */
+bool watched_has_room(const struct watched *node);
+static inline bool watched_is_draining(const struct watched *node)
+{
+    return node->known != NULL && node->known->draining;
+}
+
+/* How many ranges may be on the move. */
+size_t controller_moves_max(const struct controller *controller);
+/* Moves that even out the load, and primaries that go over, as far as more may be on the move; NULL
+ * when nothing is to be evened out. In controller_balance.c. */
+Quire__MapChange *controller_balance(struct controller *controller, struct arena *arena,
+                                     uint64_t now_ms);
+
+/* What a change is made of; in controller_plan.c. */
+Quire__MapChange *range_change_make(const struct controller *controller, struct arena *arena);
+void range_change_add(Quire__MapChange *change, const struct range_plan *plan, struct track *track,
+                      struct arena *arena, uint64_t now_ms);
 
 #endif

@@ -142,6 +142,14 @@ bool map_range_learns(const Quire__Range *range, const char *node)
     return false;
 }
 
+bool map_range_leaves(const Quire__Range *range, const char *node)
+{
+    for (size_t i = 0; i < range->n_leaving; i++)
+        if (strcmp(range->leaving[i], node) == 0)
+            return true;
+    return false;
+}
+
 /* The first range at or after `from` for which `collection` is not below. */
 static size_t first_of_collection(const struct map *map, uint64_t collection)
 {
@@ -295,6 +303,19 @@ static bool named_before(const Quire__Range *range, size_t end, const char *id)
     return false;
 }
 
+static int validate_leaving(const Quire__Range *range, struct err *err)
+{
+    unsigned long long id = range->id;
+    for (size_t i = 0; i < range->n_leaving; i++) {
+        if (!map_range_on(range, range->leaving[i]))
+            return err_set(err, ERR_CORRUPT, "range %llu moves away from where it is not", id);
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(range->leaving[i], range->leaving[j]) == 0)
+                return err_set(err, ERR_CORRUPT, "range %llu leaves a node twice", id);
+    }
+    return 0;
+}
+
 static int validate_members(const Quire__Range *range, const char **ids, size_t node_count,
                             struct err *err)
 {
@@ -313,7 +334,7 @@ static int validate_members(const Quire__Range *range, const char **ids, size_t 
         if (named_before(range, i, member))
             return err_set(err, ERR_CORRUPT, "range %llu is twice on node %s", id, member);
     }
-    return 0;
+    return validate_leaving(range, err);
 }
 
 /* All about nodes. */

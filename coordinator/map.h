@@ -11,7 +11,7 @@
  *   - the ranges are sorted by (collection, lo); those of a collection cover the key space exactly
  * once: the first begins at "", each begins where the one before it ends, the last has no end;
  *   - the primary of a range is in sync; its members (in sync or learning) are known nodes, none
- * of them named twice, LIMIT_MEMBERS of them at most;
+ * of them named twice, LIMIT_MEMBERS of them at most; those that leave are members;
  *   - ids and raft ids of coordinators are unique.
  *
  * Not thread-safe: the loop's thread.
@@ -98,6 +98,8 @@ static inline const char *map_range_member(const Quire__Range *range, size_t i)
 
 bool map_range_in_sync(const Quire__Range *range, const char *node);
 bool map_range_learns(const Quire__Range *range, const char *node);
+/* On the move away from that node. */
+bool map_range_leaves(const Quire__Range *range, const char *node);
 
 static inline bool map_range_on(const Quire__Range *range, const char *node)
 {

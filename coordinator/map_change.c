@@ -9,6 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* With room for one more. */
+static Quire__Node **copy_nodes(const Quire__ClusterMap *next, struct arena *scratch)
+{
+    Quire__Node **nodes = arena_calloc(scratch, next->n_nodes + 1, sizeof *nodes);
+    if (next->n_nodes > 0)
+        memcpy(nodes, next->nodes, next->n_nodes * sizeof *nodes);
+    return nodes;
+}
+
 static int put_node(Quire__ClusterMap *next, Quire__Node *node, struct arena *scratch,
                     struct err *err)
 {
@@ -19,13 +28,29 @@ static int put_node(Quire__ClusterMap *next, Quire__Node *node, struct arena *sc
         return err_set(err, ERR_CONFLICT, "node %s was started again meanwhile", node->id);
     if (at >= LIMIT_NODES)
         return err_set(err, ERR_FULL, "a cluster has at most %d nodes", LIMIT_NODES);
-    Quire__Node **nodes = arena_calloc(scratch, next->n_nodes + 1, sizeof *nodes);
-    if (next->n_nodes > 0)
-        memcpy(nodes, next->nodes, next->n_nodes * sizeof *nodes);
+    Quire__Node *put = arena_copy(scratch, node, sizeof *node);
+    put->has_draining = at < next->n_nodes && next->nodes[at]->has_draining;
+    put->draining = put->has_draining && next->nodes[at]->draining;
+    Quire__Node **nodes = copy_nodes(next, scratch);
     if (at == next->n_nodes)
         next->n_nodes++;
-    nodes[at] = node;
+    nodes[at] = put;
     next->nodes = nodes;
+    return 0;
+}
+
+static int set_node(Quire__ClusterMap *next, const Quire__NodeSetting *setting,
+                    struct arena *scratch, struct err *err)
+{
+    size_t at = 0;
+    while (at < next->n_nodes && strcmp(next->nodes[at]->id, setting->id) != 0)
+        at++;
+    if (at == next->n_nodes)
+        return err_set(err, ERR_NOT_FOUND, "there is no node %s", setting->id);
+    Quire__Node *set = arena_copy(scratch, next->nodes[at], sizeof *set);
+    set->has_draining = set->draining = setting->draining;
+    next->nodes = copy_nodes(next, scratch);
+    next->nodes[at] = set;
     return 0;
 }
 
@@ -303,7 +328,7 @@ static bool changes_nothing(const Quire__MapChange *change)
            !change->has_collection_drop && change->ranges_replace == NULL &&
            (change->ranges_configure == NULL || change->ranges_configure->n_ranges == 0) &&
            change->coordinator_put == NULL && change->coordinator_drop == NULL &&
-           change->node_drop == NULL;
+           change->node_drop == NULL && change->node_set == NULL && !change->has_placement_set;
 }
 
 static int change_ranges(Quire__ClusterMap *next, const Quire__MapChange *change,
@@ -347,6 +372,12 @@ static int change_message(Quire__ClusterMap *next, const Quire__MapChange *chang
         rc = drop_coordinator(next, change->coordinator_drop, scratch, err);
     if (rc == 0 && change->node_drop != NULL)
         rc = drop_node(next, change->node_drop, scratch, err);
+    if (rc == 0 && change->node_set != NULL)
+        rc = set_node(next, change->node_set, scratch, err);
+    if (change->has_placement_set) {
+        next->has_placement = true;
+        next->placement = change->placement_set;
+    }
     return rc;
 }
 

@@ -84,12 +84,14 @@ static bool listed(char *const *ids, size_t count, const char *id)
     return false;
 }
 
+/* On each in-sync replica of that configuration, but such as a later one told to drop all. */
 static void check_durable(struct replica *replica, uint64_t seq, const Quire__Range *range)
 {
     struct world *world = world_of(replica);
     for (size_t i = 0; i < range->n_in_sync; i++) {
         int shard = shard_of(world, range->in_sync[i]);
-        if (!disk_has(&world->shard[shard].replica[replica->range], seq))
+        const struct replica *other = &world->shard[shard].replica[replica->range];
+        if (other->dropped <= range->epoch && !disk_has(other, seq))
             violated(
                 world,
                 "shard %d acknowledged seq %llu of range %d, which is not durable on shard %d, "
@@ -197,12 +199,14 @@ static void check_longest(struct world *world)
     static const uint64_t limits[] = {[SCHEDULE_CRASH] = 2000,
                                       [SCHEDULE_SILENCE] = 5000,
                                       [SCHEDULE_LEAVE] = 300,
-                                      [SCHEDULE_LINK] = 2000};
+                                      [SCHEDULE_LINK] = 2000,
+                                      [SCHEDULE_DRAIN] = 300};
     static const char *const what[] = {
         [SCHEDULE_CRASH] = "process crashed",
         [SCHEDULE_SILENCE] = "process fell silent",
         [SCHEDULE_LEAVE] = "process was asked to stop",
         [SCHEDULE_LINK] = "link between two shards is cut",
+        [SCHEDULE_DRAIN] = "shard was drained",
     };
     uint64_t limit = limits[world->schedule] + SLACK_MS;
     for (int i = 0; i < CLIENTS; i++) {
@@ -234,6 +238,18 @@ void check_step(struct world *world)
 
 /* ---- at rest ---- */
 
+/* A replica where it shall not be, although others have room. */
+static const char *misplaced(const struct world *world, const Quire__Range *range)
+{
+    if (range->n_leaving > 0)
+        return "is on the move still";
+    bool room = count_draining(world) + world->replicas <= world->shards;
+    for (size_t i = 0; i < map_range_members(range) && world->manner.motion && room; i++)
+        if (map_node(newest_map(world), map_range_member(range, i))->draining)
+            return "has a replica on a shard that is drained";
+    return NULL;
+}
+
 static const char *unrest(const struct world *world, int r)
 {
     const Quire__Range *range = range_in(newest_map(world), r);
@@ -251,7 +267,7 @@ static const char *unrest(const struct world *world, int r)
             replica->state.digest != primary->state.digest)
             return "has replicas that are not equal";
     }
-    return NULL;
+    return misplaced(world, range);
 }
 
 bool at_rest(const struct world *world)

@@ -49,6 +49,10 @@ static void say_ranges(struct world *world)
         at += snprintf(text + at, sizeof text - (size_t)at, "; learners");
         for (size_t k = 0; k < range->n_learners; k++)
             at += snprintf(text + at, sizeof text - (size_t)at, " %s", range->learners[k] + 6);
+        if (range->n_leaving > 0)
+            at += snprintf(text + at, sizeof text - (size_t)at, "; leaving");
+        for (size_t k = 0; k < range->n_leaving; k++)
+            at += snprintf(text + at, sizeof text - (size_t)at, " %s", range->leaving[k] + 6);
         say(world, "%s%s", text, range->fresh ? "; fresh" : "");
     }
 }
@@ -269,6 +273,10 @@ void consensus_start(struct world *world)
     first.next_id = 2 + RANGES_MAX;
     first.collections = collections;
     first.n_collections = 1;
+    first.has_placement = true;
+    first.placement = !world->manner.motion ? QUIRE__PLACEMENT__FROZEN
+                      : one_in(world, 2)    ? QUIRE__PLACEMENT__LIVELY
+                                            : QUIRE__PLACEMENT__STEADY;
     add_nodes(world, &first, &arena);
     add_ranges(world, &first, &arena);
     change.bootstrap = &first;

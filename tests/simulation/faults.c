@@ -1,5 +1,6 @@
 /* What goes wrong, by the profile of the schedule: densely, and mended some time later or in the
  * end; in some schedules just one thing happens, and then nobody may wait for long (P4). */
+#include "coordinator/controller_move.h"
 #include "tests/simulation/simulation.h"
 
 #include <string.h>
@@ -209,6 +210,53 @@ static void mend_disk(struct world *world, struct shard *shard)
     later(world, 50 * MS, FAULT_RESTART, shard->process.place);
 }
 
+/* ---- operators ---- */
+
+int count_draining(const struct world *world)
+{
+    int count = 0;
+    for (size_t i = 0; i < newest_map(world)->message->n_nodes; i++)
+        count += newest_map(world)->message->nodes[i]->draining;
+    return count;
+}
+
+/* No more of them than can do without. */
+static void drain(struct world *world, int place)
+{
+    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
+    Quire__NodeSetting setting = QUIRE__NODE_SETTING__INIT;
+    if (world->leader < 0)
+        return;
+    setting.id = world->shard[place].process.id;
+    setting.draining = !map_node(newest_map(world), setting.id)->draining;
+    if (setting.draining && count_draining(world) + world->replicas >= world->shards)
+        return;
+    say(world, "shard %d is %s", place, setting.draining ? "drained" : "wanted again");
+    change.node_set = &setting;
+    consensus_propose(&world->coordinator[world->leader], &change);
+}
+
+static void move(struct world *world)
+{
+    Quire__MapChange *change;
+    struct arena arena;
+    struct err err = {0};
+    if (world->leader < 0 || !runs(&world->coordinator[world->leader].process))
+        return;
+    struct coordinator *leader = &world->coordinator[world->leader];
+    const Quire__Range *range =
+        range_in(newest_map(world), (int)below(world, (uint64_t)world->ranges));
+    const char *from = map_range_member(range, below(world, map_range_members(range)));
+    const char *to = world->shard[below(world, (uint64_t)world->shards)].process.id;
+    arena_init(&arena, 0);
+    if (controller_move(leader->controller, range->id, from, to, &arena, local_ms(&leader->process),
+                        &change, &err) == 0) {
+        say(world, "range %llu is to move from %s to %s", (unsigned long long)range->id, from, to);
+        consensus_propose(leader, change);
+    }
+    arena_deinit(&arena);
+}
+
 /* ---- which, and when ---- */
 
 static void strike(struct world *world)
@@ -249,6 +297,12 @@ static void strike(struct world *world)
         shard->disk_short = true;
         later(world, a_while(world), FAULT_MEND_SHORT, place);
         break;
+    case KIND_DRAIN:
+        drain(world, shard != NULL ? place : (int)below(world, (uint64_t)world->shards));
+        break;
+    case KIND_MOVE:
+        move(world);
+        break;
     case KIND_DISK:
         if (shard == NULL || shard->disk_full)
             break;
@@ -286,6 +340,9 @@ static void strike_once(struct world *world)
         break;
     case SCHEDULE_LINK:
         cut_replicas(world);
+        break;
+    case SCHEDULE_DRAIN:
+        drain(world, place < SHARDS_MAX ? place : (int)below(world, (uint64_t)world->shards));
         break;
     default:
         if (place >= SHARDS_MAX)

@@ -118,8 +118,30 @@ static const struct profile deaf = {
     .manner = {.idle_ms = 300, .flush_ms = 550, .copy_ms = 300, .agree_ms = 10, .assign_ms = 100},
 };
 
+/* Replicas on the move, while processes and leaders come and go. */
+static const struct profile motion = {
+    KINDS(KIND_DRAIN, KIND_DRAIN, KIND_DRAIN, KIND_MOVE, KIND_MOVE, KIND_MOVE, KIND_CRASH,
+          KIND_LEADER, KIND_LINK, KIND_CUT, KIND_STILL, KIND_LEAVE, KIND_SHORT),
+    .every_ms = 400,
+    .while_ms = 500,
+    .long_ms = 3000,
+    .coordinators = 4,
+    .loss = 60,
+    .duplicate = 60,
+    .slow = 10,
+    .manner = {.idle_ms = 200,
+               .flush_ms = 300,
+               .copy_ms = 1000,
+               .agree_ms = 300,
+               .assign_ms = 300,
+               .unwritten = 40,
+               .motion = true},
+};
+
 /* One thing, at a place that is drawn as by the first one. */
 static const struct manner calm = {.idle_ms = 25, .flush_ms = 500, .copy_ms = 300};
+static const struct manner calm_motion = {
+    .idle_ms = 25, .flush_ms = 500, .copy_ms = 300, .motion = true};
 
 static const struct {
     enum schedule schedule;
@@ -131,7 +153,8 @@ static const struct {
     {SCHEDULE_ANY, &everything},     {SCHEDULE_ANY, &everything},  {SCHEDULE_ANY, &links},
     {SCHEDULE_ANY, &lives},          {SCHEDULE_ANY, &late},        {SCHEDULE_ANY, &copies},
     {SCHEDULE_ANY, &agreement},      {SCHEDULE_LINK, &everything}, {SCHEDULE_ANY, &late},
-    {SCHEDULE_SILENCE, &everything}, {SCHEDULE_ANY, &copies},
+    {SCHEDULE_SILENCE, &everything}, {SCHEDULE_ANY, &copies},      {SCHEDULE_ANY, &motion},
+    {SCHEDULE_ANY, &motion},         {SCHEDULE_ANY, &motion},      {SCHEDULE_DRAIN, &everything},
 };
 
 void profile_choose(struct world *world)
@@ -139,5 +162,9 @@ void profile_choose(struct world *world)
     size_t which = world->seed % (sizeof by_seed / sizeof by_seed[0]);
     world->schedule = by_seed[which].schedule;
     world->profile = by_seed[which].profile;
-    world->manner = world->schedule == SCHEDULE_ANY ? world->profile->manner : calm;
+    world->manner = calm;
+    if (world->schedule == SCHEDULE_ANY)
+        world->manner = world->profile->manner;
+    else if (world->schedule == SCHEDULE_DRAIN)
+        world->manner = calm_motion;
 }

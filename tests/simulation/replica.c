@@ -331,6 +331,7 @@ void replica_drop(struct replica *replica)
     replica->generation++;
     replica->copy = COPY_NONE;
     replica->has_data = false;
+    replica->dropped = range_in(replica->shard->map, replica->range)->epoch;
     replica->durable.count = 0;
     replica->base = (struct replication_position){0, 0};
     memset(&replica->flushed, 0, sizeof replica->flushed);

@@ -31,6 +31,7 @@
 #define REGISTER_MS 250
 #define CALL_TIMEOUT_MS 1000
 #define REPLACE_MS 4000 /* the product's is longer; a schedule lasts seconds */
+#define CALM_MS 300     /* so is that */
 
 struct world;
 
@@ -90,6 +91,7 @@ struct replica {
     struct shard *shard;
     int range; /* index in the map */
     bool has_data;
+    uint64_t dropped;    /* the range's epoch that told it to drop all it had; 0: none did */
     uint64_t generation; /* changes when the core is made anew: events of the one before are void */
 
     /* durable */
@@ -278,7 +280,14 @@ struct history { /* of a range: what was committed at each seq, by whoever said 
     uint64_t acknowledged_at;
 };
 
-enum schedule { SCHEDULE_ANY, SCHEDULE_CRASH, SCHEDULE_SILENCE, SCHEDULE_LEAVE, SCHEDULE_LINK };
+enum schedule {
+    SCHEDULE_ANY,
+    SCHEDULE_CRASH,
+    SCHEDULE_SILENCE,
+    SCHEDULE_LEAVE,
+    SCHEDULE_LINK,
+    SCHEDULE_DRAIN,
+};
 
 struct proposal;
 
@@ -292,6 +301,8 @@ enum kind {              /* of trouble */
             KIND_LEAVE,  /* a shard is asked to stop */
             KIND_DISK,   /* slow, or full */
             KIND_SHORT,  /* a disk on which little is left */
+            KIND_DRAIN,  /* an operator drains a shard, or wants one back */
+            KIND_MOVE,   /* an operator moves a replica */
 };
 
 /* How this world is, apart from what goes wrong in it. */
@@ -303,6 +314,7 @@ struct manner {
     uint64_t assign_ms;   /* the longest time that a shard takes for an assignment */
     uint64_t unwritten;   /* of so many changes of the map the leader cannot write one; 0: it can */
     int ranges, replicas; /* 0: drawn */
+    bool motion;          /* replicas are moved to even out the shards; else the map is frozen */
 };
 
 /* What goes wrong in a schedule, how often and for how long. The numbers are upper bounds: each
@@ -452,6 +464,7 @@ void profile_choose(struct world *world); /* by the seed; and the schedule */
 void faults_start(struct world *world);
 void fault_event(struct world *world, struct event *event);
 void heal(struct world *world);
+int count_draining(const struct world *world); /* shards that are drained, by the newest map */
 
 /* check_log.c */
 void check_durable_record(struct replica *replica, const struct record *record);

@@ -61,6 +61,9 @@ static struct toy *toy_create(uint32_t replicas, size_t nodes, const char *const
     first.cluster_id = (char *)"cluster";
     first.secret = (ProtobufCBinaryData){16, (uint8_t *)"0123456789abcdef"};
     first.next_id = 1;
+    first.has_placement =
+        true; /* replicas stay where a test puts them, but where it is about that */
+    first.placement = QUIRE__PLACEMENT__FROZEN;
     bootstrap.bootstrap = &first;
     take(toy, &bootstrap);
     for (size_t i = 0; i < NODES; i++) {
