@@ -236,6 +236,34 @@ void check_step(struct world *world)
         check_longest(world);
 }
 
+/* ---- the map ---- */
+
+static size_t staying_in_sync(const Quire__Range *range)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < range->n_in_sync; i++)
+        count += !map_range_leaves(range, range->in_sync[i]);
+    return count;
+}
+
+/* Who is in sync and goes, leaves as many as are wanted. What is forgotten is a shard's no more: a
+ * member is a learner first, or was in sync. */
+void check_change(struct world *world, const struct map *before, const struct map *after)
+{
+    for (int r = 0; r < world->ranges; r++) {
+        const Quire__Range *old = range_in(before, r), *new = range_in(after, r);
+        for (size_t i = 0; i < old->n_in_sync; i++)
+            if (!map_range_on(new, old->in_sync[i]) &&
+                staying_in_sync(new) < (size_t)world->replicas)
+                violated(world, "range %d was taken from %s, in sync, and only %zu are left", r,
+                         old->in_sync[i], staying_in_sync(new));
+        for (size_t i = 0; i < new->n_in_sync; i++)
+            if (!map_range_on(old, new->in_sync[i]))
+                violated(world, "%s is in sync of range %d and never learned it", new->in_sync[i],
+                         r);
+    }
+}
+
 /* ---- at rest ---- */
 
 /* A replica where it shall not be, although others have room. */
@@ -243,9 +271,9 @@ static const char *misplaced(const struct world *world, const Quire__Range *rang
 {
     if (range->n_leaving > 0)
         return "is on the move still";
-    bool room = count_draining(world) + world->replicas <= world->shards;
+    bool room = count_drained(world) + world->replicas <= world->shards;
     for (size_t i = 0; i < map_range_members(range) && world->manner.motion && room; i++)
-        if (map_node(newest_map(world), map_range_member(range, i))->draining)
+        if (world->drained[shard_of(world, map_range_member(range, i))])
             return "has a replica on a shard that is drained";
     return NULL;
 }

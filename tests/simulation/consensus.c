@@ -75,6 +75,10 @@ static void commit(struct world *world, const Quire__MapChange *change)
         return;
     }
     count_failovers(world, map);
+    if (newest_map(world)->message->n_ranges > 0)
+        check_change(world, newest_map(world), map);
+    if (change->node_set != NULL)
+        world->drained[shard_of(world, change->node_set->id)] = change->node_set->draining;
     add_map(world, map);
     say_ranges(world);
 }

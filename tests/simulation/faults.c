@@ -212,11 +212,11 @@ static void mend_disk(struct world *world, struct shard *shard)
 
 /* ---- operators ---- */
 
-int count_draining(const struct world *world)
+int count_drained(const struct world *world)
 {
     int count = 0;
-    for (size_t i = 0; i < newest_map(world)->message->n_nodes; i++)
-        count += newest_map(world)->message->nodes[i]->draining;
+    for (int i = 0; i < world->shards; i++)
+        count += world->drained[i];
     return count;
 }
 
@@ -228,8 +228,8 @@ static void drain(struct world *world, int place)
     if (world->leader < 0)
         return;
     setting.id = world->shard[place].process.id;
-    setting.draining = !map_node(newest_map(world), setting.id)->draining;
-    if (setting.draining && count_draining(world) + world->replicas >= world->shards)
+    setting.draining = !world->drained[place];
+    if (setting.draining && count_drained(world) + world->replicas >= world->shards)
         return;
     say(world, "shard %d is %s", place, setting.draining ? "drained" : "wanted again");
     change.node_set = &setting;

@@ -103,6 +103,18 @@ FAULTS = [
     ("what is in the log taken for durable in the index", PRIMARY, "member->durable = ack->durable_seq;",
      "member->durable = ack->last;", 1000),
     ("how far logs may be cut off outlives its epoch", SECONDARY, "    replication->told_retain = 0;\n", "", 4000),
+    ("moved away before the new one is in sync", RANGE,
+     "        staying(plan, plan->in_sync, plan->in_sync_count) < wanted)\n        return;",
+     "        plan->in_sync_count < wanted)\n        return;", 1000),
+    ("moves forgotten by the next change", RANGE, "if (map_range_leaves(range, map_range_member(range, i)))",
+     "if (false)", 2000),
+    ("dropped while it may lead yet", RANGE, "node != plan->primary && !may_lead_yet(plan, controller, node, now_ms) &&\n"
+     "            (plan->leaving_count", "node != plan->primary &&\n            (plan->leaving_count", 20000),
+    ("a leaving primary leads for ever", RANGE, "should_hand_over(plan) || has_one_that_stays(plan)",
+     "should_hand_over(plan)", 2000),
+    ("moves to a drained shard", RANGE, "!node->disk_short &&\n           !watched_is_draining(node)", "!node->disk_short", 2000),
+    ("a new life is not drained", "coordinator/map_change.c",
+     "put->draining = put->has_draining && next->nodes[at]->draining;", "put->draining = false;", 2000),
     ("writes under way outlive a cut", "shard/replication_log.c", "            *write_at(log, i) = seq - 1;\n",
      "            (void)log;\n", 20000),
 ]

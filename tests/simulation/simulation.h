@@ -344,6 +344,7 @@ struct world {
     struct client client[CLIENTS];
     struct history history[RANGES_MAX];
     int shards, coordinators, ranges, replicas;
+    bool drained[SHARDS_MAX]; /* as operators asked, and it was agreed on */
 
     bool cut[PLACES][PLACES]; /* [from][to] */
     unsigned loss, duplicate; /* in 1000 */
@@ -464,7 +465,7 @@ void profile_choose(struct world *world); /* by the seed; and the schedule */
 void faults_start(struct world *world);
 void fault_event(struct world *world, struct event *event);
 void heal(struct world *world);
-int count_draining(const struct world *world); /* shards that are drained, by the newest map */
+int count_drained(const struct world *world);
 
 /* check_log.c */
 void check_durable_record(struct replica *replica, const struct record *record);
@@ -483,6 +484,8 @@ void check_acknowledged(struct replica *replica, uint64_t seq);
 void check_read(struct world *world, const struct client *client, const struct response *response);
 void check_write(struct world *world, const struct client *client, const struct response *response);
 void check_step(struct world *world); /* after each event */
+/* Of the map, each that is committed. */
+void check_change(struct world *world, const struct map *before, const struct map *after);
 bool at_rest(const struct world *world);
 void check_rest(struct world *world);
 
