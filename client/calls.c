@@ -312,6 +312,26 @@ SPEC(spec_coordinator_remove) = {.kind = QUIRE__KIND__KIND_COORDINATOR_LEAVE,
                                  .request_size = sizeof(struct quire_coordinator_request),
                                  .result = &result_done,
                                  .encode = encode_coordinator_remove};
+SPEC(spec_node_drain) = {.kind = QUIRE__KIND__KIND_NODE_SET,
+                         .timeout_ms = CLIENT_WRITE_TIMEOUT_MS,
+                         .request_size = sizeof(struct quire_node_request),
+                         .result = &result_done,
+                         .encode = encode_node_drain};
+SPEC(spec_node_remove) = {.kind = QUIRE__KIND__KIND_NODE_REMOVE,
+                          .timeout_ms = CLIENT_WRITE_TIMEOUT_MS,
+                          .request_size = sizeof(struct quire_node_request),
+                          .result = &result_done,
+                          .encode = encode_node_remove};
+SPEC(spec_placement_set) = {.kind = QUIRE__KIND__KIND_PLACEMENT_SET,
+                            .timeout_ms = CLIENT_WRITE_TIMEOUT_MS,
+                            .request_size = sizeof(struct quire_placement_request),
+                            .result = &result_done,
+                            .encode = encode_placement_set};
+SPEC(spec_range_move) = {.kind = QUIRE__KIND__KIND_RANGE_MOVE,
+                         .timeout_ms = CLIENT_WRITE_TIMEOUT_MS,
+                         .request_size = sizeof(struct quire_move_request),
+                         .result = &result_done,
+                         .encode = encode_range_move};
 SPEC(spec_recover) = {.kind = QUIRE__KIND__KIND_RECOVER,
                       .optional = true,
                       .request_size = sizeof(struct quire_recover_request),
@@ -340,4 +360,8 @@ CALL(status, spec_status, quire_simple_request, quire_status_result, quire_statu
 CALL(verify, spec_verify, quire_simple_request, quire_verify_result, quire_verify_cb)
 CALL(coordinator_remove, spec_coordinator_remove, quire_coordinator_request, quire_result,
      quire_done_cb)
+CALL(node_drain, spec_node_drain, quire_node_request, quire_result, quire_done_cb)
+CALL(node_remove, spec_node_remove, quire_node_request, quire_result, quire_done_cb)
+CALL(placement_set, spec_placement_set, quire_placement_request, quire_result, quire_done_cb)
+CALL(range_move, spec_range_move, quire_move_request, quire_result, quire_done_cb)
 CALL(recover, spec_recover, quire_recover_request, quire_recover_result, quire_recover_cb)

@@ -11,6 +11,7 @@ static const struct quire_node *const *nodes_of(struct decoder *d, Quire__Node *
         list[i]->zone = text(d, in[i]->zone);
         list[i]->alive = in[i]->alive;
         list[i]->last_seen_ms = in[i]->last_seen_ms;
+        list[i]->draining = in[i]->draining;
     }
     return (const struct quire_node *const *)list;
 }
@@ -54,6 +55,8 @@ static void range_of(struct decoder *d, const Quire__RangeStatus *in, struct qui
     out->replicas = replicas_of(d, in);
     out->replica_count = in->n_replicas;
     out->replicas_wanted = in->replicas_wanted;
+    out->leaving = texts(d, in->leaving, in->n_leaving);
+    out->leaving_count = in->n_leaving;
 }
 
 static void status_init(void *result)
@@ -83,6 +86,7 @@ static int decode_status(struct box *box, struct bytes payload, struct err *err)
     result->node_count = in->n_nodes;
     result->ranges = (const struct quire_range *const *)ranges;
     result->range_count = in->n_ranges;
+    result->placement = (enum quire_placement)in->placement;
     if (in->searches != NULL)
         result->searches = (struct quire_search_figures){
             in->searches->searches, in->searches->one_round, in->searches->outdated,

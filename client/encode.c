@@ -510,6 +510,60 @@ int encode_coordinator_remove(const void *request, struct buf *payload, struct e
     return 0;
 }
 
+int encode_node_drain(const void *request, struct buf *payload, struct encoded *how,
+                      struct err *err)
+{
+    const struct quire_node_request *in = request;
+    Quire__NodeSetting message = QUIRE__NODE_SETTING__INIT;
+    if (check_required("id", in->id, NODE_NAME_LIMIT, err) != 0)
+        return err->code;
+    message.id = lend(in->id);
+    message.draining = !in->undo;
+    pack(&message.base, payload);
+    return 0;
+}
+
+int encode_node_remove(const void *request, struct buf *payload, struct encoded *how,
+                       struct err *err)
+{
+    const struct quire_node_request *in = request;
+    Quire__NodeRemove message = QUIRE__NODE_REMOVE__INIT;
+    if (check_required("id", in->id, NODE_NAME_LIMIT, err) != 0)
+        return err->code;
+    message.id = lend(in->id);
+    pack(&message.base, payload);
+    return 0;
+}
+
+int encode_placement_set(const void *request, struct buf *payload, struct encoded *how,
+                         struct err *err)
+{
+    const struct quire_placement_request *in = request;
+    Quire__PlacementSet message = QUIRE__PLACEMENT_SET__INIT;
+    if ((int)in->placement < QUIRE_STEADY || in->placement > QUIRE_LIVELY)
+        return err_set(err, ERR_INVALID, "placement is %d, which is none", (int)in->placement);
+    message.placement = (Quire__Placement)in->placement;
+    pack(&message.base, payload);
+    return 0;
+}
+
+int encode_range_move(const void *request, struct buf *payload, struct encoded *how,
+                      struct err *err)
+{
+    const struct quire_move_request *in = request;
+    Quire__RangeMove message = QUIRE__RANGE_MOVE__INIT;
+    if (in->range == 0)
+        return err_set(err, ERR_INVALID, "which range to move is not said");
+    if (check_required("from", in->from, NODE_NAME_LIMIT, err) != 0 ||
+        (in->to != NULL && check_required("to", in->to, NODE_NAME_LIMIT, err) != 0))
+        return err->code;
+    message.range = in->range;
+    message.from = lend(in->from);
+    message.to = in->to != NULL ? lend(in->to) : NULL;
+    pack(&message.base, payload);
+    return 0;
+}
+
 int encode_recover(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_recover_request *in = request;

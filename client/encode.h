@@ -46,6 +46,14 @@ int encode_export(const void *request, struct buf *payload, struct encoded *how,
 int encode_verify(const void *request, struct buf *payload, struct encoded *how, struct err *err);
 int encode_coordinator_remove(const void *request, struct buf *payload, struct encoded *how,
                               struct err *err);
+int encode_node_drain(const void *request, struct buf *payload, struct encoded *how,
+                      struct err *err);
+int encode_node_remove(const void *request, struct buf *payload, struct encoded *how,
+                       struct err *err);
+int encode_placement_set(const void *request, struct buf *payload, struct encoded *how,
+                         struct err *err);
+int encode_range_move(const void *request, struct buf *payload, struct encoded *how,
+                      struct err *err);
 int encode_recover(const void *request, struct buf *payload, struct encoded *how, struct err *err);
 
 /* check.c: each names the member that is wrong. `what` is its name. */

@@ -756,6 +756,7 @@ struct quire_node {
     const char *zone;
     bool alive;
     uint64_t last_seen_ms; /* when it was last heard of, milliseconds since 1970 */
+    bool draining;         /* quire_node_drain() */
 };
 
 /* A copy of a range on one shard. */
@@ -789,6 +790,15 @@ struct quire_range {
     const struct quire_replica *const *replicas; /* the primary first, then those in sync */
     size_t replica_count;
     uint32_t replicas_wanted;
+    const char *const *leaving; /* shards from which a replica moves away */
+    size_t leaving_count;
+};
+
+/* What the cluster may move by itself. A replica that is lost is made anew whatever it says. */
+enum quire_placement {
+    QUIRE_STEADY = 0, /* evens out the shards, two ranges on the move at a time */
+    QUIRE_FROZEN = 1, /* begins no move, not for a drain either; what is on the move ends it */
+    QUIRE_LIVELY = 2, /* as steady, eight at a time */
 };
 
 /* Of the coordinator that answered, since it started. */
@@ -824,6 +834,7 @@ struct quire_status_result {
     size_t range_count;
     struct quire_search_figures searches;
     struct quire_read_figures reads;
+    enum quire_placement placement;
 };
 typedef void (*quire_status_cb)(void *data, const struct quire_status_result *result);
 
@@ -874,6 +885,67 @@ QUIRE_API quire_ticket quire_coordinator_remove(struct quire_client *client,
 QUIRE_API int quire_coordinator_remove_wait(struct quire_client *client,
                                             const struct quire_coordinator_request *request,
                                             const struct quire_result **result);
+
+/* One of the shards, which quire_status() lists. */
+struct quire_node_request {
+    size_t size;
+    uint32_t timeout_ms;
+    const char *id; /* or its url */
+    bool undo;      /* quire_node_drain(): it is wanted again */
+};
+#define QUIRE_NODE_INIT QUIRE_INIT_(struct quire_node_request)
+
+/* The shard is to have no replicas: it leads nothing from now on, and what it has is moved to
+ * others, a few ranges at a time, while they are read and written. It is done when no range of
+ * quire_status() names the shard; while there is no other shard with room, a replica stays.
+ * QUIRE_NOT_FOUND. */
+QUIRE_API quire_ticket quire_node_drain(struct quire_client *client,
+                                        const struct quire_node_request *request, quire_done_cb cb,
+                                        void *data);
+QUIRE_API int quire_node_drain_wait(struct quire_client *client,
+                                    const struct quire_node_request *request,
+                                    const struct quire_result **result);
+
+/* The cluster forgets the shard. QUIRE_NOT_FOUND; QUIRE_CONFLICT while it runs or has replicas. */
+QUIRE_API quire_ticket quire_node_remove(struct quire_client *client,
+                                         const struct quire_node_request *request, quire_done_cb cb,
+                                         void *data);
+QUIRE_API int quire_node_remove_wait(struct quire_client *client,
+                                     const struct quire_node_request *request,
+                                     const struct quire_result **result);
+
+struct quire_placement_request {
+    size_t size;
+    uint32_t timeout_ms;
+    enum quire_placement placement;
+};
+#define QUIRE_PLACEMENT_INIT QUIRE_INIT_(struct quire_placement_request)
+
+QUIRE_API quire_ticket quire_placement_set(struct quire_client *client,
+                                           const struct quire_placement_request *request,
+                                           quire_done_cb cb, void *data);
+QUIRE_API int quire_placement_set_wait(struct quire_client *client,
+                                       const struct quire_placement_request *request,
+                                       const struct quire_result **result);
+
+struct quire_move_request {
+    size_t size;
+    uint32_t timeout_ms;
+    uint64_t range;   /* id */
+    const char *from; /* id or url of a shard that has a replica of it */
+    const char *to;   /* of one that has none; NULL: the cluster chooses */
+};
+#define QUIRE_MOVE_INIT QUIRE_INIT_(struct quire_move_request)
+
+/* Begins to move a replica, whatever the placement; it has moved when quire_status() shows the
+ * range with nobody leaving. QUIRE_NOT_FOUND; QUIRE_CONFLICT when `from` has none, `to` has one or
+ * has no room, or the range has a replica that is being made or moved. */
+QUIRE_API quire_ticket quire_range_move(struct quire_client *client,
+                                        const struct quire_move_request *request, quire_done_cb cb,
+                                        void *data);
+QUIRE_API int quire_range_move_wait(struct quire_client *client,
+                                    const struct quire_move_request *request,
+                                    const struct quire_result **result);
 
 /* Giving up what is gone for good. Without a range: which ranges have no replica that could lead
  * them. With one: it goes on with the replica on `node` alone, or begins empty when `node` is NULL.

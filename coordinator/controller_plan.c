@@ -85,6 +85,8 @@ static bool same_text(const char *a, const char *b)
 
 static bool is_news(const struct watched *node)
 {
+    if (node->known == NULL && node->state == CONTROLLER_DEAD)
+        return false; /* it was removed: what it said before must not bring it back */
     return node->heard &&
            (!watched_is_known(node) || !same_text(node->known->address, node->address) ||
             !same_text(node->known->zone, node->zone));

@@ -16,13 +16,17 @@ operation op_write;           /* write.c */
 operation op_get;             /* lookup.c */
 operation op_define;
 operation op_match;
-operation op_browse;  /* browse.c */
-operation op_search;  /* search.c */
-operation op_explain; /* explain.c */
-operation op_export;  /* export.c */
-operation op_status;  /* status.c */
-operation op_verify;  /* verify.c */
-operation op_recover; /* recover.c */
+operation op_browse;   /* browse.c */
+operation op_search;   /* search.c */
+operation op_explain;  /* explain.c */
+operation op_export;   /* export.c */
+operation op_status;   /* status.c */
+operation op_verify;   /* verify.c */
+operation op_recover;  /* recover.c */
+operation op_node_set; /* motion.c */
+operation op_node_remove;
+operation op_placement_set;
+operation op_range_move;
 
 /* Answers the request from the beginning: the collection that it was planned for is gone, and its
  * name may be that of another one by now. What was begun for it must be over. */

@@ -83,7 +83,8 @@ static void start_count(struct status *status, uint64_t collection)
     scatter_start(scatter);
 }
 
-static Quire__Node *describe_node(struct arena *arena, const struct node *node)
+static Quire__Node *describe_node(struct arena *arena, const struct node *node,
+                                  const Quire__Node *in_map)
 {
     Quire__Node *out = arena_alloc(arena, sizeof *out);
     quire__node__init(out);
@@ -94,6 +95,8 @@ static Quire__Node *describe_node(struct arena *arena, const struct node *node)
     out->alive = node->up;
     out->has_last_seen_ms = node->seen_wall_ms != 0;
     out->last_seen_ms = node->seen_wall_ms;
+    out->has_draining = in_map->has_draining;
+    out->draining = in_map->draining;
     return out;
 }
 
@@ -160,6 +163,8 @@ static void describe_replicas(struct status *status, const Quire__Range *range,
     out->replicas_wanted = collection->has_replicas ? collection->replicas : 1;
     out->n_learners = range->n_learners;
     out->learners = range->learners;
+    out->n_leaving = range->n_leaving;
+    out->leaving = range->leaving;
     out->replicas = arena_calloc(&status->request->arena, count, sizeof *out->replicas);
     out->replicas[out->n_replicas++] = describe_replica(status, range, range->primary);
     for (size_t i = 0; i < count; i++)
@@ -266,6 +271,8 @@ void op_status(struct coordinator *coordinator, struct rpc_request *request)
     quire__status_reply__init(reply);
     reply->cluster_id = coordinator->cluster_id;
     reply->map_epoch = map->epoch;
+    reply->has_placement = true;
+    reply->placement = map->placement;
     reply->software = (char *)"quire " QUIRE_VERSION;
     describe_coordinators(status);
     describe_searches(status);
@@ -274,7 +281,7 @@ void op_status(struct coordinator *coordinator, struct rpc_request *request)
     for (size_t i = 0; i < map->n_nodes; i++) {
         struct node *node = nodes_find(&coordinator->nodes, map->nodes[i]->id);
         if (node != NULL)
-            reply->nodes[reply->n_nodes++] = describe_node(arena, node);
+            reply->nodes[reply->n_nodes++] = describe_node(arena, node, map->nodes[i]);
     }
     reply->ranges = arena_calloc(arena, map->n_ranges + 1, sizeof *reply->ranges);
     for (size_t i = 0; i < map->n_ranges; i++)

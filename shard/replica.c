@@ -181,7 +181,7 @@ static int open_range(struct replica *replica, struct err *err)
 /* What cannot be read is of no use to a learner: it is made anew of the primary's. */
 static enum replica_state open_state(struct replica *replica, struct err *err)
 {
-    if (replica->install.seq != 0 &&
+    if (replica->installs &&
         checkpoints_install(replica->means.checkpoints, replica->id, replica->install, err) != 0)
         return REPLICA_FAILED;
     if (open_range(replica, err) == 0)

@@ -78,15 +78,16 @@ struct replica {
 
     _Atomic int state; /* enum replica_state */
     _Atomic int refs;
-    _Atomic bool sealed;                 /* takes no writes */
-    _Atomic bool hold_merges;            /* the disk is short of space */
-    _Atomic bool dropped;                /* files go with the last reference */
-    struct err error;                    /* why it failed; written before state */
-    uint64_t failed_ms;                  /* when; as is the next */
-    struct range *range;                 /* once open */
-    struct list link;                    /* the table's */
-    struct replica *successor;           /* the table's: begins when this one has ended */
-    struct replication_position install; /* where the index that was pulled begins; seq 0: none */
+    _Atomic bool sealed;       /* takes no writes */
+    _Atomic bool hold_merges;  /* the disk is short of space */
+    _Atomic bool dropped;      /* files go with the last reference */
+    struct err error;          /* why it failed; written before state */
+    uint64_t failed_ms;        /* when; as is the next */
+    struct range *range;       /* once open */
+    struct list link;          /* the table's */
+    struct replica *successor; /* the table's: begins when this one has ended */
+    bool installs;             /* an index that was pulled; it ends at: */
+    struct replication_position install;
 
     /* What the lock guards. No call of another module is made under it but of the core and of the
      * log store. */

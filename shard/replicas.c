@@ -333,6 +333,7 @@ void replicas_reinstall(struct replicas *replicas, struct replica *replica,
                         struct replication_position at)
 {
     struct replica *again = replica_again(replica);
+    again->installs = true;
     again->install = at;
     pthread_mutex_lock(&replicas->lock);
     bool here = find(&replicas->all, replica->id) == replica;
@@ -365,6 +366,7 @@ void replicas_retry(struct replicas *replicas, uint64_t now_ms)
     }
     if (failed != NULL) {
         again = replica_again(failed);
+        again->installs = failed->installs;
         again->install = failed->install;
         take_out(replicas, failed);
         (void)put_in(replicas, again, failed);

@@ -56,6 +56,10 @@ void serve_checkpoint(struct work *work)
     int code = uuid_valid(request->from)
                    ? acquire_led(work, request, &replica, &err)
                    : err_set(&err, ERR_INVALID, "the id of a shard is a UUID");
+    /* With all of it in the index the learner has little to catch up with, and need not wait until
+     * what was written last is flushed in its own time. */
+    if (code == 0 && range_durable_seq(replica->range) < range_applied_seq(replica->range))
+        code = replica_flush(replica, &err);
     if (code == 0)
         code = checkpoints_take(server->checkpoints, replica->range, request->from, clock_ms(),
                                 &work->request->arena, &files, &err);

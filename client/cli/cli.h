@@ -103,6 +103,11 @@ void cli_print_json(struct cli *cli, json_t *document);
 /* Creates the client. False: *exit says how the command ends. */
 bool cli_connect(struct cli *cli, int *exit);
 
+/* What quire_status() says; NULL: *exit says how the command ends. */
+const struct quire_status_result *cli_status(struct cli *cli, int *exit);
+/* The url of a shard, or its id when nothing is known of it. */
+const char *cli_shard_url(const struct quire_status_result *result, const char *id);
+
 /* Frees what cli_connect made; returns `exit`. */
 int cli_end(struct cli *cli, int exit);
 

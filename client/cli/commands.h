@@ -26,6 +26,13 @@ CLI_RUN(cmd_status);  /* status.c */
 CLI_RUN(cmd_verify);
 CLI_RUN(cmd_coordinator_list); /* coordinator.c */
 CLI_RUN(cmd_coordinator_remove);
-CLI_RUN(cmd_recover); /* recover.c */
+CLI_RUN(cmd_recover);   /* recover.c */
+CLI_RUN(cmd_node_list); /* node.c */
+CLI_RUN(cmd_node_drain);
+CLI_RUN(cmd_node_undrain);
+CLI_RUN(cmd_node_remove);
+CLI_RUN(cmd_range_list); /* range.c */
+CLI_RUN(cmd_range_move);
+CLI_RUN(cmd_placement);
 
 #endif

@@ -40,20 +40,15 @@ static json_t *list_json(const struct quire_status_result *result)
 
 int cmd_coordinator_list(const struct cli_command *command, int argc, char **argv)
 {
-    struct quire_simple_request request = QUIRE_SIMPLE_INIT;
-    const struct quire_status_result *result = NULL;
     struct cli cli;
-    int exit, status;
+    int exit;
 
     if (!cli_parse(&cli, command, argc, argv, NULL, 0, 0, 0, &exit) || !cli_connect(&cli, &exit))
         return exit;
-    request.timeout_ms = cli.timeout_ms;
-    status = quire_status_wait(cli.client, &request, &result);
-    if (status != QUIRE_OK)
-        exit = cli_failed(&cli, status, result != NULL ? result->error : NULL, NULL);
-    else if (cli.json)
+    const struct quire_status_result *result = cli_status(&cli, &exit);
+    if (result != NULL && cli.json)
         cli_print_json(&cli, list_json(result));
-    else
+    else if (result != NULL)
         print_list(result);
     quire_result_free(result);
     return cli_end(&cli, exit);

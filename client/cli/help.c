@@ -205,6 +205,58 @@ static const char coordinator_remove_help[] =
     "\nexamples:\n"
     "  quire coordinator remove tcp://10.0.0.3:7400\n";
 
+static const char node_list_help[] =
+    "usage: quire node list\n\n"
+    "Lists the shards: whether each is up, its zone, how many ranges it leads, how many it has a\n"
+    "replica of. With --json: id, url, zone, alive, draining, primaries, replicas.\n" COMMON
+    "\nexamples:\n"
+    "  quire node list\n";
+
+static const char node_drain_help[] =
+    "usage: quire node drain ID|URL [--no-wait]\n\n"
+    "Takes every replica off a shard: it leads nothing from then on, and its ranges are moved to\n"
+    "others, a few at a time, while they are read and written. Waits until it has none; what\n"
+    "was asked for goes on when that is interrupted. While no other shard has room for a range,\n"
+    "its replica stays. The shard can then be stopped, and removed.\n\n"
+    "  --no-wait       only ask\n" COMMON "\nexamples:\n"
+    "  quire node drain tcp://10.0.0.5:7401\n";
+
+static const char node_undrain_help[] =
+    "usage: quire node undrain ID|URL\n\n"
+    "Takes back a drain: the shard is given replicas again as the shards are evened out.\n" COMMON
+    "\nexamples:\n"
+    "  quire node undrain tcp://10.0.0.5:7401\n";
+
+static const char node_remove_help[] =
+    "usage: quire node remove ID|URL\n\n"
+    "Makes the cluster forget a shard that was stopped and has no replica any more. One that is\n"
+    "started again with its folder is a member again.\n" COMMON "\nexamples:\n"
+    "  quire node remove tcp://10.0.0.5:7401\n";
+
+static const char range_list_help[] =
+    "usage: quire range list\n\n"
+    "Lists the ranges, or those of one collection (-c), with every replica: which shard, its\n"
+    "role, its state, and whether it is on the move.\n" COMMON "\nexamples:\n"
+    "  quire range list\n"
+    "  quire range list -c foldoc --json\n";
+
+static const char range_move_help[] =
+    "usage: quire range move --range ID --from ID|URL [--to ID|URL]\n\n"
+    "Begins to move a replica from one shard to another; 'quire range list' shows how far it is.\n"
+    "Refused while a replica of the range is being made or moved.\n\n"
+    "  --range ID      the range\n"
+    "  --from ID|URL   a shard that has a replica of it\n"
+    "  --to ID|URL     one that has none (default: the emptiest)\n" COMMON "\nexamples:\n"
+    "  quire range move --range 7 --from tcp://10.0.0.5:7401\n";
+
+static const char placement_help[] =
+    "usage: quire placement [steady|frozen|lively]\n\n"
+    "Shows or sets what the cluster may move by itself: 'steady' evens out the shards, two ranges\n"
+    "on the move at a time; 'lively', eight; 'frozen' begins no move, and drains wait. A replica\n"
+    "that is lost is made anew in any case.\n" COMMON "\nexamples:\n"
+    "  quire placement\n"
+    "  quire placement frozen\n";
+
 static const char recover_help[] =
     "usage: quire recover [--range ID (--node ID|URL | --empty) [--force]]\n\n"
     "For shards that are gone for good. Without options: lists the ranges that nobody can serve,\n"
@@ -242,6 +294,13 @@ const struct cli_command cli_commands[] = {
     {"coordinator list", "list the coordinators", coordinator_list_help, cmd_coordinator_list},
     {"coordinator remove", "take one out of the cluster", coordinator_remove_help,
      cmd_coordinator_remove},
+    {"node list", "list the shards", node_list_help, cmd_node_list},
+    {"node drain", "take every replica off a shard", node_drain_help, cmd_node_drain},
+    {"node undrain", "take that back", node_undrain_help, cmd_node_undrain},
+    {"node remove", "forget a shard that was stopped", node_remove_help, cmd_node_remove},
+    {"range list", "list the ranges with their replicas", range_list_help, cmd_range_list},
+    {"range move", "move a replica to another shard", range_move_help, cmd_range_move},
+    {"placement", "what the cluster may move by itself", placement_help, cmd_placement},
     {"recover", "give up what is gone for good", recover_help, cmd_recover},
     {"verify", "check the data of every range", verify_help, cmd_verify},
     {0},

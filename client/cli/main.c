@@ -14,6 +14,10 @@ static const struct group {
      "  quire collection create computing --language en\n"
      "  quire collection list\n"
      "  quire collection drop computing\n"},
+    {"node", "list, drain, undrain or remove",
+     "  quire node list\n  quire node drain tcp://10.0.0.5:7401\n"},
+    {"range", "list or move",
+     "  quire range list\n  quire range move --range 7 --from tcp://10.0.0.5:7401\n"},
     {"coordinator", "list or remove",
      "  quire coordinator list\n"
      "  quire coordinator remove tcp://10.0.0.3:7400\n"},

@@ -123,6 +123,27 @@ bool cli_connect(struct cli *cli, int *exit)
     return false;
 }
 
+const struct quire_status_result *cli_status(struct cli *cli, int *exit)
+{
+    struct quire_simple_request request = QUIRE_SIMPLE_INIT;
+    const struct quire_status_result *result = NULL;
+    request.timeout_ms = cli->timeout_ms;
+    int status = quire_status_wait(cli->client, &request, &result);
+    if (status == QUIRE_OK)
+        return result;
+    *exit = cli_failed(cli, status, result != NULL ? result->error : NULL, NULL);
+    quire_result_free(result);
+    return NULL;
+}
+
+const char *cli_shard_url(const struct quire_status_result *result, const char *id)
+{
+    for (size_t i = 0; i < result->node_count; i++)
+        if (strcmp(result->nodes[i]->id, id) == 0)
+            return result->nodes[i]->address;
+    return id;
+}
+
 int cli_end(struct cli *cli, int exit)
 {
     quire_client_destroy(cli->client);

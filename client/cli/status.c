@@ -10,11 +10,11 @@ static json_t *nodes_json(const struct quire_node *const *nodes, size_t count)
     json_t *list = json_array();
 
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(list,
-                              json_pack("{s:o,s:o,s:o,s:b,s:I}", "id", cli_text(nodes[i]->id),
-                                        "address", cli_text(nodes[i]->address), "zone",
-                                        cli_text(nodes[i]->zone), "alive", (int)nodes[i]->alive,
-                                        "last_seen_ms", (json_int_t)nodes[i]->last_seen_ms));
+        json_array_append_new(
+            list, json_pack("{s:o,s:o,s:o,s:b,s:b,s:I}", "id", cli_text(nodes[i]->id), "address",
+                            cli_text(nodes[i]->address), "zone", cli_text(nodes[i]->zone), "alive",
+                            (int)nodes[i]->alive, "draining", (int)nodes[i]->draining,
+                            "last_seen_ms", (json_int_t)nodes[i]->last_seen_ms));
     return list;
 }
 
@@ -38,7 +38,7 @@ static json_t *replicas_json(const struct quire_range *range)
 static json_t *range_json(const struct quire_range *range)
 {
     return json_pack(
-        "{s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:I,s:I,s:o,s:i,s:o}", "id",
+        "{s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:I,s:I,s:o,s:o,s:i,s:o}", "id",
         (json_int_t)range->id, "collection", cli_text(range->collection), "epoch",
         (json_int_t)range->epoch, "lo", cli_text(range->lo), "hi", cli_text(range->hi), "primary",
         cli_text(range->primary), "in_sync", cli_texts(range->in_sync, range->in_sync_count),
@@ -46,7 +46,8 @@ static json_t *range_json(const struct quire_range *range)
         (json_int_t)range->bytes, "memory_bytes", (json_int_t)range->memory_bytes, "segments",
         (int)range->segments, "committed_seq", (json_int_t)range->committed_seq, "durable_seq",
         (json_int_t)range->durable_seq, "learners",
-        cli_texts(range->learners, range->learner_count), "replicas_wanted",
+        cli_texts(range->learners, range->learner_count), "leaving",
+        cli_texts(range->leaving, range->leaving_count), "replicas_wanted",
         (int)range->replicas_wanted, "replicas", replicas_json(range));
 }
 
@@ -96,19 +97,11 @@ static void print_nodes(const struct quire_status_result *result)
         cli_table_add(table, node->address);
         cli_table_add(table, !node->alive                                           ? "gone"
                              : coordinator && strcmp(node->id, result->leader) == 0 ? "leader"
+                             : node->draining                                       ? "drained"
                                                                                     : "up");
         cli_table_add(table, node->id);
     }
     cli_table_print(table);
-}
-
-/* The address of a node id, or the id itself. */
-static const char *address_of(const struct quire_status_result *result, const char *id)
-{
-    for (size_t i = 0; i < result->node_count; i++)
-        if (strcmp(result->nodes[i]->id, id) == 0)
-            return result->nodes[i]->address;
-    return id;
 }
 
 static void print_ranges(const struct quire_status_result *result)
@@ -128,7 +121,7 @@ static void print_ranges(const struct quire_status_result *result)
         cli_table_add(table, range->collection);
         cli_table_add(table, range->lo[0] != '\0' ? range->lo : "-");
         cli_table_add(table, range->hi[0] != '\0' ? range->hi : "-");
-        cli_table_add(table, address_of(result, range->primary));
+        cli_table_add(table, cli_shard_url(result, range->primary));
         cli_table_add(table, range->state);
         cli_table_add(table, cli_count(range->entries, cell));
         cli_table_add(table, cli_size(range->bytes, cell));

@@ -15,6 +15,7 @@
 #include "quire_uv.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,7 @@ struct load {
     size_t key_count, key_room;
     uint64_t run_id;
 
+    uv_signal_t signals[2];
     uv_poll_t timer;
     int timer_fd;
     uint64_t start_ns, end_ns, next_ns;
@@ -539,6 +541,8 @@ static void stop_arrivals(struct load *load)
         note_gap(&load->last_write_us, &load->figures->write_gap_us, us);
     uv_poll_stop(&load->timer);
     uv_close((uv_handle_t *)&load->timer, NULL);
+    for (size_t i = 0; i < 2; i++)
+        uv_close((uv_handle_t *)&load->signals[i], NULL);
     finish_when_done(load);
 }
 
@@ -577,6 +581,30 @@ static void on_timer(uv_poll_t *handle, int status, int events)
     load->next_ns = next;
 }
 
+/* Nothing more arrives; what is under way is waited for, and all is reported. The next signal ends
+ * the process. */
+static void on_signal(uv_signal_t *handle, int number)
+{
+    (void)number;
+    struct load *load = handle->data;
+    uint64_t now = now_ns();
+    for (size_t i = 0; i < 2; i++)
+        uv_signal_stop(&load->signals[i]);
+    load->end_ns = now < load->end_ns ? now : load->end_ns;
+    load->next_ns = load->end_ns;
+    set_timer(load);
+}
+
+static void watch_signals(struct load *load)
+{
+    static const int numbers[2] = {SIGINT, SIGTERM};
+    for (size_t i = 0; i < 2; i++) {
+        uv_signal_init(&load->loop, &load->signals[i]);
+        load->signals[i].data = load;
+        uv_signal_start(&load->signals[i], on_signal, numbers[i]);
+    }
+}
+
 static bool start_timer(struct load *load)
 {
     load->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -590,6 +618,7 @@ static bool start_timer(struct load *load)
     load->next_ns = load->start_ns + draw_pause_ns(&load->draw, load->options->rate);
     load->last_read_us = load->last_write_us = 0;
     load->arriving = true;
+    watch_signals(load);
     uv_poll_start(&load->timer, UV_READABLE, on_timer);
     set_timer(load);
     return true;

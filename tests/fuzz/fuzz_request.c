@@ -20,6 +20,7 @@ static const ProtobufCMessageDescriptor *const requests[] = {
     &quire__match_request__descriptor,   &quire__search_request__descriptor,
     &quire__explain_request__descriptor, &quire__export_request__descriptor,
     &quire__verify_request__descriptor,  &quire__register__descriptor,
+    &quire__node_setting__descriptor,    &quire__range_move__descriptor,
 };
 
 #define REQUESTS (sizeof requests / sizeof *requests)

@@ -278,9 +278,9 @@ void consensus_start(struct world *world)
     first.collections = collections;
     first.n_collections = 1;
     first.has_placement = true;
-    first.placement = !world->manner.motion ? QUIRE__PLACEMENT__FROZEN
-                      : one_in(world, 2)    ? QUIRE__PLACEMENT__LIVELY
-                                            : QUIRE__PLACEMENT__STEADY;
+    first.placement = QUIRE__PLACEMENT__FROZEN;
+    if (world->manner.motion)
+        first.placement = one_in(world, 2) ? QUIRE__PLACEMENT__LIVELY : QUIRE__PLACEMENT__STEADY;
     add_nodes(world, &first, &arena);
     add_ranges(world, &first, &arena);
     change.bootstrap = &first;

@@ -134,37 +134,43 @@ static const struct profile motion = {
                .copy_ms = 1000,
                .agree_ms = 300,
                .assign_ms = 300,
-               .unwritten = 40,
-               .motion = true},
+               .unwritten = 40},
 };
 
 /* One thing, at a place that is drawn as by the first one. */
 static const struct manner calm = {.idle_ms = 25, .flush_ms = 500, .copy_ms = 300};
-static const struct manner calm_motion = {
-    .idle_ms = 25, .flush_ms = 500, .copy_ms = 300, .motion = true};
 
-static const struct {
+struct choice {
     enum schedule schedule;
     const struct profile *profile;
-} by_seed[] = {
+};
+
+static const struct choice by_seed[] = {
     {SCHEDULE_ANY, &everything},     {SCHEDULE_ANY, &links},       {SCHEDULE_ANY, &lives},
     {SCHEDULE_ANY, &late},           {SCHEDULE_ANY, &copies},      {SCHEDULE_ANY, &agreement},
     {SCHEDULE_CRASH, &everything},   {SCHEDULE_ANY, &deaf},        {SCHEDULE_LEAVE, &everything},
     {SCHEDULE_ANY, &everything},     {SCHEDULE_ANY, &everything},  {SCHEDULE_ANY, &links},
     {SCHEDULE_ANY, &lives},          {SCHEDULE_ANY, &late},        {SCHEDULE_ANY, &copies},
     {SCHEDULE_ANY, &agreement},      {SCHEDULE_LINK, &everything}, {SCHEDULE_ANY, &late},
-    {SCHEDULE_SILENCE, &everything}, {SCHEDULE_ANY, &copies},      {SCHEDULE_ANY, &motion},
-    {SCHEDULE_ANY, &motion},         {SCHEDULE_ANY, &motion},      {SCHEDULE_DRAIN, &everything},
+    {SCHEDULE_SILENCE, &everything}, {SCHEDULE_ANY, &copies},
 };
+
+/* One seed in MOTION_EVERY; in the others the map is frozen. */
+#define MOTION_EVERY 8
+static const struct choice by_seed_in_motion[] = {{SCHEDULE_ANY, &motion},
+                                                  {SCHEDULE_ANY, &motion},
+                                                  {SCHEDULE_ANY, &motion},
+                                                  {SCHEDULE_DRAIN, &everything}};
+
+#define CHOOSE(table, number) (table)[(number) % (sizeof(table) / sizeof *(table))]
 
 void profile_choose(struct world *world)
 {
-    size_t which = world->seed % (sizeof by_seed / sizeof by_seed[0]);
-    world->schedule = by_seed[which].schedule;
-    world->profile = by_seed[which].profile;
-    world->manner = calm;
-    if (world->schedule == SCHEDULE_ANY)
-        world->manner = world->profile->manner;
-    else if (world->schedule == SCHEDULE_DRAIN)
-        world->manner = calm_motion;
+    bool moves = world->seed % MOTION_EVERY == MOTION_EVERY - 1;
+    struct choice choice = moves ? CHOOSE(by_seed_in_motion, world->seed / MOTION_EVERY)
+                                 : CHOOSE(by_seed, world->seed);
+    world->schedule = choice.schedule;
+    world->profile = choice.profile;
+    world->manner = choice.schedule == SCHEDULE_ANY ? choice.profile->manner : calm;
+    world->manner.motion = moves;
 }

@@ -331,8 +331,9 @@ static void test_remove(void **state)
     settle(toy, 2, CONTROLLER_MOVES_STEADY);
     assert_int_equal(forget(toy, "a"), ERR_CONFLICT); /* it runs */
     kill_node(toy, 0);
-    run(toy, 5000);
+    run(toy, CONTROLLER_LEASE_OVER_MS + 500);
     assert_int_equal(forget(toy, "a"), 0);
+    run(toy, 10000);
     assert_null(map_node(toy->map, "a"));
     assert_int_equal(forget(toy, "a"), ERR_NOT_FOUND);
     toy_destroy(toy);
