@@ -115,6 +115,30 @@ def restart_all(nodes):
     return f'everything in turn; the slowest took {slowest:.1f} s to end'
 
 
+def drain_shard(nodes):
+    """A shard that leads is emptied; it is wanted again when the fault is over."""
+    victim = nodes.primary()
+    nodes.drain(victim)
+    return victim
+
+
+def move_range(nodes):
+    """The replica that leads a range moves to a shard that has none of it."""
+    moved = nodes.ranges('live')[0]
+    nodes.move(moved['id'], moved['primary'])
+    return f'range {moved["id"]} from {moved["primary"]}'
+
+
+def kill_during_drain(nodes):
+    """While a shard is emptied another one, or a coordinator, is killed."""
+    victim = nodes.primary()
+    nodes.drain(victim, wait=False)
+    other = random.choice([n for n in nodes.names if n != victim])
+    time.sleep(random.random())
+    nodes.kill(other)
+    return f'{victim} is drained, {other} is killed'
+
+
 def storm(nodes):
     """Two faults, one on top of the other."""
     return '; '.join(f'{name}: {FAULTS[name][0](nodes)}' for name in random.sample(SINGLE, 2))
@@ -144,6 +168,9 @@ FAULTS = {
     'kill-majority': (kill_majority, 5, 'any'),
     'kill-all': (kill_all, 1, 'any'),
     'restart-all': (restart_all, 0, 'none'),
+    'drain-shard': (drain_shard, 1, 'none'),
+    'move-range': (move_range, 1, 'none'),
+    'kill-during-drain': (kill_during_drain, 5, 'none'),
     'storm': (storm, 6, 'any'),
 }
-SINGLE = [name for name, (_, _, allowed) in FAULTS.items() if allowed != 'any' and name not in ('restart-all', 'full-disk')]
+SINGLE = [name for name, (_, _, allowed) in FAULTS.items() if allowed != 'any' and name not in ('restart-all', 'full-disk') and 'drain' not in name and name != 'move-range']

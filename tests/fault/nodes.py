@@ -31,6 +31,7 @@ class Nodes:
         self.replicas = replicas
         self.process = {}
         self.paused = set()
+        self.drained = set()
         self.struck = set()  # may have ended: killed, asked to end, or its disk was filled
         self.network = Network()
         for name in [*self.names, 'client']:
@@ -135,6 +136,22 @@ class Nodes:
                     while True:
                         file.write(bytes(size))
 
+    def drain(self, name, wait=True):
+        done = self.run('node', 'drain', *([] if wait else ['--no-wait']), self.url(name), timeout=120)
+        check(done.returncode == 0, f'drain {name}:', done.stderr)
+        self.drained.add(name)
+
+    def undrain(self):
+        for name in list(self.drained):
+            self.until(f'{name} is wanted again', lambda: self.run('node', 'undrain', self.url(name)).returncode == 0)
+            self.drained.discard(name)
+
+    def move(self, range, name):
+        """Until it has moved."""
+        done = self.run('range', 'move', '--range', str(range), '--from', self.url(name))
+        check(done.returncode == 0, f'move range {range} from {name}:', done.stderr)
+        self.until('it has moved', lambda: all(name not in r['in_sync'] for r in self.ranges('live') if r['id'] == range))
+
     def heal(self):
         """Undoes every fault. A process that is not there is started; one that ended by itself is a failure."""
         self.network.heal()
@@ -150,6 +167,7 @@ class Nodes:
                     unexpected.append(f'{name} ended by itself (exit code {self.process[name].returncode})')
                 self.start(name)
         self.struck.clear()
+        self.undrain()
         check(not unexpected, *unexpected)
 
     # ---- asking ----
@@ -220,7 +238,7 @@ class Nodes:
             return 'nodes are missing'
         for r in status['ranges']:
             states = [(p['role'], p['state']) for p in r['replicas']]
-            if r['state'] != 'serving' or len(r['in_sync']) != r['replicas_wanted'] or r['learners'] or any(s != 'serving' for _, s in states):
+            if r['state'] != 'serving' or len(r['in_sync']) != r['replicas_wanted'] or r['learners'] or r['leaving'] or any(s != 'serving' for _, s in states):
                 return f'range {r["id"]} ({r["state"]}, {len(r["in_sync"])} of {r["replicas_wanted"]} in sync): {states}'
         return None
 

@@ -15,7 +15,8 @@ import faults, network
 from nodes import Failed, Nodes, check
 
 WORDS = 'river stone harbour lantern meadow copper bridge winter thunder violet garden amber orchard tide compass'.split()
-TABLE = ['kill-shard', 'kill-leader', 'kill-follower', 'pause-shard', 'pause-leader', 'cut-shard', 'cut-leader', 'restart-all']
+TABLE = ['kill-shard', 'kill-leader', 'kill-follower', 'pause-shard', 'pause-leader', 'cut-shard', 'cut-leader', 'restart-all',
+         'drain-shard', 'move-range', 'kill-during-drain']
 
 
 def still_entries():
