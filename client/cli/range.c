@@ -68,7 +68,7 @@ static json_t *range_json(const struct quire_range *range)
     return json_pack("{s:I,s:o,s:o,s:o,s:I,s:I,s:i,s:o}", "id", (json_int_t)range->id, "collection",
                      cli_text(range->collection), "lo", cli_text(range->lo), "hi",
                      cli_text(range->hi), "entries", (json_int_t)range->entries, "bytes",
-                     (json_int_t)(range->bytes + range->memory_bytes), "replicas_wanted",
+                     (json_int_t)range->bytes + (json_int_t)range->memory_bytes, "replicas_wanted",
                      (int)range->replicas_wanted, "replicas", replicas);
 }
 
