@@ -295,6 +295,25 @@ static void test_idle_connections(void **state)
     check(fixture, "GET", "/healthz", 200, "ok\n");
 }
 
+/* One more than there may be: the oldest is closed, and only that one. (It is not its idle time
+ * that is over: then the second oldest would be gone as well.) */
+static void test_oldest_goes(void **state)
+{
+    struct fixture *fixture = *state;
+    int fds[HTTP_CONNECTIONS_MAX + 1];
+    char byte;
+    for (int i = 0; i <= HTTP_CONNECTIONS_MAX; i++)
+        fds[i] = dial(fixture);
+    assert_int_equal(recv(fds[0], &byte, 1, 0), 0);
+    send_text(fds[1], "GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: x\r\n\r\n");
+    char *answer = receive_all(fds[1]);
+    assert_int_equal(strncmp(answer, "HTTP/1.1 200 ", 13), 0);
+    free(answer);
+    close(fds[0]);
+    for (int i = 2; i <= HTTP_CONNECTIONS_MAX; i++)
+        close(fds[i]);
+}
+
 static void test_stale_beat(void **state)
 {
     struct fixture *fixture = *state;
@@ -466,6 +485,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_kept_alive, start, stop),
         cmocka_unit_test_setup_teardown(test_garbage, start, stop),
         cmocka_unit_test_setup_teardown(test_idle_connections, start, stop),
+        cmocka_unit_test_setup_teardown(test_oldest_goes, start, stop),
         cmocka_unit_test_setup_teardown(test_stale_beat, start, stop),
         cmocka_unit_test_setup_teardown(test_addresses, start, stop),
         cmocka_unit_test_setup_teardown(test_process, start, stop),
