@@ -116,6 +116,7 @@ static int decode_verify(struct box *box, struct bytes payload, struct err *err)
     result->postings = in->postings;
     result->problems = (const struct quire_problem *const *)problems;
     result->problem_count = in->n_problems;
+    result->uncompared = in->uncompared;
     return finish(&d, err);
 }
 

@@ -494,6 +494,7 @@ int encode_verify(const void *request, struct buf *payload, struct encoded *how,
     if (in->collection && check_collection(in->collection, err) != 0)
         return err->code;
     message.collection = in->collection ? lend(in->collection) : NULL;
+    message.has_replicas = message.replicas = in->every_replica;
     pack(&message.base, payload);
     return 0;
 }

@@ -269,6 +269,7 @@ struct quire_simple_request {
     size_t size;
     uint32_t timeout_ms;
     const char *collection;
+    bool every_replica; /* quire_verify() only */
 };
 #define QUIRE_SIMPLE_INIT QUIRE_INIT_(struct quire_simple_request)
 
@@ -854,14 +855,17 @@ struct quire_problem {
 struct quire_verify_result {
     int status;
     const char *error;
-    uint64_t ranges, entries, postings;          /* that were looked at */
+    uint64_t ranges, entries, postings;          /* that were looked at; of each replica */
     const struct quire_problem *const *problems; /* none: everything is as it should be */
     size_t problem_count;
+    uint64_t uncompared; /* every_replica: ranges that were written to between the looks */
 };
 typedef void (*quire_verify_cb)(void *data, const struct quire_verify_result *result);
 
-/* Compares the index of every range with its entries and checks all checksums. `request` may be
- * NULL; here `collection` NULL means all of them. Default timeout one hour. */
+/* Compares the index of every range with its entries and checks all checksums; of one replica of
+ * each range, or with every_replica of all that are in sync, and then the entries of each with
+ * those of the others. A replica that is damaged is made anew of another one by itself. `request`
+ * may be NULL; here `collection` NULL means all of them. Default timeout one hour. */
 QUIRE_API quire_ticket quire_verify(struct quire_client *client,
                                     const struct quire_simple_request *request, quire_verify_cb cb,
                                     void *data);

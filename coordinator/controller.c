@@ -248,6 +248,7 @@ static struct replica_report read_report(const Quire__RangeReport *message)
     report.bytes = message->bytes + message->memory_bytes;
     report.serving = strcmp(message->state, "serving") == 0;
     report.read_only = strcmp(message->state, "read-only") == 0;
+    report.damaged = strcmp(message->state, "damaged") == 0;
     report.primary = message->role != NULL && strcmp(message->role, "primary") == 0;
     report.idle =
         message->role != NULL && !report.primary && strcmp(message->role, "reconciling") != 0;

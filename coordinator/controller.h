@@ -37,8 +37,8 @@
  *      that leads the fewest ranges, and the old one a learner. One that is leaving or cannot
  *      write stays in sync. One that has this epoch and does not lead under it gets a new one.
  * Without any in-sync replica alive nothing is done: the range waits.
- *   2. in-sync replicas that are dead, failed, about to stop, or that the primary asked to drop,
- *      become learners; only while the primary is alive and open, since they may be the last that
+ *   2. in-sync replicas that are dead, failed, damaged, about to stop, or that the primary asked to
+ * drop, become learners; only while the primary is alive and open, since they may be the last that
  *      have everything. One to be dropped that has not said that it follows this epoch may have
  *      been the primary until now, and answer reads as such: it gets no new lease, and stays in
  *      sync until the last one has run out.

@@ -28,10 +28,16 @@ static bool failed(const struct watched *node, uint64_t range)
     return present(node) && state_of(node, range) == REPLICA_FAILED;
 }
 
+static bool is_damaged(const struct watched *node, uint64_t range)
+{
+    const struct replica_report *report = watched_report(node, range);
+    return report != NULL && report->damaged;
+}
+
 static bool may_lead(const struct watched *node, uint64_t range)
 {
     return ready(node, range) && node->state == CONTROLLER_ALIVE && !node->disk_short &&
-           !watched_report(node, range)->read_only;
+           !watched_report(node, range)->read_only && !is_damaged(node, range);
 }
 
 /* ---- lists of nodes ---- */
@@ -174,8 +180,8 @@ static bool should_hand_over(const struct range_plan *plan)
 {
     const struct replica_report *report = watched_report(plan->primary, plan->range->id);
     return plan->primary->state == CONTROLLER_LEAVING ||
-           (present(plan->primary) &&
-            (plan->primary->disk_short || (report != NULL && report->read_only)));
+           (present(plan->primary) && (plan->primary->disk_short ||
+                                       (report != NULL && (report->read_only || report->damaged))));
 }
 
 /* True: it was about the primary, and there is nothing more to want now. */
@@ -246,13 +252,22 @@ static bool may_lead_yet(const struct range_plan *plan, const struct controller 
     return !follows && watched_may_have_lease(controller, node, now_ms);
 }
 
+/* It is damaged, and one that is not leads by now, which it can be made anew of. */
+static bool is_to_be_renewed(const struct range_plan *plan, const struct watched *node)
+{
+    const struct replica_report *report = watched_report(node, plan->range->id);
+    return is_damaged(node, plan->range->id) && present(node) &&
+           !is_damaged(plan->primary, plan->range->id) && report->epoch == plan->range->epoch &&
+           !report->primary;
+}
+
 static bool to_be_demoted(const struct range_plan *plan, const struct controller *controller,
                           const struct watched *node, uint64_t now_ms)
 {
     const struct replica_wish *wish = wish_about(plan, node);
     bool unwanted = wish != NULL && !wish->in_sync && !may_lead_yet(plan, controller, node, now_ms);
     return node->state == CONTROLLER_DEAD || failed(node, plan->range->id) ||
-           takes_leave(plan, node) || unwanted;
+           is_to_be_renewed(plan, node) || takes_leave(plan, node) || unwanted;
 }
 
 /* Whoever is taken out of the in-sync replicas may be the last one that has everything: that the
@@ -279,7 +294,7 @@ static void plan_promotions(struct range_plan *plan)
         if (!wish->in_sync) /* the primary waits for it, in vain: until the next epoch */
             plan->changed = true;
         else if (node->state == CONTROLLER_ALIVE && watched_is_known(node) &&
-                 !failed(node, plan->range->id))
+                 !failed(node, plan->range->id) && !is_damaged(node, plan->range->id))
             promote(plan, node);
     }
 }

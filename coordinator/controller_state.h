@@ -15,6 +15,7 @@ struct replica_report {
     bool primary; /* it takes itself for it */
     bool idle;    /* it does not, and says so */
     bool read_only;
+    bool damaged; /* it answers, as far as it can be read */
     uint64_t last_seq, entries;
     uint64_t bytes; /* of files and memory */
 };

@@ -26,6 +26,7 @@
  * above the last level lz4 must do, without a dictionary, which lz4 would have to load for each
  * block. Every block has RocksDB's own xxh3 checksum, checked on each read from disk.
  */
+#include "shard/folder.h"
 #include "shard/index_store_internal.h"
 
 #include "shard/list_cache.h"
@@ -248,6 +249,14 @@ int store_make_folder(const char *path, struct err *err)
     return synced ? 0 : err_set(err, ERR_IO, "create folder %s: %s", path, strerror(why));
 }
 
+#define STORE_COPY_PATH_MAX 4096
+
+/* Where store_verify() has its links. */
+static void copy_path(const char *path, char out[STORE_COPY_PATH_MAX])
+{
+    snprintf(out, STORE_COPY_PATH_MAX, "%s.verify", path);
+}
+
 int store_open(const char *path, struct store_cache *cache, struct store **out, struct err *err)
 {
     *out = NULL;
@@ -261,6 +270,9 @@ int store_open(const char *path, struct store_cache *cache, struct store **out, 
     if (store->path == NULL)
         abort();
     store_tables_sweep(path);
+    char copy[STORE_COPY_PATH_MAX];
+    copy_path(path, copy);
+    folder_remove(copy, NULL); /* of a process that ended while it verified */
     for (int i = 0; i < FAMILIES; i++)
         store->family_options[i] = family_options(&FAMILY[i], cache);
     store->lists = cache == NULL ? NULL : cache->lists;
@@ -620,7 +632,7 @@ uint64_t store_memory_bytes(struct store *store)
     return property_sum(store, "rocksdb.cur-size-all-mem-tables");
 }
 
-int store_verify(struct store *store, struct err *err)
+static int read_all(struct store *store, struct err *err)
 {
     for (int i = 0; i < FAMILIES; i++) {
         rocksdb_readoptions_t *read = rocksdb_readoptions_create();
@@ -637,4 +649,23 @@ int store_verify(struct store *store, struct err *err)
             return err_prefix(err, "check the rows");
     }
     return 0;
+}
+
+/* What is in the cache was checked when it was read, maybe long ago: the files are opened anew, as
+ * links that nobody else writes to. */
+int store_verify(struct store *store, struct err *err)
+{
+    char path[STORE_COPY_PATH_MAX];
+    struct store *copy = NULL;
+    copy_path(store->path, path);
+    int code = folder_remove(path, err);
+    if (code == 0)
+        code = store_checkpoint(store, path, err);
+    if (code == 0)
+        code = store_open(path, NULL, &copy, err);
+    if (code == 0)
+        code = read_all(copy, err);
+    store_close(copy);
+    folder_remove(path, NULL);
+    return code;
 }

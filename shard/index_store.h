@@ -119,7 +119,8 @@ uint64_t store_disk_bytes(struct store *store);
 uint64_t store_family_bytes(struct store *store, enum store_family family); /* on disk */
 const char *store_family_name(enum store_family family);
 uint64_t store_memory_bytes(struct store *store);
-/* Reads every file's checksums (rocksdb verifies on iteration); problems as ERR_CORRUPT. */
+/* Reads every row from the files, past the cache, and so checks every block's checksum; some links
+ * beside the store's folder meanwhile. Blocks. ERR_CORRUPT; ERR_IO. */
 int store_verify(struct store *store, struct err *err);
 
 /* Turns RocksDB's error text into a code and a text ("<doing>: ..."), frees it and sets it to NULL;

@@ -150,10 +150,16 @@ void range_letters(struct range *range,
  * one letter. */
 int range_count_before(struct range *range, struct bytes key, uint64_t *count, struct err *err);
 
+struct range_verified {
+    uint64_t entries, postings;
+    uint64_t seq;    /* of the last operation of the moment that was looked at */
+    uint64_t digest; /* of the entries with their versions: the same on every replica at that seq */
+};
+
 /* Checks everything against everything: rows against each other, each entry analysed anew against
  * the lists that should hold it (and nothing else there), statistics recounted, every checksum.
  * Calls problem for each thing wrong. */
-int range_verify(struct range *range, uint64_t *entries, uint64_t *postings,
+int range_verify(struct range *range, struct range_verified *verified,
                  void (*problem)(void *data, const char *text), void *data, struct err *err);
 
 #endif

@@ -64,6 +64,8 @@ static const char *state_name(struct replica *replica, bool log_broken)
     default:
         if (log_broken || range_broken(replica->range, NULL) != 0)
             return "read-only";
+        if (atomic_load(&replica->damaged))
+            return "damaged";
         return atomic_load(&replica->sealed) ? "sealed" : "serving";
     }
 }

@@ -181,6 +181,10 @@ static int open_range(struct replica *replica, struct err *err)
 /* What cannot be read is of no use to a learner: it is made anew of the primary's. */
 static enum replica_state open_state(struct replica *replica, struct err *err)
 {
+    if (replica->renewed && !replica->installs && part_of(replica).learner) {
+        err_set(err, ERR_CORRUPT, "what is here of it is damaged");
+        return REPLICA_LEARNING;
+    }
     if (replica->installs &&
         checkpoints_install(replica->means.checkpoints, replica->id, replica->install, err) != 0)
         return REPLICA_FAILED;
@@ -231,6 +235,15 @@ void replica_start(struct replica *replica)
     replica->open_job.run = run_open;
     if (pool_submit(replica->means.background, &replica->open_job) != 0)
         run_open(&replica->open_job); /* the queue is full: then here */
+}
+
+void replica_damaged(struct replica *replica, const struct err *err)
+{
+    if (err->code != ERR_CORRUPT || atomic_exchange(&replica->damaged, true))
+        return;
+    log_event(LOG_ERROR, "range is damaged here", LOG_U64("range", replica->id),
+              LOG_STR("what", err->text));
+    replica->means.opened(replica->means.data); /* the coordinators are told at once */
 }
 
 /* ---- references ---- */

@@ -81,6 +81,8 @@ struct replica {
     _Atomic bool sealed;       /* takes no writes */
     _Atomic bool hold_merges;  /* the disk is short of space */
     _Atomic bool dropped;      /* files go with the last reference */
+    _Atomic bool damaged;      /* something of it was found to be wrong */
+    bool renewed;              /* what is on the disk is damaged: not to be opened by a learner */
     struct err error;          /* why it failed; written before state */
     uint64_t failed_ms;        /* when; as is the next */
     struct range *range;       /* once open */
@@ -153,6 +155,11 @@ Quire__Range *replica_current(struct replica *replica, uint64_t epoch, struct ar
 int replica_await(struct replica *replica, uint64_t seq, uint64_t deadline_ms, struct err *err);
 /* Whether a read may be answered here at all (replication_may_read). */
 int replica_may_read(struct replica *replica, const Quire__RangeRef *ref, struct err *err);
+
+/* Something that was read of it is not what was written (ERR_CORRUPT; other codes are ignored).
+ * The coordinators are told, and while another replica is in sync this one is taken out and made
+ * anew of that one; until then it answers with what can be read. */
+void replica_damaged(struct replica *replica, const struct err *err);
 
 /* Memory is far above its limit, and a flush would give it back. */
 bool replica_lags(struct replica *replica);

@@ -247,6 +247,18 @@ static struct replica *ending(struct replicas *replicas, uint64_t id)
     return last;
 }
 
+/* It is damaged, and the configuration says that it learns: from the start, then. */
+static bool is_to_be_renewed(const struct replicas *replicas, struct replica *replica,
+                             const Quire__Range *range)
+{
+    if (!atomic_load(&replica->damaged) || atomic_load(&replica->state) != REPLICA_OPEN)
+        return false;
+    for (size_t i = 0; i < range->n_learners; i++)
+        if (strcmp(range->learners[i], replicas->settings.means.node_id) == 0)
+            return true;
+    return false;
+}
+
 /* Opens what is not here and hands over the configuration of what is. ERR_INVALID when a collection
  * is missing. */
 static int take_up(struct replicas *replicas, const Quire__ShardAssign *assign, bool may_lead,
@@ -264,9 +276,16 @@ static int take_up(struct replicas *replicas, const Quire__ShardAssign *assign, 
         take_out(replicas, failed);
         replica = NULL;
     }
+    bool renews = replica != NULL && is_to_be_renewed(replicas, replica, range);
+    if (renews) {
+        failed = replica;
+        take_out(replicas, failed);
+        replica = NULL;
+    }
     if (replica == NULL) {
         replica = new_replica(replicas, range, collection, assign->n_ranges);
         replica->may_lead = may_lead;
+        replica->renewed = renews;
         if (put_in(replicas, replica, ending(replicas, range->id)))
             started = replica;
     } else if (replica_take_config(replica, range, may_lead)) {
@@ -275,7 +294,9 @@ static int take_up(struct replicas *replicas, const Quire__ShardAssign *assign, 
     if (started != NULL)
         replica_ref(started);
     pthread_mutex_unlock(&replicas->lock);
-    if (failed != NULL)
+    if (failed != NULL && renews)
+        let_go(replicas, failed);
+    else if (failed != NULL)
         replica_unref(failed);
     if (started != NULL) {
         replica_start(started);

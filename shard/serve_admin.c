@@ -85,35 +85,49 @@ void serve_assigned(struct server *server)
 struct verification {
     struct work *work;
     Quire__ShardVerifyReply *reply;
-    uint64_t range;
+    struct replica *replica;
 };
 
 static void add_problem(void *data, const char *text)
 {
     struct verification *it = data;
+    struct err err = {0};
+    err_set(&err, ERR_CORRUPT, "%s", text);
+    replica_damaged(it->replica, &err);
     if (it->reply->n_problems == LIMIT_VERIFY_PROBLEMS)
         return;
     Quire__VerifyProblem *problem = serve_alloc(it->work, 1, sizeof *problem);
     quire__verify_problem__init(problem);
-    problem->range = it->range;
+    problem->range = it->replica->id;
     problem->text = (char *)serve_copy(it->work, bytes_str(text)).data;
     it->reply->problems[it->reply->n_problems++] = problem;
+}
+
+static void add_digest(struct verification *it, const struct range_verified *verified)
+{
+    Quire__RangeDigest *digest = serve_alloc(it->work, 1, sizeof *digest);
+    quire__range_digest__init(digest);
+    digest->range = it->replica->id;
+    digest->seq = verified->seq;
+    digest->digest = verified->digest;
+    it->reply->digests[it->reply->n_digests++] = digest;
 }
 
 static int verify_range(struct work *work, struct replica *replica, void *data, struct err *err)
 {
     struct verification *it = data;
-    uint64_t entries, postings;
-    it->range = replica->id;
+    struct range_verified verified;
+    it->replica = replica;
     if (rpc_request_abandoned(work->request))
         return err_set(err, ERR_CANCELED, "verification: nobody waits for it any more");
-    int code = range_verify(replica->range, &entries, &postings, add_problem, it, err);
+    int code = range_verify(replica->range, &verified, add_problem, it, err);
     if (code == ERR_CANCELED)
         return err_set(err, ERR_UNAVAILABLE, "the range is being closed");
     if (code != 0)
         return code;
-    it->reply->entries += entries;
-    it->reply->postings += postings;
+    it->reply->entries += verified.entries;
+    it->reply->postings += verified.postings;
+    add_digest(it, &verified);
     return 0;
 }
 
@@ -127,6 +141,7 @@ void serve_verify(struct work *work)
     struct coverage coverage = {0};
     struct err err = {0};
     reply.problems = serve_alloc(work, LIMIT_VERIFY_PROBLEMS, sizeof reply.problems[0]);
+    reply.digests = serve_alloc(work, request->n_ranges, sizeof reply.digests[0]);
     if (serve_ranges(work, request->ranges, request->n_ranges, &coverage, verify_range, &it,
                      &err) != 0) {
         serve_error(work->server, work->request, &err);

@@ -167,6 +167,8 @@ static int get(struct entries *entries, const Quire__ShardGet *request, struct e
         code = get_row(entries, replica, buf_bytes(&whole), err);
         buf_deinit(&whole);
     }
+    if (code != 0)
+        replica_damaged(replica, err);
     replica_unref(replica);
     return code;
 }
@@ -293,6 +295,7 @@ void serve_browse(struct work *work)
                                                   bytes_of(request->to.data, request->to.len));
         code = browse_rows(&entries, it, request, &err);
         store_iterator_close(it);
+        replica_damaged(replica, &err);
         replica_unref(replica);
     }
     if (code == 0)

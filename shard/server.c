@@ -185,8 +185,10 @@ int serve_ranges(struct work *work, Quire__RangeRef *const *refs, size_t count,
                                     &replica, &own);
         if (code == 0)
             code = visit(work, replica, data, &own);
-        if (replica != NULL)
+        if (replica != NULL) {
+            replica_damaged(replica, &own);
             replica_unref(replica);
+        }
         if (code == 0) {
             coverage->covered[coverage->covered_count++] = refs[i]->id;
         } else if (ends_all(code)) {

@@ -37,7 +37,7 @@ struct check {
     struct store_iterator *entries, *names, *places;
     struct letters letters, counted_letters;
     struct segment_check *segments;
-    uint64_t entry_count, name_count, total_length, postings;
+    uint64_t entry_count, name_count, total_length, postings, digest;
     uint32_t problems;
     void (*problem)(void *data, const char *text);
     void *data;
@@ -252,7 +252,9 @@ static int check_entry(struct check *check, struct arena *arena, struct err *err
     struct document document;
     struct err why;
     struct buf own_key = {0};
+    uint64_t parts[2] = {hash64(key.data, key.size), hash64(row.data, row.size)};
     check->entry_count++;
+    check->digest += hash64(parts, sizeof parts);
     Quire__Entry *entry = quire__entry__unpack(arena_protobuf(arena), row.size, row.data);
     if (entry == NULL || entry_validate(entry, &why) != 0) {
         problem(check, "entry %s: malformed row", show(key, text));
@@ -432,11 +434,11 @@ static void check_figures(struct check *check)
         problem(check, "statistics: the counts by letter are not those of the entries");
 }
 
-int range_verify(struct range *range, uint64_t *entries, uint64_t *postings,
+int range_verify(struct range *range, struct range_verified *verified,
                  void (*report)(void *data, const char *text), void *data, struct err *err)
 {
     struct check check = {.range = range, .problem = report, .data = data};
-    struct err why = {0}, unused;
+    struct err unused;
     err = err != NULL ? err : &unused;
     int code = analyzer_create(range->settings.language, &check.analyzer, err);
     if (code != 0)
@@ -449,10 +451,10 @@ int range_verify(struct range *range, uint64_t *entries, uint64_t *postings,
         code = check_segment(&check, &check.segments[i], err);
     if (code == 0)
         check_figures(&check);
-    if (code == 0 && store_verify(range->store, &why) != 0)
-        problem(&check, "%s", why.text);
-    *entries = check.entry_count;
-    *postings = check.postings;
+    if (code == 0)
+        code = store_verify(range->store, err);
+    *verified =
+        (struct range_verified){check.entry_count, check.postings, check.view->seq, check.digest};
     check_deinit(&check);
     if (code == ERR_CORRUPT) { /* a damaged file is what we were looking for */
         report(data, err->text);

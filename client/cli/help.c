@@ -185,10 +185,13 @@ static const char status_help[] =
     "  quire status --json | jq '.ranges[] | {lo, hi, entries}'\n";
 
 static const char verify_help[] =
-    "usage: quire verify\n\n"
+    "usage: quire verify [--replicas]\n\n"
     "Checks every range, or those of one collection (-c): index against entries, checksums,\n"
-    "statistics. Exit code 1 when something is wrong.\n" COMMON "\nexamples:\n"
-    "  quire verify\n"
+    "statistics. A replica that is damaged is made anew of another one by itself. Exit code 1\n"
+    "when something is wrong.\n\n"
+    "  --replicas      every replica of each range, not one; and that all have the same "
+    "entries\n" COMMON "\nexamples:\n"
+    "  quire verify --replicas\n"
     "  quire verify -c foldoc --json\n";
 
 static const char coordinator_list_help[] =

@@ -229,8 +229,9 @@ static json_t *verify_json(const struct quire_verify_result *result)
         json_array_append_new(problems, json_pack("{s:I,s:o}", "range",
                                                   (json_int_t)result->problems[i]->range, "text",
                                                   cli_text(result->problems[i]->text)));
-    return json_pack("{s:I,s:I,s:I,s:o}", "ranges",
-                     (json_int_t)(result != NULL ? result->ranges : 0), "entries",
+    return json_pack("{s:I,s:I,s:I,s:I,s:o}", "ranges",
+                     (json_int_t)(result != NULL ? result->ranges : 0), "uncompared",
+                     (json_int_t)(result != NULL ? result->uncompared : 0), "entries",
                      (json_int_t)(result != NULL ? result->entries : 0), "postings",
                      (json_int_t)(result != NULL ? result->postings : 0), "problems", problems);
 }
@@ -240,10 +241,11 @@ int cmd_verify(const struct cli_command *command, int argc, char **argv)
     struct quire_simple_request request = QUIRE_SIMPLE_INIT;
     const struct quire_verify_result *result = NULL;
     char ranges[32], entries[32], postings[32];
+    const struct cli_option options[] = {{"replicas", 0, CLI_FLAG, &request.every_replica, 0, 0}};
     struct cli cli;
     int exit, status;
 
-    if (!cli_parse(&cli, command, argc, argv, NULL, 0, 0, 0, &exit) || !cli_connect(&cli, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 1, 0, 0, &exit) || !cli_connect(&cli, &exit))
         return exit;
     request.collection = cli.collection_given ? cli.collection : NULL; /* NULL: all of them */
     request.timeout_ms = cli.timeout_ms;
@@ -254,9 +256,15 @@ int cmd_verify(const struct cli_command *command, int argc, char **argv)
         if (cli.json)
             cli_print_json(&cli, verify_json(result));
         else
-            printf("%s ranges, %s entries, %s postings: %s\n", cli_count(result->ranges, ranges),
+            printf("%s %s, %s entries, %s postings: %s\n", cli_count(result->ranges, ranges),
+                   request.every_replica ? "replicas" : "ranges",
                    cli_count(result->entries, entries), cli_count(result->postings, postings),
                    result->problem_count == 0 ? "all is well" : "there are problems");
+        if (result->uncompared > 0)
+            cli_say(&cli,
+                    "%llu ranges were written to meanwhile: their replicas were checked, and not "
+                    "compared with each other",
+                    (unsigned long long)result->uncompared);
         for (size_t i = 0; i < result->problem_count; i++)
             cli_say(&cli, "range %llu: %s", (unsigned long long)result->problems[i]->range,
                     result->problems[i]->text);

@@ -9,6 +9,7 @@ SEED = int(os.environ.get('QUIRE_SEED', str(random.randrange(1 << 31))))
 QUESTIONS = ['fence', 'token', 'body0', 'body1', '"norm corpus"', 'stem*']
 WORDS = 'index shard range epoch lease posting norm segment replica quorum fence arena token stem corpus'.split()
 # Names and options: RocksDB writes them for people, and reads none of it.
+MENDED = re.compile('range is damaged here|range to be copied from its primary')
 IGNORED = re.compile(r'(^lock|/LOCK|/LOG.*|/IDENTITY|OPTIONS-.*)$')
 
 
@@ -146,5 +147,59 @@ def lost_folders():
         shard.stop()
 
 
+def repaired():
+    """With two replicas: bits of one shard's indexes are flipped while it runs. Nothing wrong is ever answered, and it is
+    made anew of the other replicas by itself."""
+    rng = random.Random(SEED)
+    with Cluster(shards=3) as c:
+        load(c, rng)
+        c.lines([dict(op='search', query='fence')])
+        good = ask(c)
+        check(None not in good, 'a sound cluster does not answer')
+        equal(c.run('verify', '--replicas').code, 0)
+        c.run('placement', 'frozen')
+        for sign in (signal.SIGTERM, None):  # stopped meanwhile; running
+            name = rng.choice([n for n in c.processes() if n.startswith('shard')])
+            words = open(f'/proc/{c.processes()[name]}/cmdline', 'rb').read().split(b'\0')[:-1]
+            folder = os.path.join(c.data, name, 'ranges')
+            if sign:
+                os.kill(c.processes()[name], sign)
+                until('it has ended', lambda: name not in c.processes())
+            files = [os.path.join(d, f) for d, _, names in os.walk(folder) for f in names if f.endswith('.sst')]
+            check(files, 'no files of an index')
+            for file in files:
+                for _ in range(8):
+                    flip(file, rng)
+            before = sum(len(MENDED.findall(open(p, errors='replace').read())) for p in c.logs())
+            if sign:
+                with open(os.path.join(c.data, 'log', name + '-again.log'), 'wb') as log:
+                    started = subprocess.Popen(words, stdout=log, stderr=log)
+            for _ in range(3):
+                for q, a, b in zip(QUESTIONS + ['get', 'browse', 'define'], good, ask(c)):
+                    check(b is None or a == b, f'another answer to {q}')
+                c.run('verify', '--replicas', ok=None)
+            until(f'the {len(files)} files of {name} are noticed', lambda: before < sum(
+                len(MENDED.findall(open(p, errors='replace').read())) for p in c.logs()))
+            until('it is made anew', lambda: whole(c))
+            equal(c.json('verify', '--replicas')['problems'], [], 'verify')
+            equal(ask(c), good, 'the answers after the repair')
+        started.terminate()
+        started.wait(30)
+
+
+def until(what, attempt):
+    limit = time.monotonic() + 60
+    while not attempt():
+        check(time.monotonic() < limit, what, ': did not happen')
+        time.sleep(0.1)
+
+
+def whole(c):
+    done = c.run('range', 'list', '--json', ok=None)
+    return done.code == 0 and all(len(r['replicas']) == r['replicas_wanted'] and
+                                  all(p['state'] == 'serving' and p['role'] != 'learner' for p in r['replicas'])
+                                  for r in done.json['ranges'])
+
+
 if __name__ == '__main__':
-    main([flipped_bits, lost_folders])
+    main([flipped_bits, lost_folders, repaired])

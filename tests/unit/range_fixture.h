@@ -215,9 +215,9 @@ static inline void print_problem(void *data, const char *text)
 static inline int problems_of(struct range *range)
 {
     struct err err = {0};
-    uint64_t entries, postings;
+    struct range_verified verified;
     int problems = 0;
-    if (range_verify(range, &entries, &postings, print_problem, &problems, &err) != 0) {
+    if (range_verify(range, &verified, print_problem, &problems, &err) != 0) {
         fprintf(stderr, "verify: %s\n", err.text);
         return -1;
     }

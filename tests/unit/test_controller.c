@@ -179,6 +179,37 @@ static void test_read_only(void **state)
     toy_destroy(toy);
 }
 
+/* Who cannot read all that it has hands over, then learns anew; with nobody else to lead it leads
+ * on. */
+static void test_damaged(void **state)
+{
+    (void)state;
+    struct toy *toy = leading(3, 3, three);
+    toy->state[0] = "damaged";
+    run(toy, 300);
+    assert_string_equal(range(toy, 0)->primary, "b");
+    assert_true(map_range_in_sync(range(toy, 0), "a")); /* until it has the epoch, and follows */
+    run(toy, 600);
+    for (size_t i = 0; i < RANGES; i++) {
+        assert_string_not_equal(range(toy, i)->primary, "a");
+        assert_true(map_range_learns(range(toy, i), "a"));
+    }
+    toy->catches_up = true;
+    run(toy, 2000);
+    assert_true(map_range_learns(range(toy, 0), "a")); /* not before it is made anew */
+    toy->state[0] = "serving";
+    run(toy, 1000);
+    assert_true(map_range_in_sync(range(toy, 0), "a"));
+    toy_destroy(toy);
+    static const char *const both[RANGES] = {"ab", "ab", "ba", "ba"};
+    toy = leading(2, 2, both);
+    toy->state[0] = toy->state[1] = "damaged";
+    size_t changes = toy->changes;
+    run(toy, 10000);
+    assert_int_equal(toy->changes, changes);
+    toy_destroy(toy);
+}
+
 static void test_new_node(void **state)
 {
     (void)state;
@@ -553,6 +584,7 @@ int main(void)
         cmocka_unit_test(test_former_life),
         cmocka_unit_test(test_idle_primary),
         cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_new_node),
         cmocka_unit_test(test_last_replica),
         cmocka_unit_test(test_requests),
