@@ -56,6 +56,7 @@ struct fake_shard {
     uint64_t more_hits;            /* that it counts beside the words that it has */
     uint64_t told_limit;           /* of hits to count, by the last search; UINT64_MAX: exact */
     uint64_t told_min_seq;         /* by the last request for entries */
+    uint64_t digest;               /* of the content of all its ranges, that it finds in them */
     bool wrong_stats;              /* speaks of another range than it was asked for */
     bool refuse_seal;
     uint64_t sealed;  /* the range that it says is sealed, while it has epoch 1 */
@@ -474,6 +475,15 @@ static inline void fake_verify(struct fake_shard *shard, struct rpc_request *req
                &reply.failed, &reply.n_failed);
     reply.entries = reply.n_covered;
     reply.postings = reply.n_covered * 10;
+    reply.digests = arena_calloc(&request->arena, reply.n_covered + 1, sizeof *reply.digests);
+    for (size_t i = 0; i < reply.n_covered; i++) {
+        Quire__RangeDigest *digest = arena_alloc(&request->arena, sizeof *digest);
+        quire__range_digest__init(digest);
+        digest->range = reply.covered[i];
+        digest->seq = shard->seq;
+        digest->digest = shard->digest;
+        reply.digests[reply.n_digests++] = digest;
+    }
     fake_reply(request, &reply.base);
 }
 

@@ -327,6 +327,46 @@ static void test_figures(void **state)
     answer_deinit(&answer);
 }
 
+/* Of every replica; the numbers of problems and of ranges that could not be compared. */
+static void verify(struct world *world, size_t *problems, uint64_t *uncompared)
+{
+    struct answer answer;
+    Quire__VerifyRequest message = QUIRE__VERIFY_REQUEST__INIT;
+    message.has_replicas = message.replicas = true;
+    assert_int_equal(ask(world, &answer, QUIRE__KIND__KIND_VERIFY, &message, 5000), 0);
+    Quire__VerifyReply *reply = answer_message(&answer, &quire__verify_reply__descriptor);
+    assert_int_equal(reply->ranges, 2 * words(world).count);
+    *problems = reply->n_problems;
+    *uncompared = reply->uncompared;
+    for (size_t i = 0; i < reply->n_problems; i++)
+        assert_non_null(
+            strstr(reply->problems[i]->text, "have other entries after the same write"));
+    answer_deinit(&answer);
+}
+
+static void test_verify_compares(void **state)
+{
+    struct world *world = *state;
+    struct fake_shard *odd = owner(world, world->words[3], 1);
+    struct map_ranges ranges = words(world);
+    size_t there = 0, problems;
+    uint64_t uncompared;
+    for (size_t i = 0; i < ranges.count; i++)
+        there += map_range_on(ranges.items[i], odd->id);
+    assert_in_range(there, 1, ranges.count);
+    verify(world, &problems, &uncompared);
+    assert_int_equal(problems, 0);
+    assert_int_equal(uncompared, 0);
+    odd->digest = 1;
+    verify(world, &problems, &uncompared);
+    assert_int_equal(problems, there);
+    assert_int_equal(uncompared, 0);
+    odd->seq++; /* it has taken a write since: that its entries are others means nothing */
+    verify(world, &problems, &uncompared);
+    assert_int_equal(problems, 0);
+    assert_int_equal(uncompared, there);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -338,6 +378,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_hedge, setup, teardown),
         cmocka_unit_test_setup_teardown(test_acknowledged_is_seen, setup, teardown),
         cmocka_unit_test_setup_teardown(test_figures, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_verify_compares, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -352,6 +352,42 @@ static int count_problems(struct range *range)
     return problems;
 }
 
+static struct range_verified verified(struct range *range)
+{
+    struct range_verified out;
+    struct err err = {0};
+    int problems = 0;
+    assert_int_equal(range_verify(range, &out, print_problem, &problems, &err), 0);
+    assert_int_equal(problems, 0);
+    return out;
+}
+
+/* The same operations give the same digest, however they were flushed; one more gives another. */
+static void digest_is_of_the_entries(void **state)
+{
+    (void)state;
+    struct range_verified of[2][2];
+    for (int i = 0; i < 2; i++) {
+        teardown(NULL);
+        setup(NULL);
+        struct model model = {.seed = 9};
+        struct range *range = open_range(folder);
+        for (int part = 0; part < 8; part++) {
+            apply_next(range, &model, 50);
+            if (i == 1 && part % 3 == 0)
+                flush(range);
+        }
+        of[i][0] = verified(range);
+        apply_next(range, &model, 1);
+        of[i][1] = verified(range);
+        range_close(range);
+    }
+    assert_int_equal(of[0][0].seq, of[1][0].seq);
+    assert_true(of[0][0].digest == of[1][0].digest);
+    assert_true(of[0][1].digest == of[1][1].digest);
+    assert_true(of[0][0].digest != of[0][1].digest);
+}
+
 static void verify_finds_what_was_planted(void **state)
 {
     static const enum store_family families[] = {STORE_ENTRY, STORE_NAME, STORE_PLACE, STORE_POST};
@@ -496,6 +532,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_retry_gets_the_first_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(the_number_of_sessions_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(letters_are_counted_in_key_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(digest_is_of_the_entries, setup, teardown),
         cmocka_unit_test_setup_teardown(verify_finds_what_was_planted, setup, teardown),
         cmocka_unit_test_setup_teardown(an_idle_range_makes_its_places_durable, setup, teardown),
         cmocka_unit_test_setup_teardown(writer_readers_flushes_and_merges_get_along, setup,
