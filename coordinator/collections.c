@@ -162,22 +162,34 @@ static void count_range(struct placement_node *node, const Quire__Range *range, 
         node->primaries += (size_t)by;
 }
 
-static size_t live_nodes(struct coordinator *coordinator, struct arena *arena,
-                         struct placement_node **out)
+static bool is_there(struct coordinator *coordinator, const Quire__Node *it)
+{
+    struct node *node = nodes_find(&coordinator->nodes, it->id);
+    return node != NULL && node->up && node->connected;
+}
+
+static void add_node(const Quire__ClusterMap *map, const Quire__Node *it,
+                     struct placement_node *out)
+{
+    out->id = it->id;
+    out->zone = it->zone;
+    for (size_t i = 0; i < map->n_ranges; i++)
+        count_range(out, map->ranges[i], 1);
+}
+
+/* Those that new ranges of the collection may go to; such as are drained only when there are not
+ * enough others. */
+static size_t live_nodes(struct coordinator *coordinator, const Quire__Collection *collection,
+                         struct arena *arena, struct placement_node **out)
 {
     const Quire__ClusterMap *map = coordinator->map->message;
+    size_t replicas = collection->has_replicas ? collection->replicas : coordinator->replicas;
     size_t count = 0;
     *out = arena_calloc(arena, map->n_nodes + 1, sizeof **out);
-    for (size_t i = 0; i < map->n_nodes; i++) {
-        struct node *node = nodes_find(&coordinator->nodes, map->nodes[i]->id);
-        if (node == NULL || !node->up || !node->connected)
-            continue;
-        struct placement_node *live = &(*out)[count++];
-        live->id = map->nodes[i]->id;
-        live->zone = map->nodes[i]->zone;
-        for (size_t j = 0; j < map->n_ranges; j++)
-            count_range(live, map->ranges[j], 1);
-    }
+    for (int drained = 0; drained < 2 && count < replicas; drained++)
+        for (size_t i = 0; i < map->n_nodes; i++)
+            if (map->nodes[i]->draining == drained && is_there(coordinator, map->nodes[i]))
+                add_node(map, map->nodes[i], &(*out)[count++]);
     return count;
 }
 
@@ -329,7 +341,7 @@ static void run_create(struct admin_job *admin)
         return;
     struct arena *arena = &job->request->arena;
     struct placement_node *nodes;
-    size_t node_count = live_nodes(coordinator, arena, &nodes);
+    size_t node_count = live_nodes(coordinator, job->wanted, arena, &nodes);
     if (map_collection(coordinator->map, job->wanted->name) != NULL) {
         leave_with_error(job, ERR_EXISTS,
                          arena_printf(arena, "collection %s exists already", job->wanted->name));
@@ -377,7 +389,7 @@ static void on_sealed(struct node_call *call, int status, const struct err *err,
         return;
     }
     struct placement_node *nodes;
-    size_t node_count = live_nodes(coordinator, arena, &nodes);
+    size_t node_count = live_nodes(coordinator, found, arena, &nodes);
     if (node_count == 0) {
         leave_with_error(job, ERR_UNAVAILABLE, "no shard is connected to this coordinator");
         return;
@@ -435,7 +447,7 @@ static void run_prepare(struct admin_job *admin)
         return;
     struct map_ranges ranges = map_ranges(coordinator->map, found->id);
     struct placement_node *nodes;
-    size_t node_count = live_nodes(coordinator, arena, &nodes);
+    size_t node_count = live_nodes(coordinator, found, arena, &nodes);
     struct bytes *bounds = arena_calloc(arena, node_count + 1, sizeof *bounds);
     const Quire__RangeReport *report = NULL;
     struct node *node = nodes_find(&coordinator->nodes, ranges.items[0]->primary);

@@ -151,6 +151,8 @@ def drain_waits_for_room():
         c.start_shard(2)
         c.run('node', 'drain', c.url(0))
         equal(c.on(0), 0, 'replicas')
+        c.run('collection', 'create', 'late', '--replicas', '2')
+        equal(c.on(0), 0, 'new ranges go elsewhere')
         c.run('node', 'undrain', c.url(0))
         equal(c.node(0)['draining'], False, 'undrained')
 
