@@ -37,19 +37,20 @@
  *      that leads the fewest ranges, and the old one a learner. One that is leaving or cannot
  *      write stays in sync. One that has this epoch and does not lead under it gets a new one.
  * Without any in-sync replica alive nothing is done: the range waits.
- *   2. in-sync replicas that are dead, failed, damaged, about to stop, or that the primary asked to
- * drop, become learners; only while the primary is alive and open, since they may be the last that
- *      have everything. One to be dropped that has not said that it follows this epoch may have
- *      been the primary until now, and answer reads as such: it gets no new lease, and stays in
- *      sync until the last one has run out.
+ *   2. in-sync replicas that are dead, failed, damaged, about to stop, or that the primary asked
+ *      to drop, become learners; only while the primary is alive and open, since they may be the
+ *      last that have everything. One to be dropped that has not said that it follows this epoch
+ *      may have been the primary until now, and answer reads as such: it gets no new lease, and
+ *      stays in sync until the last one has run out. One that is damaged is demoted once another
+ *      one leads that is not: of that it is made anew.
  *   3. a learner that the primary says has caught up becomes in sync. When the primary takes that
  *      back, the range gets a new epoch, so that it waits for that learner no longer.
- *   4. `replicas` of the collection many replicas, those that are to go (`leaving`) not counted: a
- * learner that is dead for REPLACE_MS is replaced, and one that is missing is added, on a node that
- * is alive, has room, is in another zone than the others if there is one, and has the fewest
- * replicas.
- *   5. no more than that many in sync beside those that are to go: these first (one that leads
- * hands over before), then a dead learner, then the one on the fullest node.
+ *   4. `replicas` of the collection many replicas, those that are to go (`leaving`) not counted:
+ *      a learner that is dead for REPLACE_MS is replaced, and one that is missing is added, on a
+ *      node that is alive, has room, is in another zone than the others if there is one, and has
+ *      the fewest replicas.
+ *   5. no more than that many in sync beside those that are to go: these go first (one that leads
+ *      hands over before), then a dead learner, then the one on the fullest node.
  *   6. `fresh` is taken back once every in-sync replica says that it serves.
  *   7. no replica on a node that an operator drains: it leads nothing, and while nothing else is
  * under way in the range and not too many are on the move, its replica begins to move.
