@@ -76,7 +76,11 @@ class Cluster:
         self.env = dict(os.environ, QUIRE_CONNECT=f'tcp://127.0.0.1:{self.port}')
 
     def __enter__(self):
-        self.up()
+        try:
+            self.up()
+        except BaseException:  # what was started is stopped all the same
+            self.__exit__(*sys.exc_info())
+            raise
         return self
 
     def __exit__(self, kind, value, trace):
