@@ -105,6 +105,11 @@ bool cli_connect(struct cli *cli, int *exit);
 
 /* What quire_status() says; NULL: *exit says how the command ends. */
 const struct quire_status_result *cli_status(struct cli *cli, int *exit);
+/* A whole command that shows a part of that, and has no options of its own. Returns the exit code.
+ */
+int cli_show_status(const struct cli_command *command, int argc, char **argv,
+                    json_t *(*json)(const struct quire_status_result *result),
+                    void (*print)(const struct quire_status_result *result));
 /* The url of a shard, or its id when nothing is known of it. */
 const char *cli_shard_url(const struct quire_status_result *result, const char *id);
 

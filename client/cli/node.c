@@ -80,18 +80,7 @@ static json_t *list_json(const struct quire_status_result *result)
 
 int cmd_node_list(const struct cli_command *command, int argc, char **argv)
 {
-    struct cli cli;
-    int exit;
-
-    if (!cli_parse(&cli, command, argc, argv, NULL, 0, 0, 0, &exit) || !cli_connect(&cli, &exit))
-        return exit;
-    const struct quire_status_result *result = cli_status(&cli, &exit);
-    if (result != NULL && cli.json)
-        cli_print_json(&cli, list_json(result));
-    else if (result != NULL)
-        print_list(result);
-    quire_result_free(result);
-    return cli_end(&cli, exit);
+    return cli_show_status(command, argc, argv, list_json, print_list);
 }
 
 /* ---- drain ---- */

@@ -136,6 +136,24 @@ const struct quire_status_result *cli_status(struct cli *cli, int *exit)
     return NULL;
 }
 
+int cli_show_status(const struct cli_command *command, int argc, char **argv,
+                    json_t *(*json)(const struct quire_status_result *result),
+                    void (*print)(const struct quire_status_result *result))
+{
+    struct cli cli;
+    int exit;
+
+    if (!cli_parse(&cli, command, argc, argv, NULL, 0, 0, 0, &exit) || !cli_connect(&cli, &exit))
+        return exit;
+    const struct quire_status_result *result = cli_status(&cli, &exit);
+    if (result != NULL && cli.json)
+        cli_print_json(&cli, json(result));
+    else if (result != NULL)
+        print(result);
+    quire_result_free(result);
+    return cli_end(&cli, exit);
+}
+
 const char *cli_shard_url(const struct quire_status_result *result, const char *id)
 {
     for (size_t i = 0; i < result->node_count; i++)
