@@ -20,18 +20,29 @@ static void on_changed(struct coordinator_change *change, int status, const stru
         log_event(LOG_WARN, "change of the map refused", LOG_STR("reason", err->text));
 }
 
+/* 0: none; 1: its successors are being built; 2: and it takes no writes. */
+static uint64_t reshape_step(const Quire__Range *range)
+{
+    return range->reshape == NULL ? 0 : 1 + (uint64_t)range->reshape->sealed;
+}
+
 static void log_change(const Quire__MapChange *change)
 {
     if (change->node_put != NULL)
         log_event(LOG_INFO, "shard started", LOG_STR("shard", change->node_put->id),
                   LOG_STR("address", change->node_put->address));
+    const Quire__ReshapeFinish *finish = change->reshape_finish;
+    for (size_t i = 0; finish != NULL && i < finish->n_sources; i++)
+        log_event(LOG_INFO, "range to be replaced", LOG_U64("range", finish->sources[i]->id),
+                  LOG_U64("seq", finish->seq));
     const Quire__RangeSet *set = change->ranges_configure;
-    for (size_t i = 0; i < set->n_ranges; i++)
+    for (size_t i = 0; set != NULL && i < set->n_ranges; i++)
         log_event(LOG_INFO, "range configured", LOG_U64("range", set->ranges[i]->id),
                   LOG_U64("epoch", set->ranges[i]->epoch),
                   LOG_STR("primary", set->ranges[i]->primary),
                   LOG_U64("in_sync", set->ranges[i]->n_in_sync),
-                  LOG_U64("learners", set->ranges[i]->n_learners));
+                  LOG_U64("learners", set->ranges[i]->n_learners),
+                  LOG_U64("reshape", reshape_step(set->ranges[i])));
 }
 
 void control_run(struct coordinator *coordinator)

@@ -24,6 +24,8 @@ struct controller *controller_create(const struct controller_options *options)
     bool calm_set = options != NULL && options->calm_ms != 0;
     controller->replace_ms = set ? options->replace_ms : CONTROLLER_REPLACE_MS;
     controller->calm_ms = calm_set ? options->calm_ms : CONTROLLER_CALM_MS;
+    controller->range_bytes = options != NULL && options->range_bytes != 0 ? options->range_bytes
+                                                                           : CONTROLLER_RANGE_BYTES;
     return controller;
 }
 
@@ -168,6 +170,8 @@ static struct track track_range(struct controller *controller, const Quire__Rang
         track.proposed_ms = same->proposed_ms;
         track.deposed = same->deposed;
     }
+    if (range->reshape != NULL && range->reshape->sealed)
+        track.sealed_ms = same != NULL && same->sealed_ms != 0 ? same->sealed_ms : now_ms;
     for (size_t i = 0; i < map_range_members(range); i++)
         track.members[i] = watch(controller, map_range_member(range, i), now_ms);
     return track;
@@ -211,6 +215,8 @@ void controller_lead(struct controller *controller, bool leads, uint64_t now_ms)
     for (size_t i = 0; i < controller->track_count; i++) {
         controller->tracks[i].proposed_ms = 0;
         controller->tracks[i].deposed = NULL;
+        if (controller->tracks[i].sealed_ms != 0)
+            controller->tracks[i].sealed_ms = now_ms;
     }
     for (size_t i = 0; i < controller->node_count; i++) {
         struct watched *node = controller->nodes[i];
@@ -235,7 +241,7 @@ void controller_link(struct controller *controller, const char *node_id, bool co
     judge(controller, node, now_ms);
 }
 
-static struct replica_report read_report(const Quire__RangeReport *message)
+static struct replica_report read_report(const Quire__RangeReport *message, struct arena *arena)
 {
     struct replica_report report = {
         .range = message->id, .epoch = message->epoch, .state = REPLICA_READY};
@@ -243,6 +249,10 @@ static struct replica_report read_report(const Quire__RangeReport *message)
         report.state = REPLICA_FAILED;
     else if (strcmp(message->state, "opening") == 0 || strcmp(message->state, "copying") == 0)
         report.state = REPLICA_OPENING;
+    report.derived = message->has_derived_seq;
+    report.derived_seq = message->derived_seq;
+    report.derive_failed = message->derived_failed;
+    report.drained = message->drained;
     report.last_seq = message->last_seq;
     report.entries = message->entries;
     report.bytes = message->bytes + message->memory_bytes;
@@ -250,6 +260,8 @@ static struct replica_report read_report(const Quire__RangeReport *message)
     report.read_only = strcmp(message->state, "read-only") == 0;
     report.damaged = strcmp(message->state, "damaged") == 0;
     report.primary = message->role != NULL && strcmp(message->role, "primary") == 0;
+    report.middle =
+        bytes_of(arena_copy(arena, message->middle.data, message->middle.len), message->middle.len);
     report.idle =
         message->role != NULL && !report.primary && strcmp(message->role, "reconciling") != 0;
     return report;
@@ -282,7 +294,7 @@ static void remember(struct watched *node, const Quire__Register *message)
     node->report_count = message->n_ranges;
     node->reports = arena_calloc(arena, message->n_ranges + 1, sizeof *node->reports);
     for (size_t i = 0; i < message->n_ranges; i++)
-        node->reports[i] = read_report(message->ranges[i]);
+        node->reports[i] = read_report(message->ranges[i], arena);
     qsort(node->reports, node->report_count, sizeof *node->reports, compare_reports);
     node->wish_count = message->n_requests;
     node->wishes = arena_calloc(arena, message->n_requests + 1, sizeof *node->wishes);

@@ -58,7 +58,8 @@
  * A move is one change: the one that goes is named in `leaving`, and there is a learner elsewhere.
  * Rules 3, 1 and 5 do the rest, whoever leads by then. When all has been calm for CALM_MS, moves
  * are begun that even out the nodes (controller_balance.c), as far as the map's `placement` allows:
- * zones first, then bytes, then primaries.
+ * zones first, then bytes, then primaries. Before that, ranges that are too large are split and
+ * small neighbours merged (controller_reshape.c).
  */
 #ifndef QUIRE_COORDINATOR_CONTROLLER_H
 #define QUIRE_COORDINATOR_CONTROLLER_H
@@ -73,6 +74,8 @@
 #define CONTROLLER_CALM_MS 5000       /* nothing is evened out before so long without a change */
 #define CONTROLLER_MOVES_STEADY 2     /* ranges on the move at a time */
 #define CONTROLLER_MOVES_LIVELY 8
+#define CONTROLLER_RANGE_BYTES ((uint64_t)1 << 30)
+#define CONTROLLER_SEALED_MS 2000 /* longer no range takes no writes for a split or a merge */
 #define CONTROLLER_SETTLE_MS 1000 /* a change that was proposed is not proposed again before */
 
 struct controller;
@@ -80,8 +83,9 @@ struct controller;
 enum controller_state { CONTROLLER_UNKNOWN, CONTROLLER_ALIVE, CONTROLLER_LEAVING, CONTROLLER_DEAD };
 
 struct controller_options {
-    uint32_t replace_ms; /* 0: CONTROLLER_REPLACE_MS */
-    uint32_t calm_ms;    /* 0: CONTROLLER_CALM_MS */
+    uint32_t replace_ms;  /* 0: CONTROLLER_REPLACE_MS */
+    uint32_t calm_ms;     /* 0: CONTROLLER_CALM_MS */
+    uint64_t range_bytes; /* above that a range is split; 0: CONTROLLER_RANGE_BYTES */
 };
 
 struct controller *controller_create(const struct controller_options *options);

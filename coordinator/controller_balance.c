@@ -216,7 +216,10 @@ Quire__MapChange *controller_balance(struct controller *controller, struct arena
         !nodes_are_calm(controller) || !ranges_are_calm(controller))
         return NULL;
     controller->stirred_ms = now_ms; /* what there is to do is looked for once in that time */
-    Quire__MapChange *change = range_change_make(controller, arena);
+    Quire__MapChange *change = controller_reshape_begin(controller, arena, now_ms);
+    if (change != NULL)
+        return change;
+    change = range_change_make(controller, arena);
     struct balance balance = {
         .controller = controller,
         .nodes = arena_calloc(arena, controller->node_count + 1, sizeof *balance.nodes),

@@ -27,13 +27,14 @@ static struct watched *find_node(const struct controller *controller, const char
     return NULL;
 }
 
-static struct track *find_range(const struct controller *controller, uint64_t id, struct err *err)
+int controller_find_range(struct controller *controller, uint64_t id, uint64_t now_ms,
+                          size_t *index, struct err *err)
 {
-    for (size_t i = 0; i < controller->track_count; i++)
-        if (controller->tracks[i].id == id)
-            return &controller->tracks[i];
-    err_set(err, ERR_NOT_FOUND, "there is no range %" PRIu64, id);
-    return NULL;
+    int rc = check_leads(controller, now_ms, err);
+    for (*index = 0; rc == 0 && *index < controller->track_count; ++*index)
+        if (controller->tracks[*index].id == id)
+            return 0;
+    return rc != 0 ? rc : err_set(err, ERR_NOT_FOUND, "there is no range %" PRIu64, id);
 }
 
 static int check_target(const struct range_plan *plan, const struct watched *to, struct err *err)
@@ -74,15 +75,16 @@ int controller_move(struct controller *controller, uint64_t range, const char *f
                     struct err *err)
 {
     struct range_plan plan;
-    int rc = check_leads(controller, now_ms, err);
+    size_t index;
+    int rc = controller_find_range(controller, range, now_ms, &index, err);
     if (rc != 0)
         return rc;
-    struct track *track = find_range(controller, range, err);
-    struct watched *source = track == NULL ? NULL : find_node(controller, from, err);
+    struct track *track = &controller->tracks[index];
+    struct watched *source = find_node(controller, from, err);
     struct watched *target = source == NULL || to == NULL ? NULL : find_node(controller, to, err);
     if (source == NULL || (to != NULL && target == NULL))
         return err->code;
-    range_plan_init(&plan, controller, (size_t)(track - controller->tracks));
+    range_plan_init(&plan, controller, index);
     rc = check_source(&plan, source, err);
     if (rc == 0 && to == NULL && (target = range_plan_new_home(&plan, controller, source)) == NULL)
         rc = err_set(err, ERR_CONFLICT, "no other shard has room for range %" PRIu64, range);

@@ -19,7 +19,7 @@ static void count_all(struct controller *controller)
             node->replicas++;
             node->primaries += strcmp(node->id, range->primary) == 0;
         }
-        controller->moves += range->n_leaving > 0;
+        controller->moves += range->n_leaving > 0 || range->reshape != NULL;
     }
 }
 
@@ -47,6 +47,7 @@ static Quire__Range *make_range(const struct range_plan *plan, struct arena *are
     range->leaving = names(plan->leaving, plan->leaving_count, arena);
     range->n_leaving = plan->leaving_count;
     range->fresh = plan->fresh;
+    range->reshape = reshape_copy(plan->reshape, arena);
     return range;
 }
 
@@ -183,5 +184,7 @@ Quire__MapChange *controller_next(struct controller *controller, struct arena *a
     Quire__MapChange *change = plan_nodes(controller, arena, now_ms);
     if (change == NULL)
         change = plan_ranges(controller, arena, now_ms);
+    if (change == NULL)
+        change = controller_reshape(controller, arena, now_ms);
     return change != NULL ? change : controller_balance(controller, arena, now_ms);
 }

@@ -98,6 +98,7 @@ void range_plan_init(struct range_plan *plan, const struct controller *controlle
         if (map_range_leaves(range, map_range_member(range, i)))
             plan->leaving[plan->leaving_count++] = plan->track->members[i];
     plan->fresh = range->fresh;
+    plan->reshape = range->reshape;
 }
 
 static bool leaves(const struct range_plan *plan, const struct watched *node)
@@ -489,7 +490,7 @@ bool range_plan_may_lead(const struct range_plan *plan, const struct watched *no
     return may_lead(node, plan->range->id);
 }
 
-bool range_plan_is_calm(const struct range_plan *plan)
+bool range_plan_is_still(const struct range_plan *plan)
 {
     if (plan->learner_count > 0 || plan->leaving_count > 0 || plan->fresh)
         return false;
@@ -497,6 +498,11 @@ bool range_plan_is_calm(const struct range_plan *plan)
         if (!ready(plan->in_sync[i], plan->range->id))
             return false;
     return true;
+}
+
+bool range_plan_is_calm(const struct range_plan *plan)
+{
+    return plan->reshape == NULL && range_plan_is_still(plan);
 }
 
 static void plan_drain(struct range_plan *plan, struct controller *controller)

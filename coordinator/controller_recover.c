@@ -302,6 +302,9 @@ int controller_recover(struct controller *controller, uint64_t id, const char *n
     if (rc != 0)
         return rc;
     const Quire__Range *range = controller->map->message->ranges[index];
+    if (range->reshape != NULL) /* given up in a moment, since nobody leads it */
+        return err_set(err, ERR_CONFLICT,
+                       "range %" PRIu64 " is being split or merged: try again in a second", id);
     struct watched *node =
         name != NULL ? find_node(controller, name) : empty_home(controller, range);
     if (name != NULL && (node == NULL || !open_learner(node, range)))

@@ -16,8 +16,13 @@ struct replica_report {
     bool idle;    /* it does not, and says so */
     bool read_only;
     bool damaged; /* it answers, as far as it can be read */
+    bool derived; /* of a source: it has targets, with all up to: */
+    uint64_t derived_seq;
+    bool derive_failed; /* it cannot make them */
+    bool drained;       /* nothing comes after last_seq under this epoch */
     uint64_t last_seq, entries;
-    uint64_t bytes; /* of files and memory */
+    uint64_t bytes;      /* of files and memory */
+    struct bytes middle; /* where it would be split; empty: nowhere */
 };
 
 /* What the primary of a range last asked for. */
@@ -59,17 +64,19 @@ struct track {
     /* It is proposed that this dead node be primary no more. That may happen even when the node
      * comes back meanwhile: it gets no lease until the range has a new epoch. */
     struct watched *deposed;
+    uint64_t sealed_ms; /* of a source that takes no writes: since when, as this one knows */
     struct watched *members[LIMIT_MEMBERS]; /* as map_range_member() */
 };
 
 struct controller {
     uint32_t replace_ms, calm_ms;
+    uint64_t range_bytes;
     struct map *map; /* held; NULL: none yet */
     bool leads;
     uint64_t lead_ms;    /* since when */
     uint64_t last_ms;    /* when the nodes were last judged */
     uint64_t stirred_ms; /* when the map, or the state of a node, last changed */
-    size_t moves;        /* while a change is planned: ranges on the move */
+    size_t moves;        /* while a change is planned: ranges on the move, or being reshaped */
     struct watched **nodes;
     size_t node_count;
     struct track *tracks;
@@ -85,6 +92,7 @@ struct range_plan {
     struct watched *leaving[LIMIT_MEMBERS + 1]; /* some of these */
     size_t in_sync_count, learner_count, leaving_count;
     bool fresh;
+    const Quire__Reshape *reshape; /* NULL: none */
     bool changed;
     struct watched *deposed; /* the primary, when it is replaced because it is dead */
 };
@@ -109,7 +117,9 @@ void range_plan_reborn(struct range_plan *plan);
 bool range_plan_hand_over(struct range_plan *plan, struct watched *next);
 /* Begins to move the replica on `from` to `to`, which has none. */
 void range_plan_move(struct range_plan *plan, struct watched *from, struct watched *to);
-/* Whether nothing is under way in the range: every replica is in sync and open, none is to go. */
+/* Whether every replica is in sync and open, and none is to go. */
+bool range_plan_is_still(const struct range_plan *plan);
+/* The same, and the range is neither split nor merged: nothing is under way in it. */
 bool range_plan_is_calm(const struct range_plan *plan);
 bool range_plan_may_lead(const struct range_plan *plan, const struct watched *node);
 bool range_plan_has(const struct range_plan *plan, const struct watched *node);
@@ -135,6 +145,19 @@ size_t controller_moves_max(const struct controller *controller);
  * when nothing is to be evened out. In controller_balance.c. */
 Quire__MapChange *controller_balance(struct controller *controller, struct arena *arena,
                                      uint64_t now_ms);
+
+/* What goes on with ranges that are split and merged; and the next one that is begun unasked. In
+ * controller_reshape.c. */
+Quire__MapChange *controller_reshape(struct controller *controller, struct arena *arena,
+                                     uint64_t now_ms);
+Quire__MapChange *controller_reshape_begin(struct controller *controller, struct arena *arena,
+                                           uint64_t now_ms);
+Quire__Reshape *reshape_copy(const Quire__Reshape *from, struct arena *arena); /* NULL is fine */
+
+/* The place of a range in the map. ERR_UNAVAILABLE: this coordinator does not lead; ERR_NOT_FOUND.
+ * In controller_move.c. */
+int controller_find_range(struct controller *controller, uint64_t id, uint64_t now_ms,
+                          size_t *index, struct err *err);
 
 /* What a change is made of; in controller_plan.c. */
 Quire__MapChange *range_change_make(const struct controller *controller, struct arena *arena);

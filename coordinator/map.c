@@ -1,5 +1,6 @@
 #include "coordinator/map.h"
 
+#include "coordinator/map_reshape.h"
 #include "coordinator/wire.h"
 #include "proto/limits.h"
 
@@ -124,6 +125,19 @@ const Quire__Range *map_range(const struct map *map, uint64_t id)
         if (map->message->ranges[i]->id == id)
             return map->message->ranges[i];
     return NULL;
+}
+
+bool map_range_may_come(const struct map *map, uint64_t id)
+{
+    if (id >= map->message->next_id)
+        return true;
+    for (size_t i = 0; i < map->message->n_ranges; i++) {
+        const Quire__Reshape *reshape = map->message->ranges[i]->reshape;
+        for (size_t j = 0; reshape != NULL && j < reshape->n_targets; j++)
+            if (reshape->targets[j]->id == id)
+                return true;
+    }
+    return false;
 }
 
 bool map_range_in_sync(const Quire__Range *range, const char *node)
@@ -422,6 +436,8 @@ int map_validate(const Quire__ClusterMap *message, struct err *err)
         rc = validate_range_ids(message, err);
     if (rc == 0)
         rc = validate_cover(message, err);
+    if (rc == 0)
+        rc = reshape_validate(message, err);
     if (rc == 0)
         rc = validate_places(message, err);
     return rc;

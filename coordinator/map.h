@@ -12,6 +12,7 @@
  * once: the first begins at "", each begins where the one before it ends, the last has no end;
  *   - the primary of a range is in sync; its members (in sync or learning) are known nodes, none
  * of them named twice, LIMIT_MEMBERS of them at most; those that leave are members;
+ *   - what is being split or merged: map_reshape.h;
  *   - ids and raft ids of coordinators are unique.
  *
  * Not thread-safe: the loop's thread.
@@ -52,9 +53,9 @@ static inline uint64_t map_epoch(const struct map *map)
 /* The map after `change`, with the epoch one higher. The old one is left as it is. Errors, which
  * every coordinator gives alike: ERR_INVALID (the change is none, or the result would break an
  * invariant), ERR_EXISTS (bootstrap of a map, name taken), ERR_NOT_FOUND (collection, node,
- * coordinator), ERR_CONFLICT (ranges_configure, ranges_replace: a range has another epoch by now;
- * node_put: a former life; node_drop: a range names the node), ERR_FULL (limits.h). In
- * map_change.c. */
+ * coordinator), ERR_CONFLICT (ranges_configure, ranges_replace, reshape_finish: a range has another
+ * epoch by now; node_put: a former life; node_drop: a range names the node), ERR_FULL (limits.h).
+ * In map_change.c. */
 int map_apply(const struct map *map, const Quire__MapChange *change, struct map **out,
               struct err *err);
 
@@ -63,6 +64,10 @@ int map_validate(const Quire__ClusterMap *message, struct err *err);
 
 /* [a-z0-9][a-z0-9_-]*, at most LIMIT_COLLECTION_NAME bytes. */
 bool map_collection_name_valid(const char *name);
+
+/* Whether a range of this id, which the map does not have, may come yet: its id was not given out,
+ * or it is what another range becomes. Else it was there once, and is gone. */
+bool map_range_may_come(const struct map *map, uint64_t id);
 
 /* Look-ups; NULL when there is none. */
 const Quire__Collection *map_collection(const struct map *map, const char *name);

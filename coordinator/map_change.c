@@ -4,6 +4,7 @@
  * own from a scratch arena. In the end `next` is packed and unpacked into the new map, which
  * thereby owns all it holds. */
 #include "coordinator/map.h"
+#include "coordinator/map_reshape.h"
 #include "proto/limits.h"
 
 #include <stdlib.h>
@@ -206,7 +207,8 @@ static int replace_ranges(Quire__ClusterMap *next, const Quire__RangeSet *set,
     return rc != 0 ? rc : put_ranges(next, set, first_new_id, scratch, err);
 }
 
-static int check_configured(const Quire__Range *old, const Quire__Range *range, struct err *err)
+static int check_configured(Quire__ClusterMap *next, const Quire__Range *old,
+                            const Quire__Range *range, uint64_t first_new_id, struct err *err)
 {
     if (old == NULL || range->epoch != old->epoch + 1)
         return overtaken(err, range->id);
@@ -215,11 +217,11 @@ static int check_configured(const Quire__Range *old, const Quire__Range *range, 
         !bytes_equal(map_range_hi(range), map_range_hi(old)))
         return err_set(err, ERR_INVALID, "range %llu cannot have another place in the key space",
                        (unsigned long long)range->id);
-    return 0;
+    return reshape_check_configured(next, old, range, first_new_id, err);
 }
 
 static int configure_ranges(Quire__ClusterMap *next, const Quire__RangeSet *set,
-                            struct arena *scratch, struct err *err)
+                            uint64_t first_new_id, struct arena *scratch, struct err *err)
 {
     Quire__Range **all = arena_calloc(scratch, next->n_ranges + 1, sizeof *all);
     if (next->n_ranges > 0)
@@ -227,7 +229,8 @@ static int configure_ranges(Quire__ClusterMap *next, const Quire__RangeSet *set,
     struct by_id index = by_id_of(all, next->n_ranges, scratch);
     for (size_t i = 0; i < set->n_ranges; i++) {
         Quire__Range **found = by_id_find(&index, set->ranges[i]->id);
-        int rc = check_configured(found == NULL ? NULL : *found, set->ranges[i], err);
+        int rc = check_configured(next, found == NULL ? NULL : *found, set->ranges[i], first_new_id,
+                                  err);
         if (rc != 0)
             return rc;
         *found = set->ranges[i];
@@ -328,7 +331,8 @@ static bool changes_nothing(const Quire__MapChange *change)
            !change->has_collection_drop && change->ranges_replace == NULL &&
            (change->ranges_configure == NULL || change->ranges_configure->n_ranges == 0) &&
            change->coordinator_put == NULL && change->coordinator_drop == NULL &&
-           change->node_drop == NULL && change->node_set == NULL && !change->has_placement_set;
+           change->node_drop == NULL && change->node_set == NULL && !change->has_placement_set &&
+           change->reshape_finish == NULL;
 }
 
 static int change_ranges(Quire__ClusterMap *next, const Quire__MapChange *change,
@@ -343,7 +347,9 @@ static int change_ranges(Quire__ClusterMap *next, const Quire__MapChange *change
     if (rc == 0 && change->ranges_replace != NULL)
         rc = replace_ranges(next, change->ranges_replace, next_id, scratch, err);
     if (rc == 0 && change->ranges_configure != NULL)
-        rc = configure_ranges(next, change->ranges_configure, scratch, err);
+        rc = configure_ranges(next, change->ranges_configure, next_id, scratch, err);
+    if (rc == 0 && change->reshape_finish != NULL)
+        rc = reshape_finish(next, change->reshape_finish, scratch, err);
     return rc;
 }
 

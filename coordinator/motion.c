@@ -1,5 +1,7 @@
-/* Motion: what operators say of where replicas shall be; see controller_move.h. */
+/* Motion: what operators say of ranges and of where their replicas shall be; see controller_move.h
+ * and controller_reshape.h. */
 #include "coordinator/controller_move.h"
+#include "coordinator/controller_reshape.h"
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
 #include "proto/base/clock.h"
@@ -77,5 +79,30 @@ void op_range_move(struct coordinator *coordinator, struct rpc_request *request)
         return;
     int rc = controller_move(coordinator->controller, message->range, message->from, message->to,
                              &request->arena, clock_ms(), &change, &err);
+    carry_out(coordinator, request, rc, change, &err);
+}
+
+void op_range_split(struct coordinator *coordinator, struct rpc_request *request)
+{
+    Quire__RangeSplit *message = request_unpack(request, &quire__range_split__descriptor);
+    Quire__MapChange *change = NULL;
+    struct err err = {0};
+    if (message == NULL)
+        return;
+    int rc = controller_split(coordinator->controller, message->range,
+                              bytes_of(message->at.data, message->at.len), &request->arena,
+                              clock_ms(), &change, &err);
+    carry_out(coordinator, request, rc, change, &err);
+}
+
+void op_range_merge(struct coordinator *coordinator, struct rpc_request *request)
+{
+    Quire__RangeMerge *message = request_unpack(request, &quire__range_merge__descriptor);
+    Quire__MapChange *change = NULL;
+    struct err err = {0};
+    if (message == NULL)
+        return;
+    int rc = controller_merge(coordinator->controller, message->range, &request->arena, clock_ms(),
+                              &change, &err);
     carry_out(coordinator, request, rc, change, &err);
 }

@@ -27,6 +27,8 @@ operation op_node_set; /* motion.c */
 operation op_node_remove;
 operation op_placement_set;
 operation op_range_move;
+operation op_range_split;
+operation op_range_merge;
 
 /* Answers the request from the beginning: the collection that it was planned for is gone, and its
  * name may be that of another one by now. What was begun for it must be over. */

@@ -49,6 +49,8 @@ static const struct entrance entrances[] = {
     {QUIRE__KIND__KIND_NODE_REMOVE, false, true, SMALL_MAX, "node remove", op_node_remove},
     {QUIRE__KIND__KIND_PLACEMENT_SET, false, true, SMALL_MAX, "placement", op_placement_set},
     {QUIRE__KIND__KIND_RANGE_MOVE, false, true, SMALL_MAX, "move", op_range_move},
+    {QUIRE__KIND__KIND_RANGE_SPLIT, false, true, SMALL_MAX, "split", op_range_split},
+    {QUIRE__KIND__KIND_RANGE_MERGE, false, true, SMALL_MAX, "merge", op_range_merge},
     {QUIRE__KIND__KIND_COORDINATOR_INQUIRE, false, false, SMALL_MAX, "inquire",
      op_coordinator_inquire},
     {QUIRE__KIND__KIND_REGISTER, true, false, 0, "register", op_register},

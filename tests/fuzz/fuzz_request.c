@@ -21,6 +21,7 @@ static const ProtobufCMessageDescriptor *const requests[] = {
     &quire__explain_request__descriptor, &quire__export_request__descriptor,
     &quire__verify_request__descriptor,  &quire__register__descriptor,
     &quire__node_setting__descriptor,    &quire__range_move__descriptor,
+    &quire__range_split__descriptor,     &quire__range_merge__descriptor,
 };
 
 #define REQUESTS (sizeof requests / sizeof *requests)
