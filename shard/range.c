@@ -369,22 +369,43 @@ int range_count_before(struct range *range, struct bytes key, uint64_t *count, s
     return code;
 }
 
-int range_session_find(struct range *range, const struct range_session *session, bool *known,
-                       struct range_result **results, size_t *count, struct arena *arena,
-                       struct err *err)
+static uint32_t *hashes_of(Quire__WriteOp *const *ops, size_t count, struct arena *arena)
 {
+    uint32_t *hashes = arena_alloc(arena, (count + 1) * sizeof hashes[0]);
+    struct buf key = {0};
+    for (size_t i = 0; i < count && hashes != NULL; i++) {
+        buf_clear(&key);
+        range_op_key(ops[i], &key);
+        hashes[i] = session_hash(buf_bytes(&key));
+    }
+    buf_deinit(&key);
+    return hashes;
+}
+
+int range_session_find(struct range *range, const struct range_session *session,
+                       Quire__WriteOp *const *ops, size_t count, bool *known,
+                       struct range_result **results, struct arena *arena, struct err *err)
+{
+    struct session_results stored;
+    bool same = false;
+    int code = 0;
     *known = false;
+    *results = NULL;
     pthread_mutex_lock(&range->apply);
     const struct session *last = sessions_find(&range->sessions, session->client_id);
-    int code = 0;
     if (last != NULL && session->batch < last->batch) {
         code = err_set(err, ERR_CONFLICT, "batch %llu of client %s came after its batch %llu",
                        (unsigned long long)session->batch, session->client_id,
                        (unsigned long long)last->batch);
     } else if (last != NULL && session->batch == last->batch) {
-        code = sessions_results(range->store, session->client_id, results, count, arena, err);
-        *known = code == 0;
+        code = sessions_results(range->store, session->client_id, &stored, arena, err);
+        same = code == 0;
     }
     pthread_mutex_unlock(&range->apply);
-    return code;
+    if (!same)
+        return code;
+    uint32_t *hashes = hashes_of(ops, count, arena);
+    if (hashes == NULL)
+        return err_set(err, ERR_NOMEM, "session: out of memory");
+    return session_match(&stored, session, hashes, count, known, results, arena, err);
 }

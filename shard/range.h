@@ -92,11 +92,13 @@ int range_apply(struct range *range, const struct range_op *ops, size_t count,
 int range_apply_as(struct range *range, const struct range_session *session,
                    const struct range_op *ops, size_t count, struct range_result *results,
                    struct err *err);
-/* For a batch that is this client's last one: *known = true and the results it got then, in the
- * arena. *known = false for a later batch or an unknown client. ERR_CONFLICT for an older batch. */
-int range_session_find(struct range *range, const struct range_session *session, bool *known,
-                       struct range_result **results, size_t *count, struct arena *arena,
-                       struct err *err);
+/* For a batch that is this client's last one, all of whose `count` operations were applied here:
+ * *known = true and the results they got then, in their order, in the arena. *known = false for a
+ * later batch, an unknown client, or a part of the last batch none of which was applied here: it is
+ * to be applied. ERR_CONFLICT for an older batch, and for a part of which some was (sessions.h). */
+int range_session_find(struct range *range, const struct range_session *session,
+                       Quire__WriteOp *const *ops, size_t count, bool *known,
+                       struct range_result **results, struct arena *arena, struct err *err);
 /* Once applying or flushing failed, nothing more is written until the range is opened anew; reads
  * go on. 0, or the code and text of that failure. Any thread. */
 int range_broken(struct range *range, struct err *err);

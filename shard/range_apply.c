@@ -8,10 +8,10 @@
  * The old entry of a changed or deleted one is analysed again, to take out what it had added: its
  * length from the total, and for each of its tokens one from the token's document frequency.
  */
+#include "shard/range_apply.h"
+
 #include "proto/limits.h"
 #include "proto/text/key.h"
-#include "shard/key_set.h"
-#include "shard/range_internal.h"
 #include "shard/undo.h"
 
 #include <assert.h>
@@ -24,36 +24,6 @@
 #define DELETED QUIRE__WRITE_RESULT__OUTCOME__DELETED
 #define ABSENT QUIRE__WRITE_RESULT__OUTCOME__ABSENT
 #define FAILED QUIRE__WRITE_RESULT__OUTCOME__FAILED
-
-/* A document that this call kills. */
-struct kill {
-    uint64_t segment;
-    uint32_t doc;
-    const struct document *document;
-};
-
-struct letter_change {
-    struct bytes key;
-    int delta;
-};
-
-struct apply {
-    struct range *range;
-    struct arena arena;
-    struct store_batch *batch;
-    struct buf undo;
-    struct buf names;   /* that get rows in the open batch */
-    uint64_t batch_seq; /* of the first operation in the open batch */
-
-    struct key_set touched; /* entries that the open batch touches */
-
-    struct kill *kills;
-    size_t kill_count, kill_capacity;
-    struct letter_change *letters;
-    size_t letter_count, letter_capacity;
-    uint64_t documents, total_length; /* as they will be */
-    uint32_t doc_limit;               /* of the segment in memory, as it will be */
-};
 
 static void *grow(void *array, size_t count, size_t *capacity, size_t size)
 {
@@ -70,7 +40,10 @@ static void *grow(void *array, size_t count, size_t *capacity, size_t size)
 
 static int write_batch(struct apply *a, struct err *err)
 {
-    undo_put(&a->undo, a->batch_seq, a->range->store, a->batch);
+    if (a->derived)
+        buf_clear(&a->undo);
+    else
+        undo_put(&a->undo, a->batch_seq, a->range->store, a->batch);
     a->batch_seq = 0;
     key_set_clear(&a->touched);
     return name_index_write(a->range->names, a->batch, &a->names, err);
@@ -173,14 +146,14 @@ static const struct document *analyze(struct apply *a, const Quire__Entry *entry
 static void change_letter(struct apply *a, struct bytes key, int delta)
 {
     a->letters = grow(a->letters, a->letter_count, &a->letter_capacity, sizeof a->letters[0]);
-    a->letters[a->letter_count++] = (struct letter_change){key, delta};
+    a->letters[a->letter_count++] = (struct apply_letter){key, delta};
 }
 
 /* Takes the old entry's document out of the index. */
 static int kill_document(struct apply *a, struct bytes key, const Quire__Entry *old,
                          struct err *err)
 {
-    struct kill kill;
+    struct apply_kill kill;
     int code = range_place(a->range, key, &kill.segment, &kill.doc, err);
     if (code != 0)
         return code;
@@ -256,6 +229,15 @@ static struct bytes key_of(struct apply *a, const char *headword, const char *se
     return out;
 }
 
+/* The rows and the document of an entry that stands under `key` from now on. */
+static int put_entry(struct apply *a, struct bytes key, struct bytes packed,
+                     const Quire__Entry *old, const struct document *document, struct err *err)
+{
+    store_batch_put(a->batch, a->range->store, STORE_ENTRY, key, packed);
+    write_names(a, key, old, document);
+    return add_document(a, key, document, err);
+}
+
 static int store_entry(struct apply *a, struct bytes key, const struct range_op *op,
                        const struct store_value *row, const Quire__Entry *old, struct err *err)
 {
@@ -282,10 +264,9 @@ static int store_entry(struct apply *a, struct bytes key, const struct range_op 
     if (packed == NULL)
         return err_set(err, ERR_NOMEM, "apply: out of memory");
     quire__entry__pack(&entry, packed);
-    store_batch_put(a->batch, a->range->store, STORE_ENTRY, key, bytes_of(packed, size));
+    int code = put_entry(a, key, bytes_of(packed, size), old, document, err);
     free(packed);
-    write_names(a, key, old, document);
-    return add_document(a, key, document, err);
+    return code;
 }
 
 static int apply_put(struct apply *a, const struct range_op *op, struct range_result *result,
@@ -316,6 +297,20 @@ static int apply_put(struct apply *a, const struct range_op *op, struct range_re
     return code;
 }
 
+/* Takes out an entry that there is. */
+static int take_out(struct apply *a, uint64_t seq, struct bytes key, struct bytes row,
+                    const Quire__Entry *old, struct err *err)
+{
+    open_batch(a, seq, key);
+    undo_value(&a->undo, STORE_ENTRY, key, row);
+    int code = kill_document(a, key, old, err);
+    store_batch_delete(a->batch, a->range->store, STORE_ENTRY, key);
+    store_batch_delete(a->batch, a->range->store, STORE_PLACE, key);
+    write_names(a, key, old, NULL);
+    change_letter(a, key, -1);
+    return code;
+}
+
 /* Deletes the entry with this key, if there is one. */
 static int delete_entry(struct apply *a, const struct range_op *op, struct bytes key,
                         struct range_result *result, struct err *err)
@@ -326,13 +321,7 @@ static int delete_entry(struct apply *a, const struct range_op *op, struct bytes
     if (code == 0)
         code = read_entry(a, key, &row, &old, err);
     if (code == 0 && version_fits(op->op, old, result) && old != NULL) {
-        open_batch(a, op->seq, key);
-        undo_value(&a->undo, STORE_ENTRY, key, row.bytes);
-        code = kill_document(a, key, old, err);
-        store_batch_delete(a->batch, a->range->store, STORE_ENTRY, key);
-        store_batch_delete(a->batch, a->range->store, STORE_PLACE, key);
-        write_names(a, key, old, NULL);
-        change_letter(a, key, -1);
+        code = take_out(a, op->seq, key, row.bytes, old, err);
         result->outcome = DELETED;
         result->version = op->seq;
     }
@@ -402,101 +391,117 @@ static int apply_one(struct apply *a, const struct range_op *op, struct range_re
     return fail(result, &why);
 }
 
-/* ---- publishing ---- */
+/* ---- a call ---- */
 
-static int by_segment(const void *a, const void *b)
+void range_op_key(const Quire__WriteOp *op, struct buf *out)
 {
-    const struct kill *x = a, *y = b;
-    return x->segment < y->segment ? -1 : x->segment > y->segment;
+    const char *headword = op->put != NULL ? op->put->headword : op->delete_headword;
+    struct bytes text = bytes_str(headword == NULL ? "" : headword);
+    if (text_valid(text, NULL))
+        text_key(text, out);
+    else
+        buf_append_bytes(out, text);
 }
 
-static void count_dead_terms(struct dead_terms *dead, const struct kill *kill)
+static uint32_t *hashes_of(struct apply *a, const struct range_op *ops, size_t count)
 {
-    for (uint32_t i = 0; i < kill->document->term_count; i++) {
-        struct segment_token token = kill->document->terms[i].token;
-        dead_terms_add(dead, token.field, token.text, 1);
-    }
-}
-
-/* Counts the kills of one segment; returns its documents that are dead from now on. */
-static struct live *count_kills(struct range *range, struct range_segment *segment,
-                                const struct kill *kills, size_t count)
-{
-    pthread_mutex_lock(&range->lock); /* views copy these pointers */
-    if (segment->dead_terms == NULL)
-        segment->dead_terms = dead_terms_create();
-    pthread_mutex_unlock(&range->lock);
-    if (segment->recent == NULL)
-        segment->recent = dead_terms_create();
-    uint32_t *docs = malloc((count + 1) * sizeof docs[0]);
-    if (docs == NULL || segment->dead_terms == NULL || segment->recent == NULL)
+    uint32_t *hashes = arena_alloc(&a->arena, (count + 1) * sizeof hashes[0]);
+    struct buf key = {0};
+    if (hashes == NULL)
         abort();
     for (size_t i = 0; i < count; i++) {
-        docs[i] = kills[i].doc;
-        count_dead_terms(segment->dead_terms, &kills[i]);
-        count_dead_terms(segment->recent, &kills[i]);
-        if (segment->merging != NULL)
-            count_dead_terms(segment->merging, &kills[i]);
+        struct bytes known = ops[i].document != NULL ? ops[i].document->key : (struct bytes){0};
+        buf_clear(&key);
+        if (known.size > 0)
+            buf_append(&key, known.data, strnlen((const char *)known.data, known.size));
+        else
+            range_op_key(ops[i].op, &key);
+        hashes[i] = session_hash(buf_bytes(&key));
     }
-    struct live *dead = live_with(segment->dead, docs, count);
-    free(docs);
-    return dead;
+    buf_deinit(&key);
+    return hashes;
 }
 
-static void publish(struct apply *a, uint64_t seq)
+void apply_begin(struct apply *a, struct range *range, bool derived)
 {
-    struct range *range = a->range;
-    struct live **dead = calloc(range->segment_count, sizeof dead[0]);
-    if (dead == NULL)
-        abort();
-    if (a->kill_count > 0)
-        qsort(a->kills, a->kill_count, sizeof a->kills[0], by_segment);
-    for (size_t from = 0, to; from < a->kill_count; from = to) {
-        for (to = from; to < a->kill_count && a->kills[to].segment == a->kills[from].segment;)
-            to++;
-        struct range_segment *segment = range_find_segment(range, a->kills[from].segment);
-        dead[segment - range->segments] = count_kills(range, segment, &a->kills[from], to - from);
-    }
-    pthread_mutex_lock(&range->lock);
-    for (uint32_t i = 0; i < range->segment_count; i++) {
-        if (dead[i] == NULL)
-            continue;
-        live_unref(range->segments[i].dead);
-        range->segments[i].dead = dead[i];
-    }
-    for (size_t i = 0; i < a->letter_count; i++)
-        letters_add(&range->now.letters, a->letters[i].key, a->letters[i].delta);
-    range->segments[range->segment_count - 1].doc_limit = a->doc_limit;
-    range->now.seq = seq;
-    range->now.documents = a->documents;
-    range->now.total_length = a->total_length;
-    pthread_mutex_unlock(&range->lock);
-    free(dead);
+    pthread_mutex_lock(&range->apply);
+    *a = (struct apply){.range = range,
+                        .derived = derived,
+                        .batch = store_batch_create(),
+                        .documents = range->now.documents,
+                        .total_length = range->now.total_length,
+                        .doc_limit = range->segments[range->segment_count - 1].doc_limit};
+    arena_init(&a->arena, 0);
 }
 
-static int apply_all(struct apply *a, const struct range_session *session,
-                     const struct range_op *ops, size_t count, struct range_result *results,
-                     struct err *err)
+int apply_ops(struct apply *a, const struct range_session *session, uint64_t last,
+              const struct range_op *ops, size_t count, struct range_result *results,
+              struct err *err)
 {
     struct range *range = a->range;
     int code = 0;
-    for (size_t i = 0; i < count && code == 0; i++) {
-        assert(ops[i].seq == range->now.seq + 1 + i);
+    for (size_t i = 0; i < count && code == 0; i++)
         code = apply_one(a, &ops[i], &results[i], err);
-    }
+    if (code != 0 || session == NULL)
+        return code;
+    if (a->batch_seq == 0)
+        a->batch_seq = last;
+    return sessions_put(&range->sessions, range->store, a->batch, &a->undo, session, last, results,
+                        hashes_of(a, ops, count), count, err);
+}
+
+int apply_adopt(struct apply *a, struct bytes key, struct bytes row, struct err *err)
+{
+    struct store_value there = {0};
+    bool found;
+    Quire__Entry *entry = quire__entry__unpack(arena_protobuf(&a->arena), row.size, row.data);
+    if (entry == NULL)
+        return err_set(err, ERR_CORRUPT, "entry \"%s\": malformed", (const char *)key.data);
+    int code = store_get(a->range->store, STORE_ENTRY, key, &there, &found, err);
+    store_value_release(&there);
+    if (code == 0 && found)
+        code =
+            err_set(err, ERR_EXISTS, "entry \"%s\": both ranges have it", (const char *)key.data);
     if (code != 0)
         return code;
-    uint64_t last = ops[count - 1].seq;
-    if (session != NULL) {
-        if (a->batch_seq == 0)
-            a->batch_seq = last;
-        code = sessions_put(&range->sessions, range->store, a->batch, &a->undo, session, last,
-                            results, count, err);
-    }
+    const struct document *document = analyze(a, entry, err);
+    if (document == NULL)
+        return err_set(err, ERR_NOMEM, "apply: out of memory");
+    change_letter(a, key, 1);
+    return put_entry(a, key, row, NULL, document, err);
+}
+
+int apply_prune(struct apply *a, struct bytes key, struct bytes row, struct err *err)
+{
+    Quire__Entry *old = quire__entry__unpack(arena_protobuf(&a->arena), row.size, row.data);
+    if (old == NULL)
+        return err_set(err, ERR_CORRUPT, "entry \"%s\": malformed", (const char *)key.data);
+    return take_out(a, 0, key, row, old, err);
+}
+
+int apply_end(struct apply *a, int code, uint64_t seq, struct err *failure, struct err *err)
+{
+    struct range *range = a->range;
     if (code == 0)
-        code = write_batch(a, err);
+        code = write_batch(a, failure);
     if (code == 0)
-        publish(a, last);
+        apply_publish(a, seq);
+    if (a->derived)
+        atomic_store(&range->derived, true);
+    store_batch_destroy(a->batch);
+    buf_deinit(&a->undo);
+    buf_deinit(&a->names);
+    key_set_deinit(&a->touched);
+    free(a->kills);
+    free(a->letters);
+    arena_deinit(&a->arena);
+    pthread_mutex_unlock(&range->apply);
+    if (code == 0)
+        return 0;
+    err_prefix(failure, "apply to range %llu", (unsigned long long)range->settings.id);
+    range_break(range, failure);
+    if (err != NULL)
+        *err = *failure;
     return code;
 }
 
@@ -508,29 +513,13 @@ int range_apply_as(struct range *range, const struct range_session *session,
     if (code != 0 || count == 0)
         return code;
     struct err failure = {0};
-    pthread_mutex_lock(&range->apply);
-    struct apply a = {.range = range,
-                      .batch = store_batch_create(),
-                      .documents = range->now.documents,
-                      .total_length = range->now.total_length,
-                      .doc_limit = range->segments[range->segment_count - 1].doc_limit};
-    arena_init(&a.arena, 0);
-    code = apply_all(&a, session, ops, count, results, &failure);
-    store_batch_destroy(a.batch);
-    buf_deinit(&a.undo);
-    buf_deinit(&a.names);
-    key_set_deinit(&a.touched);
-    free(a.kills);
-    free(a.letters);
-    arena_deinit(&a.arena);
-    pthread_mutex_unlock(&range->apply);
-    if (code != 0) {
-        err_prefix(&failure, "apply to range %llu", (unsigned long long)range->settings.id);
-        range_break(range, &failure);
-        if (err != NULL)
-            *err = failure;
-    }
-    return code;
+    struct apply a;
+    uint64_t last = ops[count - 1].seq;
+    apply_begin(&a, range, false);
+    for (size_t i = 0; i < count; i++)
+        assert(ops[i].seq == range->now.seq + 1 + i);
+    code = apply_ops(&a, session, last, ops, count, results, &failure);
+    return apply_end(&a, code, last, &failure, err);
 }
 
 int range_apply(struct range *range, const struct range_op *ops, size_t count,

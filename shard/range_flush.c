@@ -83,6 +83,7 @@ static void freeze(struct range *range, struct snapshot *out)
     for (uint32_t i = 0; i < out->count; i++)
         freeze_segment(&range->segments[i], &out->segments[i]);
     atomic_store(&range->places_written, false);
+    atomic_store(&range->derived, false);
 }
 
 /* ---- the commit's rows ---- */
@@ -219,7 +220,8 @@ static int flush(struct range *range, struct err *err)
     if (code != 0)
         return code;
     pthread_mutex_lock(&range->apply);
-    bool clean = range->now.seq == range->durable.seq && !atomic_load(&range->places_written);
+    bool clean = range->now.seq == range->durable.seq && !atomic_load(&range->places_written) &&
+                 !atomic_load(&range->derived);
     if (!clean)
         freeze(range, &snapshot);
     pthread_mutex_unlock(&range->apply);
@@ -275,7 +277,8 @@ bool range_wants_flush(struct range *range)
         if (!range->segments[i].on_disk)
             bytes += memory_segment_bytes(range->segments[i].segment);
     pthread_mutex_unlock(&range->lock);
-    bool idle = range_applied_seq(range) == range_durable_seq(range);
+    bool idle =
+        range_applied_seq(range) == range_durable_seq(range) && !atomic_load(&range->derived);
     return idle ? atomic_load(&range->places_written) : bytes >= range->settings.memory_limit;
 }
 

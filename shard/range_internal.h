@@ -1,5 +1,6 @@
-/* What the files of a range share: range.c (open, close, readers), range_apply.c, range_flush.c,
- * range_merge.c, range_recovery.c, verify.c. Nobody else includes this.
+/* What the files of a range share: range.c (open, close, readers), range_apply.c, range_publish.c,
+ * range_derive.c, range_middle.c, range_flush.c, range_merge.c, range_recovery.c, verify.c. Nobody
+ * else includes this.
  *
  * Locks, in the order in which they are taken:
  *   merging     one merge at a time, from its beginning to its end
@@ -60,6 +61,8 @@ struct range {
     /* Places were rewritten that the durable manifest still calls pending: until the next flush
      * every open does it again. */
     _Atomic bool places_written;
+    /* Changed by range_derive.c, perhaps without a seq, since the last flush. */
+    _Atomic bool derived;
     struct store *store;
     struct name_index *names;
     struct analyzer *analyzer; /* the writer's */
@@ -131,5 +134,9 @@ struct range_name {
 };
 struct range_name *range_names(const Quire__Entry *entry, struct arena *arena, size_t *count);
 void range_name_key(struct bytes name, struct bytes entry_key, struct buf *out);
+
+/* range_apply.c: appends the term key of an operation's headword; of one that is not UTF-8 its
+ * bytes; nothing of an operation without one. */
+void range_op_key(const Quire__WriteOp *op, struct buf *out);
 
 #endif

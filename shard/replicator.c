@@ -362,8 +362,10 @@ static int admit(struct write *write, bool *known, struct err *err)
         return code;
     code = check_pending(write, err);
     if (code == 0)
-        code = range_session_find(replica->range, &session, known, &write->answers,
-                                  &write->answer_count, write->arena, err);
+        code = range_session_find(replica->range, &session, message->ops, message->n_ops, known,
+                                  &write->answers, write->arena, err);
+    if (code == 0 && *known)
+        write->answer_count = message->n_ops;
     return code;
 }
 

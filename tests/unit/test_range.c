@@ -178,33 +178,34 @@ static void a_retry_gets_the_first_answer(void **state)
     uint64_t first = model.seq + 1;
     apply_next(range, &model, 20);
     flush(range);
+    Quire__WriteOp *ops[20];
+    for (uint64_t i = 0; i < 20; i++)
+        ops[i] = make_op(5, first + i, &arena);
     for (int round = 0; round < 2; round++) {
         struct range_session session = {"client", first};
         struct range_result *results = NULL;
-        size_t count = 0;
         bool known;
         assert_int_equal(
-            range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
+            range_session_find(range, &session, ops, 20, &known, &results, &arena, &err), 0);
         assert_true(known);
-        assert_int_equal(count, 20);
         struct model check = {.seed = 5};
         model_run_to(&check, first - 1);
-        for (size_t i = 0; i < count; i++) {
+        for (size_t i = 0; i < 20; i++) {
             uint64_t version;
             assert_int_equal(results[i].outcome, model_step(&check, &version));
             assert_int_equal(results[i].version, version);
         }
         session.batch = first + 1;
         assert_int_equal(
-            range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
+            range_session_find(range, &session, ops, 20, &known, &results, &arena, &err), 0);
         assert_false(known);
         session.batch = 1;
         assert_int_equal(
-            range_session_find(range, &session, &known, &results, &count, &arena, &err),
+            range_session_find(range, &session, ops, 20, &known, &results, &arena, &err),
             ERR_CONFLICT);
         session = (struct range_session){"another", 1};
         assert_int_equal(
-            range_session_find(range, &session, &known, &results, &count, &arena, &err), 0);
+            range_session_find(range, &session, ops, 20, &known, &results, &arena, &err), 0);
         assert_false(known);
         apply_next(range, &model, 5); /* not durable: recovery forgets that batch */
         range_close(range);
@@ -235,13 +236,14 @@ static void the_number_of_sessions_is_bounded(void **state)
     range = open_range(folder);
     struct range_session session = {"client 10", 1};
     struct range_result *results;
-    size_t count;
     bool known;
-    assert_int_equal(range_session_find(range, &session, &known, &results, &count, &arena, &err),
+    Quire__WriteOp *op = make_op(3, 10, &arena);
+    assert_int_equal(range_session_find(range, &session, &op, 1, &known, &results, &arena, &err),
                      0);
     assert_false(known);
     session.client_id = "client 11";
-    assert_int_equal(range_session_find(range, &session, &known, &results, &count, &arena, &err),
+    op = make_op(3, 11, &arena);
+    assert_int_equal(range_session_find(range, &session, &op, 1, &known, &results, &arena, &err),
                      0);
     assert_true(known);
     arena_deinit(&arena);

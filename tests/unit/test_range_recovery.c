@@ -69,12 +69,12 @@ static void live(uint64_t random, int report)
 
     struct range_session session = {"client", durable + 1};
     struct range_result *results;
-    size_t count;
     bool known;
     struct arena arena;
     struct err err = {0};
     arena_init(&arena, 0);
-    if (range_session_find(range, &session, &known, &results, &count, &arena, &err) != 0 || known)
+    Quire__WriteOp *op = make_op(seed, durable + 1, &arena);
+    if (range_session_find(range, &session, &op, 1, &known, &results, &arena, &err) != 0 || known)
         abort(); /* a batch that was taken back is remembered */
     arena_deinit(&arena);
     if (write(report, &durable, sizeof durable) != sizeof durable)
