@@ -81,6 +81,7 @@ quire_ticket request_submit(struct quire_client *client, const struct call_spec 
     request->spec = spec;
     request->payload = *payload;
     request->ops = how->ops;
+    request->bulk = how->bulk;
     buf_init(payload);
     request->refusal = refusal;
     request->timeout_ms = timeout_ms;

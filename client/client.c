@@ -8,6 +8,7 @@
  */
 #include "client/core.h"
 #include "client/encode.h"
+#include "proto/base/clock.h"
 #include "quire_uv.h"
 
 #include <assert.h>
@@ -140,6 +141,7 @@ static int options_take(struct quire_client *client, const struct quire_options 
     session_init(&client->session, copy.from_primary);
     client->session.one_replica = copy.one_replica;
     client->session.replica = copy.replica;
+    client->no_retry = copy.no_retry;
     client->max_outstanding = copy.max_outstanding ? copy.max_outstanding : CLIENT_OUTSTANDING_MAX;
     return coordinators_parse(copy.connect, &client->coordinators, err);
 }
@@ -156,6 +158,8 @@ static struct quire_client *allocate(const struct quire_options *options, struct
         return NULL;
     }
     client->pid = getpid();
+    client->random = (clock_ns() ^ (uint64_t)client->pid << 40 ^ (uint64_t)(uintptr_t)client) | 1;
+    retry_init(&client->budget, clock_ms());
     pthread_mutex_init(&client->door.lock, NULL);
     list_init(&client->door.incoming);
     list_init(&client->door.lanes);

@@ -17,6 +17,7 @@
 #include "client/coordinators.h"
 #include "client/encode.h"
 #include "client/result.h"
+#include "client/retry.h"
 #include "client/session.h"
 #include "proto/base/bytes.h"
 #include "proto/base/err.h"
@@ -78,12 +79,14 @@ struct request {
     size_t ops;          /* of a write */
     struct lane *lane;   /* of a write without client id of its own */
     struct box *refusal; /* set: never sent, this is its result */
+    uint64_t trace;      /* goes with it through the cluster */
     struct box *partial; /* the last answer to a write of which some ops should be tried again */
     uint32_t timeout_ms;
     uint64_t deadline_ms;
     uint64_t waiting_since_ms;
     uint64_t retry_at_ms;
     uint32_t attempts;
+    bool bulk;       /* of a writer, which has only so many under way */
     bool in_doubt;   /* an attempt went out, and nobody said what became of it */
     struct err last; /* why the last attempt failed */
     struct rpc_call call;
@@ -119,6 +122,9 @@ struct quire_client {
     struct session session;
     uint64_t next_dial_ms;
     uint32_t timeout_ms, connect_timeout_ms, max_outstanding;
+    bool no_retry;
+    struct retry_budget budget;
+    uint64_t random;     /* state; for pauses, and trace ids */
     struct list waiting; /* for a connection, or for their next attempt */
     struct list calling;
     struct list tickets[CLIENT_TICKET_BUCKETS];

@@ -92,9 +92,9 @@ static int decode_status(struct box *box, struct bytes payload, struct err *err)
             in->searches->searches, in->searches->one_round, in->searches->outdated,
             in->searches->cache_bytes, in->searches->cache_limit};
     if (in->reads != NULL)
-        result->reads =
-            (struct quire_read_figures){in->reads->calls, in->reads->again, in->reads->hedges,
-                                        in->reads->hedges_won, in->reads->given_up};
+        result->reads = (struct quire_read_figures){in->reads->calls,    in->reads->again,
+                                                    in->reads->hedges,   in->reads->hedges_won,
+                                                    in->reads->given_up, in->reads->refused};
     return finish(&d, err);
 }
 

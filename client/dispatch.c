@@ -19,6 +19,10 @@
  * repeated as a whole: it carries its identity, so the ops that were applied are recognised. When
  * the deadline comes first, the last such answer is the result.
  *
+ * What the cluster refuses since it is overloaded is sent again when it said (retry.h), if the
+ * deadline allows that and the budget does; writers go without the budget, since they wait for what
+ * they sent before they send more.
+ *
  * Failure modes: the deadline (WAITING: the tick timer; CALLING: rpc's), cancellation (at once, or
  * through rpc), the end of the client (dispatch_stop() for those that wait, rpc_close() for those
  * that are called). All of them end in end(), which delivers exactly once; it is reached from the
@@ -42,6 +46,15 @@ static const struct sm_state states[] = {
     [CALLING] = {"calling", SM_TO(WAITING) | SM_TO(ENDED), false},
     [ENDED] = {"ended", 0, true},
 };
+
+static uint64_t next_random(struct quire_client *client)
+{
+    uint64_t *state = &client->random;
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    return (*state * 0x2545f4914f6cdd1dull) >> 8;
+}
 
 static struct list *bucket_of(struct quire_client *client, quire_ticket ticket)
 {
@@ -91,6 +104,14 @@ static void end_with(struct request *request, int status, const char *text)
     end(request, box_failed(request->spec->result, status, text));
 }
 
+static void end_with_err(struct request *request, const struct err *err)
+{
+    struct box *box = box_failed(request->spec->result, err->code, err->text);
+    if (box != NULL)
+        box->retry_after_ms = err->retry_after_ms;
+    end(request, box);
+}
+
 /* Time is up. An answer that told more than "time is up" is preferred. */
 static void end_late(struct request *request)
 {
@@ -111,7 +132,7 @@ static void end_late(struct request *request)
         err_set(&err, ERR_UNAVAILABLE, "no connection to %s within %" PRIu64 " ms", urls,
                 clock_ms() - request->waiting_since_ms);
     }
-    end_with(request, err.code, err.text);
+    end_with_err(request, &err);
 }
 
 /* ---- coordinators ---- */
@@ -227,6 +248,22 @@ static void wait_for_retry(struct request *request)
     wait(request, request->waiting_since_ms + pause);
 }
 
+/* False: it ends with this refusal. */
+static bool repeat_refused(struct request *request, const struct err *err)
+{
+    struct quire_client *client = request->client;
+    uint64_t now = clock_ms();
+    uint64_t pause = retry_pause_ms(err->retry_after_ms, request->attempts, next_random(client));
+    if (client->no_retry || client->stopping || !request->spec->repeatable ||
+        now + pause >= request->deadline_ms ||
+        (!request->bulk && !retry_take(&client->budget, now)))
+        return false;
+    request->last = *err;
+    request->waiting_since_ms = now;
+    wait(request, now + pause);
+    return true;
+}
+
 /* `said`: by the coordinator, rather than found out by ourselves. rpc does not tell them apart, but
  * when a connection is lost it is down by the time its calls end. */
 static void failed(struct request *request, int status, const struct err *err)
@@ -236,9 +273,11 @@ static void failed(struct request *request, int status, const struct err *err)
     bool said = !late && request->target->connected;
     if (said && status != ERR_UNAVAILABLE && status != ERR_DEADLINE && status != ERR_CANCELED)
         request->in_doubt = false;
-    if (worth_repeating(request, status, said)) {
-        request->last.code = status;
-        memcpy(request->last.text, text, strlen(text) + 1);
+    if (status == ERR_OVERLOADED) {
+        if (!repeat_refused(request, err))
+            end_with_err(request, err);
+    } else if (worth_repeating(request, status, said)) {
+        err_set(&request->last, status, "%s", text);
         wait_for_retry(request);
     } else if (late) {
         end_late(request);
@@ -330,13 +369,14 @@ static void try_send(struct request *request)
     list_remove(&request->link);
     list_push(&client->calling, &request->link);
     request->retry_at_ms = 0;
-    request->attempts++;
+    if (request->attempts++ == 0)
+        retry_request(&client->budget);
     request->in_doubt = true;
     request->target = to;
     request->call.data = request;
     request->call.done = call_done;
     rpc_call_start(&request->call, to->peer, request->spec->kind, buf_bytes(&request->payload),
-                   (uint32_t)(request->deadline_ms - now), request->ticket);
+                   (uint32_t)(request->deadline_ms - now), request->trace);
 }
 
 /* ---- events ---- */
@@ -347,6 +387,7 @@ void dispatch_request(struct request *request)
     sm_init(&request->sm, "request", states, sizeof(states) / sizeof(states[0]), SUBMITTED, NULL);
     list_init(&request->link);
     list_init(&request->bucket);
+    request->trace = next_random(client) << 32 ^ next_random(client);
     list_push(bucket_of(client, request->ticket), &request->bucket);
     if (request->refusal != NULL)
         end(request, request->refusal);

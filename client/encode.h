@@ -22,6 +22,7 @@ void encode_write_identity(const char *client_id, uint64_t batch, struct buf *pa
 /* What else there is to know about a request that was encoded. */
 struct encoded {
     size_t ops;      /* of a write: so many results belong to it */
+    bool bulk;       /* of a writer */
     bool identified; /* a write with a client id of the caller's */
 };
 

@@ -51,6 +51,11 @@
  * servers recognise a repetition, so it is repeated as well, and applied once. Collections are
  * created and dropped without repetition once the request may have arrived.
  *
+ * OVERLOAD: a cluster that has too much to do refuses requests early (QUIRE_OVERLOADED) and says
+ * when to come back. Reads and writes are then repeated after that time, a little later at random,
+ * as long as their deadline allows; but only one repetition for ten requests (and one a second), so
+ * that clients do not make it worse. Beyond that the program is told. Writers, which send only so
+ * much at a time, repeat until the deadline.
  *
  * SESSIONS: a read is answered by any replica of a range that is in sync, and sees whatever was
  * acknowledged to the same client before. quire_session_export() makes a token of that, with which
@@ -138,7 +143,10 @@ enum quire_status {
     QUIRE_UNSUPPORTED = 15, /* the other side, or this library, is too old for that */
     QUIRE_INTERNAL = 16,
     QUIRE_INCOMPLETE = 17, /* a complete answer was asked for and ranges are missing */
-    QUIRE_CLOSED = 18      /* the client or the writer is closing */
+    QUIRE_CLOSED = 18,     /* the client or the writer is closing */
+    /* The cluster has more to do than it can, and refused the request before it did anything for
+     * it: quire_result_retry_after_ms() says when to ask again. */
+    QUIRE_OVERLOADED = 19
 };
 
 /* Fixed words for a status, "not found"; "unknown error" for any other number. */
@@ -173,6 +181,8 @@ struct quire_options {
      * has fewer. */
     bool one_replica;
     uint32_t replica;
+    /* What an overloaded cluster refused is not repeated: QUIRE_OVERLOADED is told at once. */
+    bool no_retry;
 };
 #define QUIRE_OPTIONS_INIT QUIRE_INIT_(struct quire_options)
 
@@ -206,6 +216,8 @@ QUIRE_API void quire_cancel(struct quire_client *client, quire_ticket ticket);
  * argument. Free: gives up one hold; NULL is allowed. Results do not depend on their client. */
 QUIRE_API const void *quire_result_keep(const void *result);
 QUIRE_API void quire_result_free(const void *result);
+/* With QUIRE_OVERLOADED: after how many milliseconds it may be worth asking again. Else 0. */
+QUIRE_API uint32_t quire_result_retry_after_ms(const void *result);
 
 /* The head of all results, for code that handles them alike: every quire_*_result begins with
  * these. */
@@ -818,6 +830,7 @@ struct quire_read_figures {
     uint64_t hedges;     /* to a second replica, since the first one took long */
     uint64_t hedges_won; /* of those: that answered first */
     uint64_t given_up;   /* the first or the second, since the other one had answered */
+    uint64_t refused;    /* requests of any kind that were refused, since there were too many */
 };
 
 struct quire_status_result {

@@ -75,3 +75,8 @@ void quire_result_free(const void *result)
     if (result != NULL)
         box_release(box_of(result));
 }
+
+uint32_t quire_result_retry_after_ms(const void *result)
+{
+    return result != NULL ? box_of(result)->retry_after_ms : 0;
+}

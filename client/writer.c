@@ -185,7 +185,7 @@ static bool credit(const struct quire_writer *writer)
 static int send_batch(struct quire_writer *writer, struct box *refusal)
 {
     struct batch *batch = writer->gathering;
-    struct encoded how = {.ops = batch->count};
+    struct encoded how = {.ops = batch->count, .bulk = true};
     list_push(&writer->under_way, &batch->link);
     writer->under_way_bytes += batch->bytes;
     writer->stats.outstanding++;

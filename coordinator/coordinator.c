@@ -443,6 +443,8 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
     coordinator->ready_data = options->data;
     coordinator->raft_address = strdup(options->raft_listen);
     list_init(&coordinator->admin);
+    admit_init(coordinator, &options->admit);
+    coordinator->admit.enter = server_enter;
     list_init(&coordinator->siblings);
     coordinator->tell_removed = options->removed;
     coordinator->join = options->join != NULL ? strdup(options->join) : NULL;
@@ -527,6 +529,7 @@ void coordinator_stop(struct coordinator *coordinator, void (*stopped)(void *dat
     coordinator->stopped_data = data;
     if (coordinator->server != NULL)
         rpc_server_destroy(coordinator->server);
+    admit_stop(coordinator);
     nodes_stop(&coordinator->nodes);
     join_stop(coordinator);
     siblings_stop(coordinator);

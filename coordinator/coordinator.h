@@ -7,6 +7,7 @@
 #ifndef QUIRE_COORDINATOR_H
 #define QUIRE_COORDINATOR_H
 
+#include "coordinator/admit.h"
 #include "coordinator/consensus.h"
 #include "coordinator/hedge.h"
 #include "coordinator/later.h"
@@ -41,8 +42,9 @@ struct coordinator_options {
     const char *join; /* url of a coordinator of the cluster to join; NULL: a first start makes a
                          cluster of its own */
     size_t stats_cache_bytes; /* of the statistics cache; 0: none */
-    uint32_t replicas;        /* of the ranges of a collection that does not say; 0: 1 */
-    struct metrics *metrics;  /* where its figures are registered (observe.h); NULL: nowhere */
+    struct admit_options admit;
+    uint32_t replicas;       /* of the ranges of a collection that does not say; 0: 1 */
+    struct metrics *metrics; /* where its figures are registered (observe.h); NULL: nowhere */
     /* 0 when it serves, once; or why it never will, or cannot go on. */
     void (*ready)(void *data, int status, const struct err *err);
     /* It was removed from its cluster: the owner stops it. May be NULL. */
@@ -86,6 +88,7 @@ struct coordinator {
     bool controlling;                  /* it is under way */
     struct nodes nodes;
     struct later later;
+    struct admit admit;
     struct {
         char language[16];
         struct analyzer *analyzer;

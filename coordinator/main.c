@@ -34,6 +34,7 @@ struct options {
     const char *http;
     size_t stats_cache_bytes;
     uint32_t replicas;
+    struct admit_options admit;
     enum log_level level;
     bool json;
     bool recover_alone, force;
@@ -49,37 +50,57 @@ struct process {
 
 static void usage(FILE *to)
 {
-    fputs("Usage: quire-coordinator --dir DIR [options]\n"
-          "\n"
-          "Keeps the map of a Quire cluster and answers its clients.\n"
-          "\n"
-          "  --dir DIR              data folder; created when missing\n"
-          "  --listen URL           where clients and shards connect (default " DEFAULT_LISTEN ")\n"
-          "  --advertise URL        how others reach it, when that is another address\n"
-          "  --raft-listen H:P      where other coordinators connect (default: the host of\n"
-          "                         --listen, its port + 10000); H is an IPv4 address\n"
-          "  --join URL             on a first start: takes part in the cluster of that\n"
-          "                         coordinator, instead of beginning one\n"
-          "  --recover-alone        does not start: tells what it would mean to go on with this\n"
-          "                         coordinator alone, when a majority is gone for good; with\n"
-          "                         --force, makes it the only one\n"
-          "  --replicas N           of each range, 1 to 5, in collections whose creator does not\n"
-          "                         say (default 1)\n"
-          "  --stats-cache-bytes SIZE  of the cache of statistics that saves most searches a\n"
-          "                         round; a suffix K, M or G; 0: none (default 32M)\n"
-          "  --http HOST:PORT       serves /metrics (for Prometheus), /healthz and /readyz there;\n"
-          "                         with port 0 the log says which one the kernel picked\n"
-          "                         (default: not at all)\n"
-          "  --log-level LEVEL      debug, info, warn or error (default info)\n"
-          "  --log-json             log lines as JSON\n"
-          "  --help, --version\n"
-          "\n"
-          "Example: quire-coordinator --dir /var/lib/quire/coordinator --listen "
-          "tcp://10.0.0.1:7400\n",
-          to);
+    fputs(
+        "Usage: quire-coordinator --dir DIR [options]\n"
+        "\n"
+        "Keeps the map of a Quire cluster and answers its clients.\n"
+        "\n"
+        "  --dir DIR              data folder; created when missing\n"
+        "  --listen URL           where clients and shards connect (default " DEFAULT_LISTEN ")\n"
+        "  --advertise URL        how others reach it, when that is another address\n"
+        "  --raft-listen H:P      where other coordinators connect (default: the host of\n"
+        "                         --listen, its port + 10000); H is an IPv4 address\n"
+        "  --join URL             on a first start: takes part in the cluster of that\n"
+        "                         coordinator, instead of beginning one\n"
+        "  --recover-alone        does not start: tells what it would mean to go on with this\n"
+        "                         coordinator alone, when a majority is gone for good; with\n"
+        "                         --force, makes it the only one\n"
+        "  --replicas N           of each range, 1 to 5, in collections whose creator does not\n"
+        "                         say (default 1)\n"
+        "  --stats-cache-bytes SIZE  of the cache of statistics that saves most searches a\n"
+        "                         round; a suffix K, M or G; 0: none (default 32M)\n"
+        "  --queue-target-ms N    requests that would wait for longer are refused, once they do "
+        "so\n"
+        "                         for good (default 20; 0: only when their deadline is nearer)\n"
+        "  --queue-limit N        requests of a class that wait; beyond, they are refused\n"
+        "                         (default 1024)\n"
+        "  --searches N           under way at a time, at most (default 1024; how many it really\n"
+        "                         lets through is found by what the shards say)\n"
+        "  --http HOST:PORT       serves /metrics (for Prometheus), /healthz and /readyz there;\n"
+        "                         with port 0 the log says which one the kernel picked\n"
+        "                         (default: not at all)\n"
+        "  --log-level LEVEL      debug, info, warn or error (default info)\n"
+        "  --log-json             log lines as JSON\n"
+        "  --help, --version\n"
+        "\n"
+        "Example: quire-coordinator --dir /var/lib/quire/coordinator --listen "
+        "tcp://10.0.0.1:7400\n",
+        to);
 }
 
 /* ---- options ---- */
+
+static bool parse_count(const char *option, const char *text, uint32_t least, uint32_t most,
+                        uint32_t *out)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    *out = (uint32_t)value;
+    if (text[0] >= '0' && text[0] <= '9' && *end == '\0' && value >= least && value <= most)
+        return true;
+    fprintf(stderr, "quire-coordinator: %s is a number from %u to %u\n", option, least, most);
+    return false;
+}
 
 static int parse_options(int argc, char **argv, struct options *out)
 {
@@ -93,6 +114,9 @@ static int parse_options(int argc, char **argv, struct options *out)
         RECOVER_ALONE,
         FORCE,
         STATS_CACHE,
+        QUEUE_TARGET,
+        QUEUE_LIMIT,
+        SEARCHES,
         HTTP,
         LEVEL,
         JSON,
@@ -109,6 +133,9 @@ static int parse_options(int argc, char **argv, struct options *out)
         {"recover-alone", no_argument, NULL, RECOVER_ALONE},
         {"force", no_argument, NULL, FORCE},
         {"stats-cache-bytes", required_argument, NULL, STATS_CACHE},
+        {"queue-target-ms", required_argument, NULL, QUEUE_TARGET},
+        {"queue-limit", required_argument, NULL, QUEUE_LIMIT},
+        {"searches", required_argument, NULL, SEARCHES},
         {"http", required_argument, NULL, HTTP},
         {"log-level", required_argument, NULL, LEVEL},
         {"log-json", no_argument, NULL, JSON},
@@ -157,6 +184,20 @@ static int parse_options(int argc, char **argv, struct options *out)
                         "quire-coordinator: --stats-cache-bytes is a size like 64M, or 0\n");
                 return EXIT_USAGE;
             }
+            break;
+        case QUEUE_TARGET:
+            if (!parse_count("--queue-target-ms", optarg, 0, 60000, &out->admit.target_ms))
+                return EXIT_USAGE;
+            if (out->admit.target_ms == 0)
+                out->admit.target_ms = ADMIT_NO_TARGET;
+            break;
+        case QUEUE_LIMIT:
+            if (!parse_count("--queue-limit", optarg, 1, 65536, &out->admit.queue))
+                return EXIT_USAGE;
+            break;
+        case SEARCHES:
+            if (!parse_count("--searches", optarg, 1, 65536, &out->admit.searches))
+                return EXIT_USAGE;
             break;
         case HTTP:
             if (!http_address_valid(optarg)) {
@@ -306,6 +347,7 @@ static int run(const struct options *options, const char *node_id, const char *r
         .join = options->join,
         .replicas = options->replicas,
         .stats_cache_bytes = options->stats_cache_bytes,
+        .admit = options->admit,
         .ready = on_ready,
         .removed = on_removed,
         .data = &process,

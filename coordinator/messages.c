@@ -30,6 +30,7 @@ static void ended(struct rpc_request *request, int code)
 {
     struct coordinator *coordinator = request->data;
     coordinator_observe_ended(coordinator->observe, request, code);
+    admit_ended(coordinator, request, code);
 }
 
 void request_reply(struct rpc_request *request, const ProtobufCMessage *message)
@@ -68,15 +69,20 @@ void request_relay(struct rpc_request *request, uint16_t kind, struct bytes payl
     coordinator_request_ended(coordinator);
 }
 
-void request_error(struct rpc_request *request, int code, const char *format, ...)
+void request_err(struct rpc_request *request, const struct err *err)
 {
     struct coordinator *coordinator = request->data;
-    char text[ERR_TEXT_MAX];
+    ended(request, err->code);
+    rpc_reply_err(request, err);
+    coordinator_request_ended(coordinator);
+}
+
+void request_error(struct rpc_request *request, int code, const char *format, ...)
+{
+    struct err err = {.code = code};
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vsnprintf(err.text, sizeof err.text, format, args);
     va_end(args);
-    ended(request, code);
-    rpc_reply_error(request, code, "%s", text);
-    coordinator_request_ended(coordinator);
+    request_err(request, &err);
 }

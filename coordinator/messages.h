@@ -24,6 +24,9 @@ void request_relay(struct rpc_request *request, uint16_t kind, struct bytes payl
 void request_error(struct rpc_request *request, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same with all that `err` says, retry_after_ms too. */
+void request_err(struct rpc_request *request, const struct err *err);
+
 void message_pack(const ProtobufCMessage *message, struct buf *out);
 
 #endif

@@ -286,7 +286,7 @@ void node_call_start(struct nodes *nodes, struct node_call *call, const char *no
         return;
     }
     list_push(&node->calls, &call->link);
-    call->rpc = (struct rpc_call){.data = call, .done = call_ended};
+    call->rpc = (struct rpc_call){.data = call, .done = call_ended, .heavy = call->heavy};
     rpc_call_start(&call->rpc, node->peer, kind, payload, timeout_ms, trace);
 }
 

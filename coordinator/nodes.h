@@ -116,6 +116,7 @@ struct node_call {
     struct node *node; /* NULL once it ended */
     bool given_up;     /* because the node went down */
     struct err err;
+    bool heavy;     /* as rpc_call.heavy */
     bool impatient; /* given up when the node is quiet: it may be asked elsewhere */
     const struct rpc_request *on_behalf; /* given up when this one is abandoned; NULL: never */
     void *data;

@@ -5,6 +5,7 @@
 #include "coordinator/siblings.h"
 #include "coordinator/stats_cache.h"
 #include "proto/base/clock.h"
+#include "proto/http/admission_metrics.h"
 #include "proto/http/request_metrics.h"
 
 #include <stdio.h>
@@ -53,6 +54,8 @@
 struct coordinator_observe {
     struct metrics *own; /* NULL: they are somebody else's */
     struct request_metrics *requests;
+    struct admission_metrics *admission;
+    struct metric *searches_limit;
 #define X(field, kind, name, help) struct metric *field;
     FIGURES(X)
 #undef X
@@ -72,6 +75,10 @@ struct coordinator_observe *coordinator_observe_create(struct metrics *metrics)
     if (metrics == NULL)
         metrics = observe->own;
     observe->requests = request_metrics_create(metrics, &names, operations, count);
+    observe->admission = admission_metrics_create(metrics, P "refusals_total", P "requests_waiting",
+                                                  P "requests_at_work");
+    observe->searches_limit = metrics_gauge(
+        metrics, P "searches_limit", "Searches that are under way at a time, at most, as found.");
 #define X(field, kind, name, help) observe->field = metrics_##kind(metrics, P name, help);
     FIGURES(X)
 #undef X
@@ -83,6 +90,7 @@ void coordinator_observe_destroy(struct coordinator_observe *observe)
     if (observe == NULL)
         return;
     request_metrics_free(observe->requests);
+    admission_metrics_free(observe->admission);
     metrics_destroy(observe->own);
     free(observe);
 }
@@ -147,6 +155,9 @@ static void look_at_figures(struct coordinator *coordinator)
     struct coordinator_observe *observe = coordinator->observe;
     const struct hedge *hedge = &coordinator->hedge;
     bool listens = coordinator->server != NULL;
+    admission_metrics_show(observe->admission, &coordinator->admit.policy);
+    set(observe->searches_limit,
+        (uint64_t)coordinator->admit.policy.classes[ADMISSION_SEARCH].limit);
     set(observe->requests_open, coordinator->requests);
     set(observe->connections, listens ? rpc_server_connections(coordinator->server) : 0);
     set(observe->calls, hedge->calls);

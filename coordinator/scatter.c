@@ -123,6 +123,15 @@ static void find_lists(const ProtobufCMessage *message, const uint64_t **covered
     *failed = *(Quire__RangeFailure *const *const *)(base + field->offset);
 }
 
+static const Quire__ShardTimes *times_of(const ProtobufCMessage *message)
+{
+    if (message->descriptor == &quire__shard_search_reply__descriptor)
+        return ((const Quire__ShardSearchReply *)message)->times;
+    if (message->descriptor == &quire__shard_stats_reply__descriptor)
+        return ((const Quire__ShardStatsReply *)message)->times;
+    return NULL;
+}
+
 static void take_reply(struct scatter *scatter, size_t index, uint16_t kind, struct bytes payload)
 {
     ProtobufCMessage *message = NULL;
@@ -135,6 +144,9 @@ static void take_reply(struct scatter *scatter, size_t index, uint16_t kind, str
                       "the shard's answer cannot be understood");
         return;
     }
+    const Quire__ShardTimes *times = times_of(message);
+    if (times != NULL)
+        admit_shard_waited(scatter->coordinator, scatter->request, times->waited_us);
     if (scatter->whole_replies) {
         gather_answered_all(&scatter->gather, index);
     } else {
@@ -246,6 +258,7 @@ static void start_call(struct scatter_piece *piece, size_t which, const char *no
     it->call.data = it;
     it->call.on_behalf = scatter->request;
     it->call.impatient = has_choice(scatter);
+    it->call.heavy = scatter->patient || scatter->request->class == ADMISSION_HEAVY;
     scatter->outstanding++;
     struct node *to = nodes_find(&scatter->coordinator->nodes, node);
     if (to != NULL)
@@ -301,7 +314,8 @@ static void note_end(struct scatter_call *it, bool answered)
 static bool may_be_had_elsewhere(int code)
 {
     return code == ERR_STALE || code == ERR_UNAVAILABLE || code == ERR_CORRUPT || code == ERR_IO ||
-           code == ERR_FULL || code == ERR_INTERNAL || code == ERR_PROTOCOL || code == ERR_CLOSED;
+           code == ERR_FULL || code == ERR_OVERLOADED || code == ERR_INTERNAL ||
+           code == ERR_PROTOCOL || code == ERR_CLOSED;
 }
 
 /* The ranges of the piece that are missing go to their next replicas. */
@@ -317,7 +331,9 @@ static void ask_elsewhere(struct scatter *scatter, size_t index)
             !may_be_had_elsewhere(range->code))
             continue;
         size_t replica = choose(scatter, range->range, range->tried);
-        if (replica != SIZE_MAX)
+        /* Who is overloaded is not helped by more calls: there are few of these. */
+        if (replica != SIZE_MAX &&
+            (range->code != ERR_OVERLOADED || hedge_take(&scatter->coordinator->hedge)))
             gather_deal_again(gather, i, replica);
     }
     for (size_t i = 0; i < gather->piece_count; i++)
@@ -371,10 +387,29 @@ static void plan_hedging(struct scatter *scatter)
 
 static void fail_piece(struct scatter *scatter, size_t index, int status, const struct err *err)
 {
+    if (err != NULL && err->retry_after_ms > scatter->retry_after_ms)
+        scatter->retry_after_ms = err->retry_after_ms;
     if (status == ERR_DEADLINE)
         gather_failed(&scatter->gather, index, status, "the shard did not answer in time");
     else
         gather_failed(&scatter->gather, index, status, err != NULL ? err->text : NULL);
+}
+
+/* A shard refused its part for good, so there will be no answer: the others need not work on
+ * theirs. */
+static void give_up_refused(struct scatter *scatter)
+{
+    bool refused = false;
+    for (size_t i = 0; i < scatter->gather.range_count; i++)
+        refused |= scatter->gather.ranges[i].state == GATHER_MISSING &&
+                   scatter->gather.ranges[i].code == ERR_OVERLOADED;
+    if (!refused || scatter->patient || scatter->request->class == ADMISSION_NONE)
+        return;
+    for (size_t i = 0; i < scatter->gather.piece_count; i++)
+        for (int k = 0; scatter->pieces[i] != NULL && k < 2; k++)
+            if (scatter->pieces[i]->calls[k].started_us != 0)
+                node_call_give_up(&scatter->pieces[i]->calls[k].call, ERR_CANCELED,
+                                  "another shard is overloaded");
 }
 
 static void on_reply(struct node_call *call, int status, const struct err *err, uint16_t kind,
@@ -398,6 +433,8 @@ static void on_reply(struct node_call *call, int status, const struct err *err, 
             node_call_give_up(&other->call, ERR_CANCELED, "another replica was quicker");
         }
         ask_elsewhere(scatter, piece->index);
+        if (status == ERR_OVERLOADED)
+            give_up_refused(scatter);
     }
     if (scatter->outstanding == 0)
         finished(scatter);
@@ -494,6 +531,16 @@ bool scatter_accepted(struct scatter *scatter)
     if (scatter->status != 0) {
         request_error(request, ERR_UNAVAILABLE, "the coordinator is stopping");
         return false;
+    }
+    for (size_t i = 0; i < scatter->gather.range_count; i++) {
+        const struct gather_range *range = &scatter->gather.ranges[i];
+        if (range->state == GATHER_MISSING && range->code == ERR_OVERLOADED) {
+            struct err refused;
+            err_set(&refused, ERR_OVERLOADED, "%s", range->reason);
+            refused.retry_after_ms = scatter->retry_after_ms;
+            request_err(request, &refused);
+            return false;
+        }
     }
     for (size_t i = 0; i < scatter->gather.range_count; i++) {
         const struct gather_range *range = &scatter->gather.ranges[i];

@@ -12,6 +12,10 @@
  * planned and asked again, until the deadline or for a few seconds. Reads only, since nothing that
  * was asked must do harm when it is asked twice.
  *
+ * A shard that refuses its part since it is overloaded is not pressed: few of these go to another
+ * replica (hedge.h has the budget). Otherwise the request is refused as a whole, with the shard's
+ * words, and the calls to the others are given up.
+ *
  * A view may name the one replica of each range that is to answer (`one_replica`): then there is no
  * choice, no second call, and nobody is asked instead.
  *
@@ -76,7 +80,7 @@ struct scatter {
     struct map *map;               /* held until `done` returns */
     struct scatter_piece **pieces; /* by piece; as it was sent last */
     size_t outstanding;            /* calls */
-    bool hedged;
+    uint32_t retry_after_ms;       /* the longest that a shard which refused its part said */
     struct later_item later, hedging;
     uint64_t started_ms;
 };

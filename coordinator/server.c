@@ -7,6 +7,7 @@
 #include "coordinator/ops.h"
 #include "coordinator/scatter.h"
 #include "coordinator/siblings.h"
+#include "coordinator/wire.h"
 #include "proto/base/clock.h"
 #include "proto/limits.h"
 #include "proto/text/key.h"
@@ -26,6 +27,12 @@ struct entrance {
 /* A query may be repeated in escapes and options; nothing honest is near these. */
 #define SMALL_MAX (256u << 10)
 #define SAMPLE_MAX ((size_t)LIMIT_SAMPLE * (LIMIT_HEADWORD_BYTES + 8) + SMALL_MAX)
+
+/* A search beyond these is heavy (admission.h). */
+#define HEAVY_SEARCH_BYTES 2048 /* of the message, without its session */
+#define HEAVY_SEARCH_HITS 100
+#define SEARCH_REQUEST_LIMIT 3 /* fields of SearchRequest */
+#define SEARCH_REQUEST_SESSION 30
 
 static const struct entrance entrances[] = {
     {QUIRE__KIND__KIND_COLLECTION_CREATE, false, true, SMALL_MAX, "create", op_collection_create},
@@ -81,19 +88,51 @@ size_t server_operations(const char **names, size_t max)
     return ENTRANCES + 1;
 }
 
-static void enter(struct coordinator *coordinator, struct rpc_request *request,
-                  const struct entrance *by)
+void server_enter(struct coordinator *coordinator, struct rpc_request *request)
 {
+    const struct entrance *by = entrance_of(request->kind);
     if (by->by_leader)
         forward_to_leader(coordinator, request, by->run);
     else
         by->run(coordinator, request);
 }
 
+/* A search that is long, or goes deep, is heavy; so much can be seen without unpacking it. */
+static bool is_heavy_search(struct bytes packed)
+{
+    uint64_t limit = 0;
+    return (packed.size > HEAVY_SEARCH_BYTES &&
+            message_size_without(packed, SEARCH_REQUEST_SESSION) > HEAVY_SEARCH_BYTES) ||
+           (message_number(packed, SEARCH_REQUEST_LIMIT, &limit) && limit > HEAVY_SEARCH_HITS);
+}
+
+static enum admission_class class_of(const struct rpc_request *request)
+{
+    switch (request->kind) {
+    case QUIRE__KIND__KIND_GET:
+    case QUIRE__KIND__KIND_DEFINE:
+    case QUIRE__KIND__KIND_BROWSE:
+        return ADMISSION_CHEAP;
+    case QUIRE__KIND__KIND_SEARCH:
+        return is_heavy_search(request->payload) ? ADMISSION_HEAVY : ADMISSION_SEARCH;
+    case QUIRE__KIND__KIND_MATCH:
+    case QUIRE__KIND__KIND_EXPLAIN:
+        return ADMISSION_SEARCH;
+    case QUIRE__KIND__KIND_EXPORT:
+    case QUIRE__KIND__KIND_VERIFY:
+        return ADMISSION_HEAVY;
+    case QUIRE__KIND__KIND_WRITE:
+        return ADMISSION_WRITE;
+    default:
+        return ADMISSION_NONE;
+    }
+}
+
 void server_handle(void *data, struct rpc_request *request)
 {
     struct coordinator *coordinator = data;
     request->data = coordinator;
+    request->class = ADMISSION_NONE;
     coordinator->requests++;
     const struct entrance *found = entrance_of(request->kind);
     if (coordinator->closing)
@@ -108,7 +147,7 @@ void server_handle(void *data, struct rpc_request *request)
                       "a %s request has at most %zu bytes, this one has %zu", found->name,
                       found->payload_max, request->payload.size);
     else
-        enter(coordinator, request, found);
+        admit_request(coordinator, request, class_of(request));
 }
 
 void op_again(struct coordinator *coordinator, struct rpc_request *request)
@@ -118,7 +157,7 @@ void op_again(struct coordinator *coordinator, struct rpc_request *request)
     else if (rpc_request_abandoned(request))
         request_error(request, ERR_CANCELED, "the client went away");
     else
-        enter(coordinator, request, entrance_of(request->kind));
+        server_enter(coordinator, request);
 }
 
 struct waiting_for_map {

@@ -4,6 +4,8 @@
 
 #include "proto/rpc/rpc.h"
 
+struct coordinator;
+
 /* The rpc_handler; `data` is the coordinator. An unknown kind gets ERR_UNSUPPORTED, a kind that is
  * not for the role of the other side ERR_INVALID. */
 void server_handle(void *data, struct rpc_request *request);
@@ -13,5 +15,8 @@ void server_handle(void *data, struct rpc_request *request);
 size_t server_operations(const char **names, size_t max);
 /* The place of a kind's operation among them. */
 size_t server_operation(uint16_t kind);
+
+/* Begins the operation that the request asks for. */
+void server_enter(struct coordinator *coordinator, struct rpc_request *request);
 
 #endif

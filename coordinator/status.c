@@ -256,6 +256,8 @@ static void describe_reads(struct status *status)
     out->hedges = hedge->hedges;
     out->hedges_won = hedge->won;
     out->given_up = hedge->given_up;
+    out->has_refused = true;
+    out->refused = admit_refused(status->coordinator);
     status->reply.reads = out;
 }
 

@@ -13,6 +13,7 @@ struct wire_field {
     uint32_t number;
     uint8_t type;
     struct bytes content; /* type 2 only */
+    uint64_t value;       /* type 0 only */
 };
 
 static bool wire_next(struct reader *reader, struct wire_field *field)
@@ -26,7 +27,7 @@ static bool wire_next(struct reader *reader, struct wire_field *field)
     field->type = tag & 7;
     switch (field->type) {
     case 0:
-        return reader_varint(reader, &value);
+        return reader_varint(reader, &field->value);
     case 1:
         return reader_bytes(reader, 8, &skipped);
     case 2:
@@ -97,4 +98,31 @@ size_t message_elements(const ProtobufCMessageDescriptor *descriptor, struct byt
         }
     }
     return count;
+}
+
+bool message_number(struct bytes packed, uint32_t field, uint64_t *out)
+{
+    struct reader reader;
+    struct wire_field wire;
+    bool found = false;
+    reader_init(&reader, packed);
+    while (reader_left(&reader) > 0 && wire_next(&reader, &wire)) {
+        if (wire.number == field && wire.type == 0) {
+            *out = wire.value;
+            found = true;
+        }
+    }
+    return found;
+}
+
+size_t message_size_without(struct bytes packed, uint32_t field)
+{
+    struct reader reader;
+    struct wire_field wire;
+    size_t size = packed.size;
+    reader_init(&reader, packed);
+    while (reader_left(&reader) > 0 && wire_next(&reader, &wire))
+        if (wire.number == field)
+            size -= wire.content.size;
+    return size;
 }

@@ -21,4 +21,10 @@ int message_check(const ProtobufCMessageDescriptor *descriptor, struct bytes pac
 size_t message_elements(const ProtobufCMessageDescriptor *descriptor, struct bytes packed,
                         const char *name, struct arena *arena, struct bytes **out);
 
+/* The value of an integer field of the packed message, as it comes last; false: there is none. The
+ * message need not be checked. */
+bool message_number(struct bytes packed, uint32_t field, uint64_t *out);
+/* How many bytes of the packed message are not of that field. */
+size_t message_size_without(struct bytes packed, uint32_t field);
+
 #endif

@@ -147,7 +147,7 @@ static void again(struct later_item *item)
 static void round_ended(struct write *write)
 {
     if (write->error.code != 0)
-        request_error(write->request, write->error.code, "%s", write->error.text);
+        request_err(write->request, &write->error);
     else if (all_done(write))
         reply(write);
     else if (rpc_request_abandoned(write->request))
@@ -239,8 +239,10 @@ static void on_reply(struct node_call *call, int status, const struct err *err, 
         take_results(part, kind, payload);
     else if (is_safe(part, status) && is_worth_it(part, status))
         write->last = *err;
-    else if (write->error.code == 0)
-        err_set(&write->error, status == ERR_CANCELED ? ERR_UNAVAILABLE : status, "%s", err->text);
+    else if (write->error.code == 0) {
+        write->error = *err;
+        write->error.code = status == ERR_CANCELED ? ERR_UNAVAILABLE : status;
+    }
     if (--write->open == 0)
         round_ended(write);
 }

@@ -31,8 +31,9 @@ struct options {
     const char *dir, *listen, *advertise, *zone, *http;
     char *coordinators;
     int threads;
-    size_t cache_bytes, memory_bytes; /* 0: from the memory limit */
-    size_t merge_bytes_per_second;    /* 0: no limit */
+    size_t cache_bytes, memory_bytes;      /* 0: from the memory limit */
+    size_t merge_bytes_per_second;         /* 0: no limit */
+    uint32_t queue_target_ms, queue_limit; /* as in server_settings */
     enum log_level level;
     bool json;
 };
@@ -63,6 +64,10 @@ static void usage(FILE *to)
           "  --merge-bytes-per-second SIZE\n"
           "                         that merges write at most, all ranges together; 0: no limit\n"
           "                         (default 32M)\n"
+          "  --queue-target-ms N    reads that would wait for longer are refused, once they do so\n"
+          "                         for good (default 20; 0: only when their deadline is nearer)\n"
+          "  --queue-limit N        reads of a class that wait; beyond, they are refused\n"
+          "                         (default 1024)\n"
           "  --http HOST:PORT       serves /metrics (for Prometheus), /healthz and /readyz there;\n"
           "                         with port 0 the log says which one the kernel picked\n"
           "                         (default: not at all)\n"
@@ -93,6 +98,14 @@ static bool parse_threads(const char *text, int *out)
     return end != text && *end == 0 && value >= 1 && value <= THREADS_MAX;
 }
 
+static bool parse_count(const char *text, uint32_t least, uint32_t most, uint32_t *out)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    *out = (uint32_t)value;
+    return text[0] >= '0' && text[0] <= '9' && *end == 0 && value >= least && value <= most;
+}
+
 static int parse_options(int argc, char **argv, struct options *out)
 {
     enum {
@@ -105,6 +118,8 @@ static int parse_options(int argc, char **argv, struct options *out)
         CACHE,
         MEMORY,
         MERGE,
+        QUEUE_TARGET,
+        QUEUE_LIMIT,
         HTTP,
         LEVEL,
         JSON,
@@ -121,6 +136,8 @@ static int parse_options(int argc, char **argv, struct options *out)
         {"cache-bytes", required_argument, NULL, CACHE},
         {"memory-bytes", required_argument, NULL, MEMORY},
         {"merge-bytes-per-second", required_argument, NULL, MERGE},
+        {"queue-target-ms", required_argument, NULL, QUEUE_TARGET},
+        {"queue-limit", required_argument, NULL, QUEUE_LIMIT},
         {"http", required_argument, NULL, HTTP},
         {"log-level", required_argument, NULL, LEVEL},
         {"log-json", no_argument, NULL, JSON},
@@ -167,6 +184,16 @@ static int parse_options(int argc, char **argv, struct options *out)
         case MERGE:
             if (!size_parse(optarg, &out->merge_bytes_per_second))
                 return complain("--merge-bytes-per-second is a size like 32M, or 0");
+            break;
+        case QUEUE_TARGET:
+            if (!parse_count(optarg, 0, 60000, &out->queue_target_ms))
+                return complain("--queue-target-ms is a number of milliseconds from 0 to 60000");
+            if (out->queue_target_ms == 0)
+                out->queue_target_ms = SERVER_NO_TARGET;
+            break;
+        case QUEUE_LIMIT:
+            if (!parse_count(optarg, 1, 65536, &out->queue_limit))
+                return complain("--queue-limit is a number from 1 to 65536");
             break;
         case HTTP:
             if (!http_address_valid(optarg))
@@ -277,6 +304,8 @@ static int serve(const struct options *options, const char *id)
         .cache_bytes = options->cache_bytes > 0 ? options->cache_bytes : limit / 4,
         .memory_bytes = options->memory_bytes > 0 ? options->memory_bytes : limit / 8,
         .merge_bytes_per_second = options->merge_bytes_per_second,
+        .queue_target_ms = options->queue_target_ms,
+        .queue_limit = options->queue_limit,
     };
     struct process process = {0};
     struct err err = {0};

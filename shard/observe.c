@@ -1,6 +1,7 @@
 #include "shard/observe.h"
 
 #include "proto/base/clock.h"
+#include "proto/http/admission_metrics.h"
 #include "proto/http/request_metrics.h"
 #include "shard/server_internal.h"
 
@@ -62,12 +63,13 @@ static const char *const states[] = {[REPLICA_OPENING] = "opening",
                                      [REPLICA_LEARNING] = "copying",
                                      [REPLICA_FAILED] = "failed"};
 #define STATES (sizeof states / sizeof *states)
-static const char *const pools[] = {"query", "ingest", "background", "merge", "copy"};
+static const char *const pools[] = {"query", "prepare", "ingest", "background", "merge", "copy"};
 #define POOLS (sizeof pools / sizeof *pools)
 
 struct shard_observe {
     struct metrics *own; /* NULL: they are somebody else's */
     struct request_metrics *requests;
+    struct admission_metrics *admission;
     struct range_measures ranges;
     struct histogram *appends;
     struct metric *roles[ROLES], *states[STATES], *pools[POOLS];
@@ -114,6 +116,8 @@ struct shard_observe *shard_observe_create(struct metrics *metrics)
         words[i] = operations[i].name;
     words[OPERATIONS] = "unknown";
     observe->requests = request_metrics_create(metrics, &names, words, OPERATIONS + 1);
+    observe->admission = admission_metrics_create(metrics, P "refusals_total", P "requests_waiting",
+                                                  P "requests_at_work");
     create_measures(observe, metrics);
     create_family(metrics, P "ranges", "Ranges that are open here, by this replica's role.", "role",
                   roles, ROLES, observe->roles);
@@ -132,6 +136,7 @@ void shard_observe_destroy(struct shard_observe *observe)
     if (observe == NULL)
         return;
     request_metrics_free(observe->requests);
+    admission_metrics_free(observe->admission);
     metrics_destroy(observe->own);
     free(observe);
 }
@@ -257,17 +262,30 @@ static void set(struct metric *metric, uint64_t value)
     metric_set(metric, (int64_t)value);
 }
 
+/* Those that wait for a query thread. */
+static uint64_t reads_waiting(const struct admission *admission)
+{
+    uint64_t count = 0;
+    for (int i = 0; i < ADMISSION_CLASSES; i++)
+        count += admission->classes[i].waiting;
+    return count;
+}
+
 static void show(struct server *server, const struct sight *sight)
 {
     struct shard_observe *observe = server->observe;
-    struct pool *const from[POOLS] = {server->query, server->ingest, server->background,
-                                      server->merge, server->copy};
+    struct pool *const from[POOLS] = {server->query,      server->prepare, server->ingest,
+                                      server->background, server->merge,   server->copy};
+    struct admission admission;
+    admit_look(server->admit, &admission);
+    admission_metrics_show(observe->admission, &admission);
     for (size_t i = 0; i < ROLES; i++)
         set(observe->roles[i], sight->roles[i]);
     for (size_t i = 0; i < STATES; i++)
         set(observe->states[i], sight->states[i]);
     for (size_t i = 0; i < POOLS; i++)
-        set(observe->pools[i], pool_depth(from[i]));
+        set(observe->pools[i],
+            from[i] == server->query ? reads_waiting(&admission) : pool_depth(from[i]));
     set(observe->registered,
         server->registration != NULL && registration_heard(server->registration));
     set(observe->map_epoch, replicator_map_epoch(server->replicator));

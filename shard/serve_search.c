@@ -1,6 +1,7 @@
 /* Full-text search: statistics, hits, explanations. */
 #include "shard/server_internal.h"
 
+#include "proto/base/clock.h"
 #include "proto/limits.h"
 #include "proto/text/key.h"
 #include "proto/text/snippet.h"
@@ -9,6 +10,19 @@
 #include <string.h>
 
 #define SNIPPET_BYTES 240
+
+/* How long the request waited, and was worked on until now. */
+static Quire__ShardTimes *times_of(struct work *work)
+{
+    const struct rpc_request *request = work->request;
+    Quire__ShardTimes *times = serve_alloc(work, 1, sizeof *times);
+    uint64_t now = clock_us();
+    quire__shard_times__init(times);
+    times->waited_us =
+        (uint32_t)(request->began_us > request->read_us ? request->began_us - request->read_us : 0);
+    times->worked_us = (uint32_t)(now - request->began_us);
+    return times;
+}
 
 /* ---- statistics ---- */
 
@@ -66,6 +80,7 @@ void serve_stats(struct work *work)
         serve_error(work->server, work->request, &err);
         return;
     }
+    reply.times = times_of(work);
     reply.n_ranges = it.count;
     reply.ranges = it.ranges;
     reply.n_covered = coverage.covered_count;
@@ -343,6 +358,7 @@ void serve_search(struct work *work)
         code = dress_all(work, &it, &reply, &err);
     if (code == 0) {
         put_facets(work, &it, &reply);
+        reply.times = times_of(work);
         reply.total = it.total;
         reply.has_total_is_lower_bound = reply.total_is_lower_bound = it.total_is_lower_bound;
         reply.n_covered = coverage.covered_count;

@@ -176,7 +176,7 @@ static struct write_work *enqueue(struct server *server, struct rpc_request *req
     if (write_queue_enqueue(server->writes, &it->write) == 0)
         return it;
     free(it);
-    serve_fail(server, request, ERR_FULL, "the shard has too many writes waiting");
+    admit_full(server->admit, request, ADMISSION_WRITE);
     return NULL;
 }
 
@@ -248,13 +248,17 @@ void serve_write(struct server *server, struct rpc_request *request)
         serve_error(server, request, &server->disk_short);
         return;
     }
+    if (!admit_write(server->admit, request))
+        return;
     struct write_work *it = enqueue(server, request);
     if (it == NULL)
         return;
     it->prepare.run = run_prepare;
-    if (pool_submit(server->ingest, &it->prepare) == 0)
+    if (pool_submit(server->prepare, &it->prepare) == 0)
         return;
-    err_set(&it->write.error, ERR_FULL, "the shard has too many writes waiting");
+    const struct admission_refusal full = {.reason = ADMISSION_FULL,
+                                           .retry_after_ms = ADMISSION_INTERVAL_US / 1000};
+    admission_error(ADMISSION_WRITE, &full, "the shard", &it->write.error);
     write_queue_ready(server->writes, &it->write);
 }
 

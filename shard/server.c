@@ -1,10 +1,11 @@
 /* Server: life, dispatch, answering.
  *
- * Threads: the loop receives requests and hands them on; `query` threads read; `ingest` threads
- * prepare writes and apply what other primaries wrote; the replicator's thread writes the logs;
- * `background` threads flush and open ranges and read files for learners, `merge` threads merge,
- * `copy` threads pull checkpoints; one `admin` thread carries out assignments; one `verify` thread
- * verifies. Replies go out from whichever thread has them.
+ * Threads: the loop receives requests and hands them on, if they are admitted (admit.h); `query`
+ * threads read; `prepare` threads prepare writes; `ingest` threads apply what other primaries
+ * wrote; the replicator's thread writes the logs; `background` threads flush and open ranges and
+ * read files for learners, `merge` threads merge, `copy` threads pull checkpoints; one `admin`
+ * thread carries out assignments; one `verify` thread verifies. Replies go out from whichever
+ * thread has them.
  *
  * Stopping: first it leaves: it leads nothing from then on, tells the coordinators so, and serves
  * until others have taken over what they can (or SERVER_LEAVE_MS are over). Then new requests are
@@ -52,6 +53,12 @@ static void answered(struct server *server)
     atomic_fetch_sub(&server->open, 1);
 }
 
+static void ending(struct server *server, struct rpc_request *request, int code)
+{
+    shard_observe_ended(server->observe, request, code);
+    admit_write_ended(server->admit, request);
+}
+
 void serve_reply(struct server *server, struct rpc_request *request,
                  const ProtobufCMessage *message)
 {
@@ -67,7 +74,7 @@ void serve_reply(struct server *server, struct rpc_request *request,
         return;
     }
     protobuf_c_message_pack(message, packed);
-    shard_observe_ended(server->observe, request, 0);
+    ending(server, request, 0);
     rpc_reply(request, (uint16_t)(request->kind + 1), bytes_of(packed, size));
     free(packed);
     answered(server);
@@ -75,15 +82,15 @@ void serve_reply(struct server *server, struct rpc_request *request,
 
 void serve_ok(struct server *server, struct rpc_request *request)
 {
-    shard_observe_ended(server->observe, request, 0);
+    ending(server, request, 0);
     rpc_reply(request, QUIRE__KIND__KIND_OK, bytes_of(NULL, 0));
     answered(server);
 }
 
 void serve_error(struct server *server, struct rpc_request *request, const struct err *err)
 {
-    shard_observe_ended(server->observe, request, err->code);
-    rpc_reply_error(request, err->code, "%s", err->text);
+    ending(server, request, err->code);
+    rpc_reply_err(request, err);
     answered(server);
 }
 
@@ -152,7 +159,7 @@ void serve_range_error(struct server *server, struct rpc_request *request,
     message.text = (char *)(uintptr_t)err->text;
     message.current = current_of(server, request, ref, err);
     quire__error__pack(&message, buf_extend(&packed, quire__error__get_packed_size(&message)));
-    shard_observe_ended(server->observe, request, err->code);
+    ending(server, request, err->code);
     rpc_reply(request, QUIRE__KIND__KIND_ERROR, buf_bytes(&packed));
     buf_deinit(&packed);
     answered(server);
@@ -211,6 +218,7 @@ static bool request_abandoned(void *data)
 static void run_work(struct pool_job *job)
 {
     struct work *work = (struct work *)job;
+    work->request->began_us = clock_us();
     if (rpc_request_abandoned(work->request))
         serve_fail(work->server, work->request, ERR_DEADLINE,
                    "the deadline passed while the request was waiting");
@@ -233,10 +241,14 @@ static void hand_over(struct server *server, struct rpc_request *request,
                           .request = request,
                           .budget = {request->deadline_ms, request_abandoned, request},
                           .run = operation->run};
-    if (pool_submit(pool, &work->job) == 0)
-        return;
-    free(work);
-    serve_fail(server, request, ERR_FULL, "the shard has too many requests waiting");
+    if (pool == server->query)
+        admit_read(server->admit, work);
+    else if (pool == server->verify && !admit_aside(server->admit, request))
+        free(work);
+    else if (pool_submit(pool, &work->job) != 0) {
+        free(work);
+        admit_full(server->admit, request, ADMISSION_HEAVY);
+    }
 }
 
 static void on_request(void *data, struct rpc_request *request)
@@ -353,8 +365,10 @@ static int open_stores(struct server *server, struct err *err)
         return code;
     log_store_measure(server->log, shard_observe_appends(server->observe));
     int threads = server->settings.threads;
-    server->query = pool_create("query", threads, SERVER_QUERY_QUEUE);
+    server->query = pool_create("query", threads, (size_t)threads);
+    server->prepare = pool_create("prepare", threads, SERVER_INGEST_QUEUE);
     server->ingest = pool_create("ingest", threads, SERVER_INGEST_QUEUE);
+    server->admit = admit_create(server);
     server->background = pool_create("background", threads < 2 ? 2 : threads, 4096);
     server->merge = pool_create("merge", threads < 4 ? 2 : threads / 2, 4096);
     server->copy = pool_create("copy", 2, 4096);
@@ -362,9 +376,9 @@ static int open_stores(struct server *server, struct err *err)
     server->verify = pool_create("verify", 1, 64);
     server->analyzers = analyzers_create();
     server->merge_pace = merge_pace_create(server->settings.merge_bytes_per_second, NULL);
-    if (!server->cache || !server->query || !server->ingest || !server->background ||
-        !server->merge || !server->copy || !server->admin || !server->verify ||
-        !server->analyzers || !server->merge_pace)
+    if (!server->cache || !server->query || !server->prepare || !server->ingest || !server->admit ||
+        !server->background || !server->merge || !server->copy || !server->admin ||
+        !server->verify || !server->analyzers || !server->merge_pace)
         return err_set(err, ERR_NOMEM, "cannot start threads");
     code = checkpoints_create(server->dir, server->log, &server->checkpoints, err);
     if (code == 0)
@@ -379,6 +393,7 @@ static void close_stores(struct server *server)
     pool_destroy(server->verify);
     pool_destroy(server->query);
     pool_destroy(server->copy);
+    pool_destroy(server->prepare);
     pool_destroy(server->ingest);
     replicator_stop(server->replicator);
     pool_destroy(server->background);
@@ -400,6 +415,7 @@ static void server_free(struct server *server)
     free(server->advertise);
     free(server->zone);
     shard_observe_destroy(server->observe);
+    admit_destroy(server->admit);
     free(server);
 }
 
@@ -599,9 +615,11 @@ static void close_in_thread(void *data)
     pool_destroy(server->verify);
     pool_destroy(server->query);
     pool_destroy(server->copy);
+    pool_destroy(server->prepare);
     pool_destroy(server->ingest);
     replicator_stop(server->replicator);
-    server->admin = server->verify = server->query = server->copy = server->ingest = NULL;
+    server->admin = server->verify = server->query = server->copy = server->prepare = NULL;
+    server->ingest = NULL;
     for (size_t i = 0; i < list.count; i++) {
         struct err err = {0};
         if (replica_flush(list.replicas[i], &err) != 0)

@@ -9,14 +9,16 @@
 #include "proto/base/err.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <uv.h>
 
 struct server;
 struct metrics;
 struct http_server;
 
-#define SERVER_QUERY_QUEUE 4096  /* requests waiting for a query thread; beyond: ERR_FULL */
-#define SERVER_INGEST_QUEUE 1024 /* writes waiting to be prepared; beyond: ERR_FULL */
+#define SERVER_READ_QUEUE 1024   /* reads of a class that wait; beyond: ERR_OVERLOADED */
+#define SERVER_INGEST_QUEUE 1024 /* writes waiting to be prepared; beyond: ERR_OVERLOADED */
+#define SERVER_NO_TARGET UINT32_MAX
 #define SERVER_FLUSH_MS                                                                            \
     30000 /* what was applied is durable in the index after so long at the latest */
 #define SERVER_TICK_MS 125
@@ -38,6 +40,8 @@ struct server_settings {
     size_t cache_bytes;              /* block cache */
     size_t memory_bytes;             /* of memory segments, over all ranges */
     uint64_t merge_bytes_per_second; /* that merges write, over all ranges; 0: no limit */
+    uint32_t queue_target_ms; /* of reads (admission.h); 0: ADMISSION_TARGET_MS; SERVER_NO_TARGET */
+    uint32_t queue_limit;     /* reads of a class that wait; 0: SERVER_READ_QUEUE */
     uint64_t disk_reserve; /* free space below which no writes are taken, besides what the flushing
                               of all that is in memory needs; 0: SERVER_DISK_RESERVE */
     struct metrics *metrics; /* where its figures are registered (observe.h); NULL: nowhere */

@@ -5,6 +5,7 @@
 
 #include "proto/base/pool.h"
 #include "proto/rpc/rpc.h"
+#include "shard/admit.h"
 #include "shard/analyzers.h"
 #include "shard/links.h"
 #include "shard/observe.h"
@@ -36,7 +37,8 @@ struct server {
     struct links *links;
     struct analyzers *analyzers;
     struct shard_observe *observe;
-    struct pool *query, *ingest, *background, *merge, *copy, *admin, *verify;
+    struct admit *admit;
+    struct pool *query, *prepare, *ingest, *background, *merge, *copy, *admin, *verify;
 
     struct err disk_short; /* code 0: there is room; the loop's, as is the next */
     uint64_t disk_checked_ms;

@@ -44,7 +44,8 @@ struct cli {
     uint64_t replica;      /* that answers; CLI_ANY_REPLICA */
     char **operands;
     int operand_count;
-    bool printed; /* the JSON document is out */
+    bool printed;            /* the JSON document is out */
+    uint32_t retry_after_ms; /* of a refusal: told with the error */
     struct quire_client *client;
 };
 

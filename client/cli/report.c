@@ -31,15 +31,20 @@ void cli_say(const struct cli *cli, const char *format, ...)
 }
 
 /* "deadline exceeded" as "deadline_exceeded": codes are for programs. */
-static json_t *error_document(const char *code, const char *message)
+static json_t *error_document(const char *code, const char *message, uint32_t retry_after_ms)
 {
     char name[64];
+    json_t *document;
 
     snprintf(name, sizeof name, "%s", code);
     for (char *at = name; *at != '\0'; at++)
         if (*at == ' ' || *at == '/')
             *at = '_';
-    return json_pack("{s:{s:s,s:o}}", "error", "code", name, "message", cli_text(message));
+    document = json_pack("{s:{s:s,s:o}}", "error", "code", name, "message", cli_text(message));
+    if (retry_after_ms > 0)
+        json_object_set_new(json_object_get(document, "error"), "retry_after_ms",
+                            json_integer(retry_after_ms));
+    return document;
 }
 
 int cli_usage(struct cli *cli, const char *format, ...)
@@ -54,7 +59,7 @@ int cli_usage(struct cli *cli, const char *format, ...)
     fprintf(stderr, "Try 'quire%s%s --help'.\n", cli->command != NULL ? " " : "",
             cli->command != NULL ? cli->command->name : "");
     if (cli->json)
-        cli_print_json(cli, error_document("usage", text));
+        cli_print_json(cli, error_document("usage", text, 0));
     return CLI_USAGE;
 }
 
@@ -87,7 +92,7 @@ int cli_failed(struct cli *cli, int status, const char *error, json_t *shape)
         if (exit == CLI_NO && shape != NULL)
             cli_print_json(cli, json_incref(shape));
         else
-            cli_print_json(cli, error_document(quire_strerror(status), error));
+            cli_print_json(cli, error_document(quire_strerror(status), error, cli->retry_after_ms));
     }
     json_decref(shape);
     return exit;
@@ -96,7 +101,7 @@ int cli_failed(struct cli *cli, int status, const char *error, json_t *shape)
 void cli_print_json(struct cli *cli, json_t *document)
 {
     if (document == NULL)
-        document = error_document("internal error", "the answer cannot be written as JSON");
+        document = error_document("internal error", "the answer cannot be written as JSON", 0);
     json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17));
     putchar('\n');
     json_decref(document);

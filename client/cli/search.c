@@ -220,11 +220,13 @@ int cmd_search(const struct cli_command *command, int argc, char **argv)
     request.category_count = categories.count;
     request.timeout_ms = cli.timeout_ms;
     status = quire_search_wait(cli.client, &request, &result);
-    if (status == QUIRE_OK)
+    if (status == QUIRE_OK) {
         exit = tell_answer(&cli, query, result);
-    else
+    } else {
+        cli.retry_after_ms = quire_result_retry_after_ms(result);
         exit = cli_failed(&cli, status, result != NULL ? result->error : NULL,
                           search_json(query, cli.collection, NULL));
+    }
 done:
     quire_result_free(result);
     free(query);

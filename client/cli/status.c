@@ -61,10 +61,10 @@ static json_t *searches_json(const struct quire_search_figures *figures)
 
 static json_t *reads_json(const struct quire_read_figures *figures)
 {
-    return json_pack("{s:I,s:I,s:I,s:I,s:I}", "calls", (json_int_t)figures->calls, "again",
+    return json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "calls", (json_int_t)figures->calls, "again",
                      (json_int_t)figures->again, "hedges", (json_int_t)figures->hedges,
                      "hedges_won", (json_int_t)figures->hedges_won, "given_up",
-                     (json_int_t)figures->given_up);
+                     (json_int_t)figures->given_up, "refused", (json_int_t)figures->refused);
 }
 
 static json_t *status_json(const struct quire_status_result *result)
@@ -136,7 +136,7 @@ static void print_ranges(const struct quire_status_result *result)
 
 static void print_reads(const struct quire_read_figures *figures)
 {
-    char calls[32], again[32], hedges[32], won[32], given_up[32];
+    char calls[32], again[32], hedges[32], won[32], given_up[32], refused[32];
 
     printf("\nreads, by the coordinator that answers, since it started: %s calls to shards; %s "
            "more to "
@@ -146,6 +146,9 @@ static void print_reads(const struct quire_read_figures *figures)
            cli_count(figures->calls, calls), cli_count(figures->again, again),
            cli_count(figures->hedges, hedges), cli_count(figures->hedges_won, won),
            cli_count(figures->given_up, given_up));
+    if (figures->refused > 0)
+        printf("requests refused, since there were too many: %s\n",
+               cli_count(figures->refused, refused));
 }
 
 /* Whether every range has a shard that is there; the first that has none is named. A range that

@@ -40,7 +40,7 @@ struct load_options {
     unsigned clients, keys;
     uint32_t timeout_ms;
     uint64_t seed;
-    bool keep, quiet, no_errors;
+    bool keep, quiet, no_errors, no_retry;
 };
 
 struct corpus {
@@ -52,14 +52,15 @@ struct corpus {
 };
 
 struct kind_figures {
-    uint64_t sent, ok, errors;
+    uint64_t sent, ok, errors, refused; /* refused: by an overloaded cluster; no errors */
     uint64_t by_status[LOAD_STATUSES];
-    struct histogram latency;            /* of all that were answered, from the intended start */
+    struct histogram latency;            /* of all others, from the intended start */
+    struct histogram refusal;            /* of the refused ones */
     uint64_t last_ok_us, longest_gap_us; /* without a good answer */
 };
 
 struct second_figures {
-    uint64_t sent, ok, errors, faults;
+    uint64_t sent, ok, errors, refused, faults;
     uint64_t p99_us, max_us;
 };
 
@@ -94,6 +95,7 @@ void report_end(const struct load_options *options, const struct figures *figure
 bool report_json(const struct load_options *options, const struct figures *figures);
 uint64_t figures_faults(const struct figures *figures);
 uint64_t figures_errors(const struct figures *figures);
+uint64_t figures_refused(const struct figures *figures);
 void figures_free(struct figures *figures);
 
 #endif

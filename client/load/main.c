@@ -38,6 +38,7 @@ static void usage(FILE *to)
         "  --json FILE          the figures, second by second too; - is standard output\n"
         "  --keep               do not drop the collection \"quire-load\" at the end\n"
         "  --no-errors          a request that failed counts as a fault\n"
+        "  --no-retry           what an overloaded cluster refuses is not sent again\n"
         "  --quiet              no line each second\n"
         "  --help, --version\n"
         "\n"
@@ -119,6 +120,7 @@ enum {
     JSON,
     KEEP,
     NO_ERRORS,
+    NO_RETRY,
     QUIET,
     HELP,
     VERSION
@@ -186,6 +188,9 @@ static int take_option(struct load_options *options, int which)
     case NO_ERRORS:
         options->no_errors = true;
         return -1;
+    case NO_RETRY:
+        options->no_retry = true;
+        return -1;
     case QUIET:
         options->quiet = true;
         return -1;
@@ -220,6 +225,7 @@ static int parse_options(int argc, char **argv, struct load_options *options)
                                           {"json", required_argument, NULL, JSON},
                                           {"keep", no_argument, NULL, KEEP},
                                           {"no-errors", no_argument, NULL, NO_ERRORS},
+                                          {"no-retry", no_argument, NULL, NO_RETRY},
                                           {"quiet", no_argument, NULL, QUIET},
                                           {"help", no_argument, NULL, HELP},
                                           {"version", no_argument, NULL, VERSION},

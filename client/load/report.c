@@ -30,6 +30,14 @@ uint64_t figures_errors(const struct figures *figures)
     return sum;
 }
 
+uint64_t figures_refused(const struct figures *figures)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < LOAD_KINDS; i++)
+        sum += figures->kinds[i].refused;
+    return sum;
+}
+
 void figures_free(struct figures *figures)
 {
     for (size_t i = 0; i < figures->example_count; i++)
@@ -41,15 +49,16 @@ void figures_free(struct figures *figures)
 void report_second(const struct second_figures *second, size_t index)
 {
     fprintf(stderr,
-            "%4zu s  %6" PRIu64 " sent  %6" PRIu64 " ok  %4" PRIu64 " errors  %4" PRIu64
-            " faults  p99 %8.1f ms  max %8.1f ms\n",
-            index + 1, second->sent, second->ok, second->errors, second->faults,
+            "%4zu s  %6" PRIu64 " sent  %6" PRIu64 " ok  %6" PRIu64 " refused  %4" PRIu64
+            " errors  %4" PRIu64 " faults  p99 %8.1f ms  max %8.1f ms\n",
+            index + 1, second->sent, second->ok, second->refused, second->errors, second->faults,
             (double)second->p99_us / 1000, (double)second->max_us / 1000);
 }
 
 static void print_kind(const char *name, const struct kind_figures *kind)
 {
-    printf("%-8s %9" PRIu64 " %9" PRIu64 " %7" PRIu64, name, kind->sent, kind->ok, kind->errors);
+    printf("%-8s %9" PRIu64 " %9" PRIu64 " %9" PRIu64 " %7" PRIu64, name, kind->sent, kind->ok,
+           kind->refused, kind->errors);
     for (size_t i = 0; i < PERCENT_COUNT; i++)
         printf(" %9.2f", (double)histogram_percentile(&kind->latency, PERCENTS[i]) / 1000);
     printf(" %9.1f\n", (double)kind->latency.max_us / 1000);
@@ -57,11 +66,11 @@ static void print_kind(const char *name, const struct kind_figures *kind)
 
 void report_end(const struct load_options *options, const struct figures *figures)
 {
-    printf(
-        "%.0f requests a second for %.1f s, seed %" PRIu64
-        "; ms from the intended start of a request:\n"
-        "              sent        ok  errors       p50       p90       p99     p99.9       max\n",
-        options->rate, figures->took_s, options->seed);
+    printf("%.0f requests a second for %.1f s, seed %" PRIu64
+           "; ms from the intended start of a request:\n"
+           "              sent        ok   refused  errors       p50       p90       p99     p99.9 "
+           "      max\n",
+           options->rate, figures->took_s, options->seed);
     for (int i = 0; i < LOAD_KINDS; i++)
         if (figures->kinds[i].sent > 0)
             print_kind(load_kind_names[i], &figures->kinds[i]);
@@ -93,6 +102,8 @@ static json_t *kind_json(const struct kind_figures *kind)
     json_object_set_new(out, "sent", number(kind->sent));
     json_object_set_new(out, "ok", number(kind->ok));
     json_object_set_new(out, "errors", number(kind->errors));
+    json_object_set_new(out, "refused", number(kind->refused));
+    json_object_set_new(out, "refused_p99_us", number(histogram_percentile(&kind->refusal, 99)));
     json_object_set_new(out, "errors_by_status", statuses);
     for (size_t i = 0; i < PERCENT_COUNT; i++)
         json_object_set_new(out, PERCENT_NAMES[i],
@@ -107,11 +118,11 @@ static json_t *seconds_json(const struct figures *figures)
     json_t *out = json_array();
     for (size_t i = 0; i < figures->second_count; i++) {
         const struct second_figures *second = &figures->seconds[i];
-        json_array_append_new(out,
-                              json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "sent", number(second->sent),
-                                        "ok", number(second->ok), "errors", number(second->errors),
-                                        "faults", number(second->faults), "p99_us",
-                                        number(second->p99_us), "max_us", number(second->max_us)));
+        json_array_append_new(
+            out, json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "sent", number(second->sent), "ok",
+                           number(second->ok), "refused", number(second->refused), "errors",
+                           number(second->errors), "faults", number(second->faults), "p99_us",
+                           number(second->p99_us), "max_us", number(second->max_us)));
     }
     return out;
 }
@@ -142,6 +153,7 @@ static json_t *whole_json(const struct load_options *options, const struct figur
     json_object_set_new(out, "kinds", kinds);
     json_object_set_new(out, "faults", faults);
     json_object_set_new(out, "errors", number(figures_errors(figures)));
+    json_object_set_new(out, "refused", number(figures_refused(figures)));
     json_object_set_new(out, "not_sent", number(figures->not_sent));
     json_object_set_new(out, "unknown_writes", number(figures->unknown));
     json_object_set_new(out, "audited", number(figures->audited));

@@ -134,6 +134,12 @@ static void note_end(struct operation *op, int status, const char *error)
     struct kind_figures *figures = &load->figures->kinds[op->kind];
     uint64_t now = now_ns(), us = (now - op->intended_ns) / 1000;
     load->outstanding--;
+    if (status == QUIRE_OVERLOADED && !op->audit) {
+        histogram_add(&figures->refusal, us);
+        figures->refused++;
+        load->second.refused++;
+        return;
+    }
     if (!op->audit) {
         histogram_add(&figures->latency, us);
         histogram_add(load->of_second, us);
@@ -663,6 +669,7 @@ static bool start_clients(struct load *load)
     char error[QUIRE_ERROR_SIZE];
     settings.connect = load->options->connect;
     settings.timeout_ms = load->options->timeout_ms;
+    settings.no_retry = load->options->no_retry;
     load->clients = calloc(load->options->clients, sizeof(void *));
     for (unsigned i = 0; load->clients != NULL && i < load->options->clients; i++) {
         if (quire_client_create_on_loop(&settings, &load->loop, &load->clients[i], error,

@@ -21,6 +21,7 @@ int err_set(struct err *err, int code, const char *format, ...)
     if (!err)
         return code;
     err->code = code;
+    err->retry_after_ms = 0;
     va_list args;
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);

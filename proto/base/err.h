@@ -12,6 +12,7 @@
 
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define ERR_CODES(X)                                                                               \
     X(OK, 0, "ok")                                                                                 \
@@ -32,7 +33,8 @@
     X(UNSUPPORTED, 15, "unsupported")                                                              \
     X(INTERNAL, 16, "internal error")                                                              \
     X(INCOMPLETE, 17, "incomplete answer")                                                         \
-    X(CLOSED, 18, "closed")
+    X(CLOSED, 18, "closed")                                                                        \
+    X(OVERLOADED, 19, "overloaded")
 
 enum err_code {
 #define X(name, number, text) ERR_##name = number,
@@ -44,15 +46,16 @@ enum err_code {
 #define ERR_TEXT_MAX 512
 
 struct err {
-    int code; /* enum err_code */
+    int code;                /* enum err_code */
+    uint32_t retry_after_ms; /* with ERR_OVERLOADED: when it may be worth asking again; else 0 */
     char text[ERR_TEXT_MAX];
 };
 
 /* The fixed words for a code ("stale epoch"); "unknown error" for a number that is none. */
 const char *err_name(int code);
 
-/* Fills `err` (if not NULL) and returns `code`, so that `return err_set(err, ERR_IO, ...)` reads
- * well. */
+/* Fills `err` (if not NULL; retry_after_ms with 0) and returns `code`, so that `return err_set(err,
+ * ERR_IO, ...)` reads well. */
 int err_set(struct err *err, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -355,7 +355,7 @@ static void refuse(struct rpc_conn *conn, const struct err *why)
 {
     struct buf payload;
     buf_init(&payload);
-    rpc_encode_error(&payload, why->code, why->text);
+    rpc_encode_error(&payload, why);
     struct frame frame = {.kind = QUIRE__KIND__KIND_ERROR, .flags = FRAME_REPLY};
     frame.payload = buf_bytes(&payload);
     conn->refusal = *why;

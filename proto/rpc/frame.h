@@ -14,6 +14,7 @@
 enum frame_flag {
     FRAME_REPLY =
         1 << 0, /* answers the request `id`; without it the frame is a request or a signal */
+    FRAME_HEAVY = 1 << 1, /* of a request: it takes long by nature */
 };
 
 struct frame {

@@ -220,7 +220,7 @@ void conn_unref(struct rpc_conn *conn); /* any thread */
 /* ---- wire.c ---- */
 /* Encodes our Hello, an Error message. */
 void rpc_encode_hello(struct buf *out, const struct rpc *rpc);
-void rpc_encode_error(struct buf *out, int code, const char *text);
+void rpc_encode_error(struct buf *out, const struct err *err);
 /* Reads one; the text is cut and made printable. */
 void rpc_decode_error(struct bytes payload, struct err *err);
 /* Reads the other side's Hello and decides whether we fit together: 0, or ERR_PROTOCOL with a

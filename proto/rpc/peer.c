@@ -135,6 +135,7 @@ static int transmit(struct rpc_call *call, struct bytes payload)
     if (status)
         return status;
     struct frame frame = {.kind = call->kind,
+                          .flags = call->heavy ? FRAME_HEAVY : 0,
                           .deadline_ms = (uint32_t)left,
                           .id = call->id,
                           .trace = call->trace,

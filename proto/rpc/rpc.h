@@ -93,6 +93,7 @@ struct rpc_call {
     int state;         /* rpc's */
     int status;        /* rpc's */
     uint16_t kind;     /* rpc's */
+    bool heavy;        /* the caller's: it takes long by nature (rpc_request.heavy) */
     void *data;        /* the caller's */
     /* status 0: `kind` and `payload` are the reply (payload valid during the callback only). A
      * reply of kind Error arrives as its code and text in `err`. Otherwise: ERR_DEADLINE,
@@ -119,13 +120,18 @@ struct rpc_request {
     uint16_t kind;
     uint64_t trace;
     uint64_t deadline_ms; /* absolute, clock_ms() of this process */
+    uint64_t read_us;     /* when its last byte was read, clock_us(); to the millisecond */
     uint64_t came_us;     /* when it was handed to the handler, clock_us() */
+    bool heavy;           /* who sent it says that it takes long by nature */
     enum rpc_role role;   /* of the other side */
     const char *node_id;  /* of the other side; valid during the request */
     struct bytes payload; /* valid until the reply */
     struct arena arena;   /* released with the reply; the handler's to use, one thread at a time */
     void *data;           /* the handler's */
     struct list link;     /* the handler's, while it holds the request */
+    uint64_t began_us;    /* the handler's: when work on it began; 0: not yet */
+    uint8_t class;        /* the handler's: enum admission_class */
+    bool congested;       /* the handler's: where its work was done others waited for long */
 };
 
 typedef void (*rpc_handler)(void *data, struct rpc_request *request);
@@ -148,5 +154,7 @@ bool rpc_request_abandoned(const struct rpc_request *request);
 void rpc_reply(struct rpc_request *request, uint16_t kind, struct bytes payload);
 void rpc_reply_error(struct rpc_request *request, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same with all that `err` says, retry_after_ms too. */
+void rpc_reply_err(struct rpc_request *request, const struct err *err);
 
 #endif

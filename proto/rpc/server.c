@@ -75,7 +75,9 @@ static struct request *request_create(struct rpc_conn *conn, const struct frame 
     public->trace = frame->trace;
     public->deadline_ms =
         came_ms + (frame->deadline_ms ? frame->deadline_ms : RPC_TIMEOUT_DEFAULT_MS);
+    public->read_us = came_ms * 1000;
     public->came_us = clock_us();
+    public->heavy = (frame->flags & FRAME_HEAVY) != 0;
     public->role = conn->role;
     public->node_id = conn->node_id;
     public->payload = bytes_of(payload, frame->payload.size);
@@ -102,7 +104,9 @@ static void answer(struct request *request, struct frame *frame)
     if (wanted && conn_send_locked(conn, frame, failed ? RPC_ERROR_SLACK : 0) == ERR_FULL) {
         struct buf payload;
         buf_init(&payload);
-        rpc_encode_error(&payload, ERR_FULL, "too many replies wait for you to read them");
+        struct err err;
+        err_set(&err, ERR_FULL, "too many replies wait for you to read them");
+        rpc_encode_error(&payload, &err);
         frame->kind = QUIRE__KIND__KIND_ERROR;
         frame->payload = buf_bytes(&payload);
         if (conn_send_locked(conn, frame, RPC_ERROR_SLACK) == ERR_FULL)
@@ -126,19 +130,24 @@ void rpc_reply(struct rpc_request *request, uint16_t kind, struct bytes payload)
     answer((struct request *)request, &frame);
 }
 
-void rpc_reply_error(struct rpc_request *request, int code, const char *format, ...)
+void rpc_reply_err(struct rpc_request *request, const struct err *err)
 {
-    char text[ERR_TEXT_MAX];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
     struct buf payload;
     buf_init(&payload);
-    rpc_encode_error(&payload, code, text);
+    rpc_encode_error(&payload, err);
     struct frame frame = {.kind = QUIRE__KIND__KIND_ERROR, .payload = buf_bytes(&payload)};
     answer((struct request *)request, &frame);
     buf_deinit(&payload);
+}
+
+void rpc_reply_error(struct rpc_request *request, int code, const char *format, ...)
+{
+    struct err err = {.code = code};
+    va_list args;
+    va_start(args, format);
+    vsnprintf(err.text, sizeof err.text, format, args);
+    va_end(args);
+    rpc_reply_err(request, &err);
 }
 
 bool rpc_request_abandoned(const struct rpc_request *request)
@@ -173,8 +182,10 @@ static void turn_away(struct rpc_conn *conn, const struct frame *request, int co
                       const char *text)
 {
     struct buf payload;
+    struct err err;
     buf_init(&payload);
-    rpc_encode_error(&payload, code, text);
+    err_set(&err, code, "%s", text);
+    rpc_encode_error(&payload, &err);
     struct frame frame = {.kind = QUIRE__KIND__KIND_ERROR,
                           .flags = FRAME_REPLY,
                           .id = request->id,

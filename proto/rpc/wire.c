@@ -24,11 +24,13 @@ void rpc_encode_hello(struct buf *out, const struct rpc *rpc)
     pack(out, &hello.base);
 }
 
-void rpc_encode_error(struct buf *out, int code, const char *text)
+void rpc_encode_error(struct buf *out, const struct err *err)
 {
     Quire__Error error = QUIRE__ERROR__INIT;
-    error.code = (uint32_t)code;
-    error.text = (char *)text;
+    error.code = (uint32_t)err->code;
+    error.text = (char *)(uintptr_t)err->text;
+    error.has_retry_after_ms = err->retry_after_ms != 0;
+    error.retry_after_ms = err->retry_after_ms;
     pack(out, &error.base);
 }
 
@@ -51,6 +53,7 @@ void rpc_decode_error(struct bytes payload, struct err *err)
         int code = error->code && error->code <= INT32_MAX ? (int)error->code : ERR_INTERNAL;
         bool worded = error->text && error->text[0];
         err_set(err, code, "%s", worded ? error->text : err_name(code));
+        err->retry_after_ms = error->has_retry_after_ms ? error->retry_after_ms : 0;
         make_printable(err->text);
     }
     arena_deinit(&arena);

@@ -70,4 +70,5 @@ def usage():
     equal(run.returncode, 3, 'no cluster')
 
 
-main([clean_run, a_shard_dies, what_is_gone_is_noticed, usage])
+if __name__ == '__main__':
+    main([clean_run, a_shard_dies, what_is_gone_is_noticed, usage])

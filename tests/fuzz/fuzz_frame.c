@@ -131,7 +131,9 @@ const struct fuzz_seed *fuzz_seeds(size_t *count)
             rpc_encode_hello(&payload, &rpc);
             frame.kind = QUIRE__KIND__KIND_HELLO;
         } else if (i == 1) {
-            rpc_encode_error(&payload, ERR_STALE, "range 7 has epoch 9");
+            struct err err;
+            err_set(&err, ERR_STALE, "range 7 has epoch 9");
+            rpc_encode_error(&payload, &err);
             frame.kind = QUIRE__KIND__KIND_ERROR;
             frame.flags = FRAME_REPLY;
         }

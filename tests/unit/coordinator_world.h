@@ -28,6 +28,7 @@ enum shard_mode {
     SHARD_LIAR,    /* covers a range it was not asked for */
     SHARD_PARTLY,  /* fails the first range of each request */
     SHARD_GARBAGE, /* a reply that does not parse */
+    SHARD_FULL,    /* ERR_OVERLOADED `times` times, with 300 ms to wait, then good */
 };
 
 struct world;
@@ -522,6 +523,13 @@ static inline void fake_handle(void *data, struct rpc_request *request)
     }
     if (shard->mode == SHARD_STALE && shard->times-- > 0) {
         rpc_reply_error(request, ERR_STALE, "not yet");
+        return;
+    }
+    if (shard->mode == SHARD_FULL && shard->times-- > 0) {
+        struct err err;
+        err_set(&err, ERR_OVERLOADED, "the shard has too much to do");
+        err.retry_after_ms = 300;
+        rpc_reply_err(request, &err);
         return;
     }
     if (shard->mode == SHARD_GARBAGE) {
