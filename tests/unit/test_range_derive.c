@@ -180,6 +180,14 @@ static struct range *open_copy(struct range *source, const struct folder *folder
     return range;
 }
 
+static void no_undo_rows(struct range *range)
+{
+    struct store_iterator *it =
+        store_iterate(range_store(range), STORE_META, bytes_str("u"), bytes_str("v"));
+    assert_false(store_iterator_valid(it));
+    store_iterator_close(it);
+}
+
 /* A copy of the source's index, pruned, having followed to the record `records`; not flushed. */
 static struct range *derive(struct range *source, const struct folder *folder, uint64_t seed,
                             uint64_t records, struct bytes lo, struct bytes hi)
@@ -191,6 +199,7 @@ static struct range *derive(struct range *source, const struct folder *folder, u
     assert_true(range_applied_seq(range) == seq);
     for (uint64_t i = seq / BATCH + 1; i <= records; i++)
         follow_record(range, seed, i, lo, hi);
+    no_undo_rows(range);
     return range;
 }
 
@@ -259,7 +268,7 @@ static void same_sessions(struct range *range, uint64_t seed, uint64_t records, 
     for (uint64_t number = records; number >= 1; number--) {
         struct arena arena;
         struct record record;
-        Quire__WriteOp *own[BATCH];
+        Quire__WriteOp *own[2 * BATCH];
         size_t count = 0;
         struct range_result *results;
         bool known;
@@ -288,17 +297,14 @@ static void same_sessions(struct range *range, uint64_t seed, uint64_t records, 
                 assert_int_equal(results[next].version, version);
                 next++;
             }
+            for (size_t i = 0; i < count; i++)
+                own[count + i] = own[i];
+            assert_int_equal(range_session_find(range, &record.session, own, 2 * count, &known,
+                                                &results, &arena, &err),
+                             ERR_CONFLICT); /* each result is there once */
         }
         arena_deinit(&arena);
     }
-}
-
-static void no_undo_rows(struct range *range)
-{
-    struct store_iterator *it =
-        store_iterate(range_store(range), STORE_META, bytes_str("u"), bytes_str("v"));
-    assert_false(store_iterator_valid(it));
-    store_iterator_close(it);
 }
 
 static void flush(struct range *range)
@@ -365,11 +371,11 @@ static struct bytes some_bound(uint64_t random, struct arena *arena)
 static void halves_are_what_filtering_gives_and_make_the_whole(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 3; seed++) {
+    for (uint64_t seed = 1; seed <= 2; seed++) {
         struct arena arena;
         struct err err = {0};
         arena_init(&arena, 0);
-        uint64_t records = 8 + mix(seed, 1) % 20;
+        uint64_t records = 8 + mix(seed, 1) % 10;
         struct bytes none = {0}, bound = some_bound(mix(seed, 2), &arena);
         struct bytes bounds[2][2] = {{none, bound}, {bound, none}};
         struct folder folder = new_folder(), halves[2] = {new_folder(), new_folder()};
@@ -450,7 +456,7 @@ static void it_follows_two_sources_whose_seqs_interleave(void **state)
         struct err err = {0};
         struct bytes none = {0}, bound = bytes_str("p");
         struct folder folders_of[4] = {new_folder(), new_folder(), new_folder(), new_folder()};
-        uint64_t seeds[2] = {seed, seed + 1000}, at[2], end[2] = {30, 14};
+        uint64_t seeds[2] = {seed, seed + 1000}, at[2], end[2] = {22, 12};
         struct range *sources[2], *ranges[2];
         struct model models[2];
         for (int i = 0; i < 2; i++) {
@@ -540,7 +546,7 @@ static void many_entries_are_pruned_and_adopted(void **state)
     struct range *source = open_range(paths[0].path), *low, *high;
     uint64_t durable;
     struct bytes none = {0}, bound = bytes_str("entry 11300");
-    put_many(source, 1, 3000, "entry %d");
+    put_many(source, 1, 2000, "entry %d");
     check(range_flush(source, &err), &err);
     settings.memory_limit = 1; /* wants a flush whenever there is something to flush */
     for (int i = 1; i < 3; i++)
@@ -549,12 +555,12 @@ static void many_entries_are_pruned_and_adopted(void **state)
     check(range_open(paths[2].path, &settings, &high, &err), &err);
     uint64_t below, problems;
     check(range_count_before(source, bound, &below, &err), &err);
-    assert_true(below > 100 && below < 2900);
+    assert_true(below > 100 && below < 1900);
     check(range_prune(low, none, bound, &err), &err);
     check(range_prune(high, bound, none, &err), &err);
     assert_false(range_wants_flush(low)); /* the last piece was flushed, too */
     assert_int_equal(entries_of(low), below);
-    assert_int_equal(entries_of(high), 3000 - below);
+    assert_int_equal(entries_of(high), 2000 - below);
     struct range_figures before, after;
     range_figures(low, &before);
     check(range_adopt(low, high, &err), &err);
@@ -853,6 +859,12 @@ static void sessions_are_joined(void **state)
     arena_deinit(&arena);
 }
 
+/* In the one range in the order of seqs, in the other against it. */
+static void latest_name(char out[32], int client, int which)
+{
+    snprintf(out, 32, "%04d of %d", which == 0 ? client : LIMIT_RANGE_SESSIONS - client, which);
+}
+
 /* Where both tables are full, those with the highest seqs stay, each with its own answers. */
 static void the_latest_sessions_stay(void **state)
 {
@@ -867,7 +879,7 @@ static void the_latest_sessions_stay(void **state)
         ranges[i] = open_range(paths[i].path);
         for (int client = 0; client < LIMIT_RANGE_SESSIONS; client++) {
             char name[32];
-            snprintf(name, sizeof name, "%d of %d", client, i);
+            latest_name(name, client, i);
             write_as(ranges[i], name, 1, &op, 1);
         }
     }
@@ -880,7 +892,7 @@ static void the_latest_sessions_stay(void **state)
     for (int client = 0; client < LIMIT_RANGE_SESSIONS; client++) {
         for (int i = 0; i < 2; i++) {
             char name[32];
-            snprintf(name, sizeof name, "%d of %d", client, i);
+            latest_name(name, client, i);
             int is = find(ranges[0], name, 1, &op, 1, NULL);
             assert_true(is != 2);
             known += is;
@@ -958,7 +970,7 @@ static void the_middle_is_the_shortest_separator_near_it(void **state)
     (void)state;
     struct folder folder = new_folder();
     struct range *range = open_range(folder.path);
-    for (uint64_t seed = 0; seed < 100; seed++) {
+    for (uint64_t seed = 0; seed < 60; seed++) {
         struct arena arena;
         struct err err = {0};
         struct bytes none = {0};
