@@ -295,6 +295,17 @@ SPEC(spec_export) = {.kind = QUIRE__KIND__KIND_EXPORT,
                      .request_size = sizeof(struct quire_export_request),
                      .result = &result_export,
                      .encode = encode_export};
+SPEC(spec_snapshot) = {.kind = QUIRE__KIND__KIND_SNAPSHOT,
+                       .repeatable = true,
+                       .timeout_ms = CLIENT_WRITE_TIMEOUT_MS,
+                       .request_size = sizeof(struct quire_snapshot_request),
+                       .result = &result_snapshot,
+                       .encode = encode_snapshot};
+SPEC(spec_snapshot_page) = {.kind = QUIRE__KIND__KIND_SNAPSHOT_READ,
+                            .repeatable = true,
+                            .request_size = sizeof(struct quire_snapshot_page_request),
+                            .result = &result_snapshot_page,
+                            .encode = encode_snapshot_page};
 SPEC(spec_status) = {.kind = QUIRE__KIND__KIND_STATUS,
                      .repeatable = true,
                      .optional = true,
@@ -357,6 +368,9 @@ CALL(suggest, spec_suggest, quire_suggest_request, quire_match_result, quire_mat
 CALL(search, spec_search, quire_search_request, quire_search_result, quire_search_cb)
 CALL(explain, spec_explain, quire_explain_request, quire_explain_result, quire_explain_cb)
 CALL(export, spec_export, quire_export_request, quire_export_result, quire_export_cb)
+CALL(snapshot, spec_snapshot, quire_snapshot_request, quire_snapshot_result, quire_snapshot_cb)
+CALL(snapshot_page, spec_snapshot_page, quire_snapshot_page_request, quire_snapshot_page_result,
+     quire_snapshot_page_cb)
 CALL(status, spec_status, quire_simple_request, quire_status_result, quire_status_cb)
 CALL(verify, spec_verify, quire_simple_request, quire_verify_result, quire_verify_cb)
 CALL(coordinator_remove, spec_coordinator_remove, quire_coordinator_request, quire_result,

@@ -165,6 +165,57 @@ static int decode_export(struct box *box, struct bytes payload, struct err *err)
     return finish(&d, err);
 }
 
+static int decode_snapshot(struct box *box, struct bytes payload, struct err *err)
+{
+    struct quire_snapshot_result *result = (void *)box->result;
+    struct decoder d = {&box->arena, false};
+    Quire__SnapshotReply *in = UNPACK(snapshot_reply, box, payload);
+    if (in == NULL)
+        return unreadable(err);
+    struct quire_snapshot **list = LIST(&d, struct quire_snapshot, in->n_snapshots);
+    struct quire_collection *collection = take(&d, 1, sizeof(*collection));
+    collection_of(&d, in->collection, collection);
+    for (size_t i = 0; i < in->n_snapshots; i++) {
+        const Quire__Snapshot *from = in->snapshots[i];
+        *list[i] = (struct quire_snapshot){.node = text(&d, from->node),
+                                           .id = from->id,
+                                           .range = from->range,
+                                           .epoch = from->epoch,
+                                           .recovered = from->recovered,
+                                           .lo = text_of(&d, from->has_lo, from->lo),
+                                           .hi = text_of(&d, from->has_hi, from->hi),
+                                           .seq = from->seq,
+                                           .entries = from->entries};
+    }
+    result->cluster_id = text(&d, in->cluster_id);
+    result->collection_id = in->collection->id;
+    result->collection = collection;
+    result->snapshots = (const struct quire_snapshot *const *)list;
+    result->snapshot_count = in->n_snapshots;
+    return finish(&d, err);
+}
+
+static void init_snapshot(void *result)
+{
+    ((struct quire_snapshot_result *)result)->cluster_id = "";
+}
+
+static int decode_snapshot_page(struct box *box, struct bytes payload, struct err *err)
+{
+    struct quire_snapshot_page_result *result = (void *)box->result;
+    struct decoder d = {&box->arena, false};
+    Quire__SnapshotPage *in = UNPACK(snapshot_page, box, payload);
+    if (in == NULL)
+        return unreadable(err);
+    result->entries = entries_of(&d, in->entries, in->n_entries);
+    result->entry_count = in->n_entries;
+    if (in->has_next) {
+        result->next = in->next.data;
+        result->next_size = in->next.len;
+    }
+    return finish(&d, err);
+}
+
 const struct result_type result_done = {sizeof(struct quire_result), NULL, NULL};
 const struct result_type result_collection = {sizeof(struct quire_collection_result), NULL,
                                               decode_collection};
@@ -176,3 +227,7 @@ const struct result_type result_write_one = {sizeof(struct quire_write_result), 
 const struct result_type result_entries = {sizeof(struct quire_entries_result), NULL,
                                            decode_entries};
 const struct result_type result_export = {sizeof(struct quire_export_result), NULL, decode_export};
+const struct result_type result_snapshot = {sizeof(struct quire_snapshot_result), init_snapshot,
+                                            decode_snapshot};
+const struct result_type result_snapshot_page = {sizeof(struct quire_snapshot_page_result), NULL,
+                                                 decode_snapshot_page};

@@ -487,6 +487,55 @@ int encode_export(const void *request, struct buf *payload, struct encoded *how,
     return 0;
 }
 
+static int set_bound(const char *what, const char *text, protobuf_c_boolean *has,
+                     ProtobufCBinaryData *bound, struct err *err)
+{
+    if (text == NULL || text[0] == '\0')
+        return 0;
+    if (check_text(what, text, CURSOR_LIMIT, err) != 0)
+        return err->code;
+    *has = 1;
+    *bound = (ProtobufCBinaryData){strlen(text), (uint8_t *)(uintptr_t)text};
+    return 0;
+}
+
+int encode_snapshot(const void *request, struct buf *payload, struct encoded *how, struct err *err)
+{
+    const struct quire_snapshot_request *in = request;
+    Quire__SnapshotRequest message = QUIRE__SNAPSHOT_REQUEST__INIT;
+    message.collection = lend(collection_or_default(in->collection));
+    if (check_collection(message.collection, err) != 0 ||
+        set_bound("lo", in->lo, &message.has_lo, &message.lo, err) != 0 ||
+        set_bound("hi", in->hi, &message.has_hi, &message.hi, err) != 0)
+        return err->code;
+    pack(&message.base, payload);
+    return 0;
+}
+
+int encode_snapshot_page(const void *request, struct buf *payload, struct encoded *how,
+                         struct err *err)
+{
+    const struct quire_snapshot_page_request *in = request;
+    Quire__SnapshotRead message = QUIRE__SNAPSHOT_READ__INIT;
+    if (check_required("node", in->node, NODE_NAME_LIMIT, err) != 0 ||
+        check_number("from_size", in->from_size, CURSOR_LIMIT, err) != 0 ||
+        check_number("limit_bytes", in->limit_bytes, LIMIT_BATCH_BYTES, err) != 0 ||
+        set_bound("to", in->to, &message.has_to, &message.to, err) != 0)
+        return err->code;
+    if ((int)in->what < QUIRE_SNAPSHOT_ENTRIES || in->what > QUIRE_SNAPSHOT_RELEASE)
+        return err_set(err, ERR_INVALID, "what is %d, which is nothing", (int)in->what);
+    message.node = lend(in->node);
+    message.id = in->id;
+    message.has_what = in->what != QUIRE_SNAPSHOT_ENTRIES;
+    message.what = (Quire__SnapshotRead__What)in->what;
+    message.has_from = in->from != NULL && in->from_size > 0;
+    message.from = (ProtobufCBinaryData){in->from_size, (uint8_t *)(uintptr_t)in->from};
+    message.has_limit_bytes = in->limit_bytes != 0;
+    message.limit_bytes = in->limit_bytes;
+    pack(&message.base, payload);
+    return 0;
+}
+
 int encode_verify(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_simple_request *in = request;

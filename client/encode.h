@@ -44,6 +44,9 @@ int encode_suggest(const void *request, struct buf *payload, struct encoded *how
 int encode_search(const void *request, struct buf *payload, struct encoded *how, struct err *err);
 int encode_explain(const void *request, struct buf *payload, struct encoded *how, struct err *err);
 int encode_export(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_snapshot(const void *request, struct buf *payload, struct encoded *how, struct err *err);
+int encode_snapshot_page(const void *request, struct buf *payload, struct encoded *how,
+                         struct err *err);
 int encode_verify(const void *request, struct buf *payload, struct encoded *how, struct err *err);
 int encode_coordinator_remove(const void *request, struct buf *payload, struct encoded *how,
                               struct err *err);

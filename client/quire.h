@@ -761,6 +761,90 @@ QUIRE_API int quire_export_wait(struct quire_client *client,
                                 const struct quire_export_request *request,
                                 const struct quire_export_result **result);
 
+/* ---- snapshots ---- */
+
+/* All entries of a collection as they are now, to be read while it is written to: each range is
+ * shown as it was at one moment, which is not earlier than the request. Of several ranges the
+ * moments differ by what the request took. */
+struct quire_snapshot {
+    const char *node; /* id of the shard that keeps it... */
+    uint64_t id;      /* ...under this number, for 60 s after the last request for it */
+    uint64_t range;   /* id */
+    uint64_t epoch;
+    /* How often writes of the range were given up: only with the same number does a seq name the
+     * same entries. */
+    uint32_t recovered;
+    const char *lo;   /* of the range; inclusive; "": from the start */
+    const char *hi;   /* exclusive; "": to the end */
+    uint64_t seq;     /* of the last write in it */
+    uint64_t entries; /* of the range, about */
+};
+
+struct quire_snapshot_request {
+    size_t size;
+    uint32_t timeout_ms;
+    const char *collection;
+    const char *lo, *hi; /* only the ranges that meet [lo, hi), term keys; NULL or "": no bound */
+};
+#define QUIRE_SNAPSHOT_INIT QUIRE_INIT_(struct quire_snapshot_request)
+
+struct quire_snapshot_result {
+    int status;
+    const char *error;
+    const char *cluster_id;
+    uint64_t collection_id; /* another one: dropped meanwhile, and created anew under its name */
+    const struct quire_collection *collection;     /* its settings; NULL when it failed */
+    const struct quire_snapshot *const *snapshots; /* in key order; they cover what was asked for */
+    size_t snapshot_count;
+};
+typedef void (*quire_snapshot_cb)(void *data, const struct quire_snapshot_result *result);
+
+/* QUIRE_INCOMPLETE: a range has no primary that answers. QUIRE_NOT_FOUND. */
+QUIRE_API quire_ticket quire_snapshot(struct quire_client *client,
+                                      const struct quire_snapshot_request *request,
+                                      quire_snapshot_cb cb, void *data);
+QUIRE_API int quire_snapshot_wait(struct quire_client *client,
+                                  const struct quire_snapshot_request *request,
+                                  const struct quire_snapshot_result **result);
+
+enum quire_snapshot_what {
+    QUIRE_SNAPSHOT_ENTRIES = 0, /* a page of them */
+    QUIRE_SNAPSHOT_KEEP = 1,    /* nothing; it is kept for another 60 s */
+    QUIRE_SNAPSHOT_RELEASE = 2, /* nothing; it is wanted no more */
+};
+
+struct quire_snapshot_page_request {
+    size_t size;
+    uint32_t timeout_ms;
+    const char *node; /* as in struct quire_snapshot */
+    uint64_t id;
+    enum quire_snapshot_what what;
+    const void *from; /* a term key, or what the last page's `next` was; NULL: from the beginning */
+    size_t from_size;
+    const char *to;       /* a term key, exclusive; NULL or "": to the end of the range */
+    uint32_t limit_bytes; /* 0: 1 MiB; at most 4 MiB; one entry at least is given */
+};
+#define QUIRE_SNAPSHOT_PAGE_INIT QUIRE_INIT_(struct quire_snapshot_page_request)
+
+struct quire_snapshot_page_result {
+    int status;
+    const char *error;
+    const struct quire_entry *const *entries; /* in key order */
+    size_t entry_count;
+    const void *next; /* where to go on; */
+    size_t next_size; /* 0: that was all */
+};
+typedef void (*quire_snapshot_page_cb)(void *data, const struct quire_snapshot_page_result *result);
+
+/* QUIRE_NOT_FOUND: it is not kept any more; QUIRE_UNAVAILABLE: the shard does not answer. Then
+ * another one has to be taken, and its range to be read from the start. */
+QUIRE_API quire_ticket quire_snapshot_page(struct quire_client *client,
+                                           const struct quire_snapshot_page_request *request,
+                                           quire_snapshot_page_cb cb, void *data);
+QUIRE_API int quire_snapshot_page_wait(struct quire_client *client,
+                                       const struct quire_snapshot_page_request *request,
+                                       const struct quire_snapshot_page_result **result);
+
 /* ---- the cluster ---- */
 
 struct quire_node {

@@ -52,6 +52,8 @@ extern const struct result_type result_match;
 extern const struct result_type result_search;
 extern const struct result_type result_explain;
 extern const struct result_type result_export;
+extern const struct result_type result_snapshot;
+extern const struct result_type result_snapshot_page;
 extern const struct result_type result_status;
 extern const struct result_type result_verify;
 extern const struct result_type result_recover;

@@ -29,6 +29,8 @@ operation op_placement_set;
 operation op_range_move;
 operation op_range_split;
 operation op_range_merge;
+operation op_snapshot; /* snapshot.c */
+operation op_snapshot_read;
 
 /* Answers the request from the beginning: the collection that it was planned for is gone, and its
  * name may be that of another one by now. What was begun for it must be over. */

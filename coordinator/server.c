@@ -47,6 +47,8 @@ static const struct entrance entrances[] = {
     {QUIRE__KIND__KIND_SEARCH, false, false, 4 * SMALL_MAX, "search", op_search},
     {QUIRE__KIND__KIND_EXPLAIN, false, false, SMALL_MAX, "explain", op_explain},
     {QUIRE__KIND__KIND_EXPORT, false, false, SMALL_MAX, "export", op_export},
+    {QUIRE__KIND__KIND_SNAPSHOT, false, false, SMALL_MAX, "snapshot", op_snapshot},
+    {QUIRE__KIND__KIND_SNAPSHOT_READ, false, false, SMALL_MAX, "snapshot read", op_snapshot_read},
     {QUIRE__KIND__KIND_STATUS, false, false, SMALL_MAX, "status", op_status},
     {QUIRE__KIND__KIND_VERIFY, false, false, SMALL_MAX, "verify", op_verify},
     {QUIRE__KIND__KIND_COORDINATOR_JOIN, false, true, SMALL_MAX, "join", op_coordinator_join},
@@ -119,6 +121,8 @@ static enum admission_class class_of(const struct rpc_request *request)
     case QUIRE__KIND__KIND_EXPLAIN:
         return ADMISSION_SEARCH;
     case QUIRE__KIND__KIND_EXPORT:
+    case QUIRE__KIND__KIND_SNAPSHOT:
+    case QUIRE__KIND__KIND_SNAPSHOT_READ:
     case QUIRE__KIND__KIND_VERIFY:
         return ADMISSION_HEAVY;
     case QUIRE__KIND__KIND_WRITE:

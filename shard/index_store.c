@@ -381,8 +381,8 @@ void store_value_release(struct store_value *value)
     *value = (struct store_value){0};
 }
 
-struct store_iterator *store_iterate(struct store *store, enum store_family family,
-                                     struct bytes from, struct bytes to)
+static struct store_iterator *iterate(struct store *store, enum store_family family,
+                                      struct bytes from, struct bytes to, bool once)
 {
     struct store_iterator *it = calloc(1, sizeof *it);
     uint8_t *bounds = malloc(from.size + to.size + 1);
@@ -390,6 +390,7 @@ struct store_iterator *store_iterate(struct store *store, enum store_family fami
         abort(); /* a few hundred bytes: nothing sensible goes on without them */
     it->bounds = bounds;
     it->read = rocksdb_readoptions_create();
+    rocksdb_readoptions_set_fill_cache(it->read, !once);
     if (from.size > 0) {
         memcpy(bounds, from.data, from.size);
         rocksdb_readoptions_set_iterate_lower_bound(it->read, (const char *)bounds, from.size);
@@ -402,6 +403,18 @@ struct store_iterator *store_iterate(struct store *store, enum store_family fami
     it->it = rocksdb_create_iterator_cf(store->db, it->read, store->families[family]);
     rocksdb_iter_seek_to_first(it->it);
     return it;
+}
+
+struct store_iterator *store_iterate(struct store *store, enum store_family family,
+                                     struct bytes from, struct bytes to)
+{
+    return iterate(store, family, from, to, false);
+}
+
+struct store_iterator *store_iterate_once(struct store *store, enum store_family family,
+                                          struct bytes from, struct bytes to)
+{
+    return iterate(store, family, from, to, true);
 }
 
 bool store_iterator_valid(const struct store_iterator *it)

@@ -105,6 +105,9 @@ int store_drop(struct store *store, enum store_family family, struct bytes from,
 /* Keys in [from, to); to empty = end of the family. A consistent snapshot as of creation. */
 struct store_iterator *store_iterate(struct store *store, enum store_family family,
                                      struct bytes from, struct bytes to);
+/* The same; what is read from disk for it does not stay in the block cache. */
+struct store_iterator *store_iterate_once(struct store *store, enum store_family family,
+                                          struct bytes from, struct bytes to);
 bool store_iterator_valid(const struct store_iterator *it);
 struct bytes store_iterator_key(const struct store_iterator *it);
 struct bytes store_iterator_value(const struct store_iterator *it);

@@ -269,6 +269,17 @@ struct view *range_view(struct range *range)
     return view;
 }
 
+struct store_iterator *range_snapshot(struct range *range, uint64_t *seq, uint64_t *entries)
+{
+    static const struct bytes all = {0};
+    pthread_mutex_lock(&range->apply);
+    struct store_iterator *it = store_iterate_once(range->store, STORE_ENTRY, all, all);
+    *seq = range->now.seq;
+    *entries = range->now.documents;
+    pthread_mutex_unlock(&range->apply);
+    return it;
+}
+
 struct store *range_store(struct range *range)
 {
     return range->store;

@@ -104,6 +104,10 @@ int range_session_find(struct range *range, const struct range_session *session,
 int range_broken(struct range *range, struct err *err);
 
 struct view *range_view(struct range *range);
+/* The entries of one moment: an iterator over the rows of `entry`, which is closed before the range
+ * is. *seq: of the last operation in it; *entries: how many there are. Waits for a batch that is
+ * being applied: what it shows is never a part of one. */
+struct store_iterator *range_snapshot(struct range *range, uint64_t *seq, uint64_t *entries);
 struct store *range_store(struct range *range);
 struct name_index *range_name_index(struct range *range);
 uint64_t range_id(const struct range *range);

@@ -43,6 +43,9 @@ static const struct operation OPERATIONS[] = {
     {QUIRE__KIND__KIND_SHARD_ASSIGN, offsetof(struct server, admin), serve_assign},
     {QUIRE__KIND__KIND_REPLICA_CHECKPOINT, offsetof(struct server, background), serve_checkpoint},
     {QUIRE__KIND__KIND_REPLICA_FETCH, offsetof(struct server, background), serve_fetch},
+    {QUIRE__KIND__KIND_SHARD_SNAPSHOT, offsetof(struct server, background), serve_snapshot},
+    {QUIRE__KIND__KIND_SHARD_SNAPSHOT_READ, offsetof(struct server, background),
+     serve_snapshot_read},
 };
 #define OPERATION_COUNT (sizeof OPERATIONS / sizeof OPERATIONS[0])
 
@@ -382,6 +385,8 @@ static int open_stores(struct server *server, struct err *err)
         return err_set(err, ERR_NOMEM, "cannot start threads");
     code = checkpoints_create(server->dir, server->log, &server->checkpoints, err);
     if (code == 0)
+        code = snapshots_create(&server->snapshots, err);
+    if (code == 0)
         code = start_replicator(server, err);
     return code == 0 ? start_replicas(server, err) : code;
 }
@@ -398,6 +403,7 @@ static void close_stores(struct server *server)
     replicator_stop(server->replicator);
     pool_destroy(server->background);
     pool_destroy(server->merge);
+    snapshots_destroy(server->snapshots); /* they hold replicas */
     replicas_destroy(server->replicas);
     replicator_destroy(server->replicator);
     checkpoints_destroy(server->checkpoints);
@@ -431,6 +437,7 @@ static void run_expire(struct pool_job *job)
 {
     struct server *server = list_entry(job, struct server, expire_job);
     checkpoints_expire(server->checkpoints, clock_ms());
+    snapshots_expire(server->snapshots, server->replicas, clock_ms());
     atomic_store(&server->expiring, false);
 }
 

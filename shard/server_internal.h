@@ -1,5 +1,6 @@
 /* What the files of the server share: server.c (life, dispatch), serve_write.c, serve_read.c,
- * serve_search.c, serve_admin.c, serve_replica.c, registration.c. Nobody else includes this. */
+ * serve_search.c, serve_admin.c, serve_replica.c, serve_snapshot.c, registration.c. Nobody else
+ * includes this. */
 #ifndef QUIRE_SHARD_SERVER_INTERNAL_H
 #define QUIRE_SHARD_SERVER_INTERNAL_H
 
@@ -13,6 +14,7 @@
 #include "shard/replicator.h"
 #include "shard/search.h"
 #include "shard/server.h"
+#include "shard/snapshots.h"
 
 #include <stdatomic.h>
 
@@ -32,6 +34,7 @@ struct server {
     struct merge_pace *merge_pace;
     struct replicas *replicas;
     struct checkpoints *checkpoints;
+    struct snapshots *snapshots;
     struct replicator *replicator;
     struct write_queue *writes; /* the replicator's */
     struct links *links;
@@ -45,7 +48,7 @@ struct server {
 
     uint64_t incarnation; /* which life of this folder's process it is, from 1 */
 
-    struct pool_job expire_job; /* checkpoints that nobody fetches any more */
+    struct pool_job expire_job; /* checkpoints and snapshots that nobody reads any more */
     _Atomic bool expiring;
 
     uv_timer_t tick;
@@ -123,6 +126,8 @@ void serve_verify(struct work *work);
 void serve_assign(struct work *work);
 void serve_checkpoint(struct work *work);
 void serve_fetch(struct work *work);
+void serve_snapshot(struct work *work);
+void serve_snapshot_read(struct work *work);
 /* On the loop: they take their place in the queue at once. */
 void serve_write(struct server *server, struct rpc_request *request);
 void serve_seal(struct server *server, struct rpc_request *request);

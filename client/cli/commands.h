@@ -11,9 +11,11 @@ CLI_RUN(cmd_down);              /* down.c */
 CLI_RUN(cmd_collection_create); /* collection.c */
 CLI_RUN(cmd_collection_list);
 CLI_RUN(cmd_collection_drop);
-CLI_RUN(cmd_import); /* import.c */
-CLI_RUN(cmd_export); /* export.c */
-CLI_RUN(cmd_get);    /* entry.c */
+CLI_RUN(cmd_import);  /* import.c */
+CLI_RUN(cmd_export);  /* export.c */
+CLI_RUN(cmd_backup);  /* backup.c */
+CLI_RUN(cmd_restore); /* restore.c */
+CLI_RUN(cmd_get);     /* entry.c */
 CLI_RUN(cmd_put);
 CLI_RUN(cmd_delete);
 CLI_RUN(cmd_define);

@@ -85,6 +85,39 @@ static const char export_help[] =
     "  quire export > backup.jsonl\n"
     "  quire export -c foldoc | zstd > foldoc.jsonl.zst\n";
 
+static const char backup_help[] =
+    "usage: quire backup DIR [-c NAME] [--keep N]\n"
+    "       quire backup --list DIR\n"
+    "       quire backup --verify DIR [--backup N]\n\n"
+    "Copies every entry, and the settings of the collections, to a folder of this machine, while\n"
+    "the cluster is read and written. Each range is copied as it is at one moment; everything\n"
+    "that was acknowledged before the command began is in it. Of all collections, or with -c of\n"
+    "one. Into a folder that has backups only what is new is written; each of them can be\n"
+    "restored. What is interrupted leaves no backup, and the next one goes on from its files.\n\n"
+    "  --keep N        afterwards remove all backups but the newest N, and files that none has\n"
+    "  --list          say which backups there are; asks no cluster\n"
+    "  --verify        read and check every file of all backups, or of one; asks no cluster\n"
+    "  --backup N      that one\n\n"
+    "Exit code 1 when something is damaged or missing.\n" COMMON "\nexamples:\n"
+    "  quire backup /var/backups/quire --keep 7\n"
+    "  quire backup --verify /var/backups/quire\n"
+    "  zstdcat /var/backups/quire/files/*/* | head -1   # entries are JSON lines\n";
+
+static const char restore_help[] =
+    "usage: quire restore DIR [--backup N] [-c NAME] [--as NAME] [--replace] [--replicas R]\n\n"
+    "Makes the collections of a backup anew, with their settings and all entries, in a cluster of\n"
+    "any number of shards. Searches answer as they did. Every file is checked before anything is\n"
+    "changed; a collection that cannot be restored whole is dropped again. Versions of entries\n"
+    "are not kept: they count from the start, as after an import.\n\n"
+    "  --backup N      that backup (default: the newest)\n"
+    "  -c NAME         only this collection (default: all of the backup)\n"
+    "  --as NAME       under this name\n"
+    "  --replace       drop collections of these names that there are (default: refuse)\n"
+    "  --replicas R    shards that hold each range, 1 to 5 (default: as before, as far as there\n"
+    "                  are shards)\n" COMMON "\nexamples:\n"
+    "  quire restore /var/backups/quire\n"
+    "  quire restore /var/backups/quire --backup 3 -c computing --as computing-then\n";
+
 static const char get_help[] =
     "usage: quire get HEADWORD [--sense S]\n\n"
     "Shows the entries of a headword; case, accents and punctuation do not matter.\n\n"
@@ -284,6 +317,8 @@ const struct cli_command cli_commands[] = {
      cmd_collection_drop},
     {"import", "write the entries of files", import_help, cmd_import},
     {"export", "print every entry as JSON lines", export_help, cmd_export},
+    {"backup", "copy all entries to a folder", backup_help, cmd_backup},
+    {"restore", "make collections from a backup", restore_help, cmd_restore},
     {"get", "show the entries of a headword", get_help, cmd_get},
     {"put", "write one entry", put_help, cmd_put},
     {"delete", "delete an entry", delete_help, cmd_delete},

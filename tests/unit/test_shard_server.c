@@ -1024,6 +1024,152 @@ static void it_registers_again_and_again(void **state)
     rpc_server_destroy(door);
 }
 
+/* ---- snapshots ---- */
+
+static const Quire__Snapshot *take_snapshot(uint64_t range)
+{
+    Quire__ShardSnapshot message = QUIRE__SHARD_SNAPSHOT__INIT;
+    Quire__RangeRef ref = ref_of(range, 1), *refs[] = {&ref};
+    message.n_ranges = 1;
+    message.ranges = refs;
+    Quire__ShardSnapshotReply *reply = ask(QUIRE__KIND__KIND_SHARD_SNAPSHOT, &message.base,
+                                           &quire__shard_snapshot_reply__descriptor);
+    assert_int_equal(reply->n_covered, 1);
+    assert_int_equal(reply->n_snapshots, 1);
+    assert_string_equal(reply->snapshots[0]->node, node);
+    return reply->snapshots[0];
+}
+
+static Quire__SnapshotRead read_of(const Quire__Snapshot *snapshot)
+{
+    Quire__SnapshotRead message = QUIRE__SNAPSHOT_READ__INIT;
+    message.node = node;
+    message.id = snapshot->id;
+    return message;
+}
+
+static const Quire__SnapshotPage *read_snapshot(const Quire__SnapshotRead *message)
+{
+    return ask(QUIRE__KIND__KIND_SHARD_SNAPSHOT_READ, &message->base,
+               &quire__snapshot_page__descriptor);
+}
+
+/* All of it, an entry a page, as "headword=body ". */
+static const char *whole(const Quire__Snapshot *snapshot, const char *from, const char *to)
+{
+    Quire__SnapshotRead message = read_of(snapshot);
+    struct buf text = {0};
+    message.has_limit_bytes = true;
+    message.limit_bytes = 1;
+    message.has_from = from[0] != 0;
+    message.from = (ProtobufCBinaryData){strlen(from), (uint8_t *)from};
+    message.has_to = to[0] != 0;
+    message.to = (ProtobufCBinaryData){strlen(to), (uint8_t *)to};
+    for (;;) {
+        const Quire__SnapshotPage *page = read_snapshot(&message), *again = read_snapshot(&message);
+        assert_int_equal(page->n_entries, again->n_entries); /* a request may be repeated */
+        if (page->n_entries == 0)
+            break;
+        assert_int_equal(page->n_entries, 1);
+        assert_string_equal(page->entries[0]->headword, again->entries[0]->headword);
+        buf_printf(&text, "%s=%s ", page->entries[0]->headword, page->entries[0]->body);
+        if (!page->has_next)
+            break;
+        message.has_from = true;
+        message.from = page->next;
+    }
+    const char *copy = arena_strdup(&arena, buf_text(&text));
+    buf_deinit(&text);
+    return copy;
+}
+
+static void a_snapshot_shows_one_moment(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, ONE, 1, 1);
+    const Quire__Snapshot *empty = take_snapshot(1);
+    write_one(1, "b", "1", NULL, 0);
+    write_one(1, "d", "1", NULL, 0);
+    write_one(1, "f", "1", NULL, 0);
+    const Quire__Snapshot *first = take_snapshot(1);
+    assert_int_equal(first->seq, 3);
+    assert_int_equal(first->entries, 3);
+    assert_int_equal(empty->seq, 0);
+    for (int i = 0; i < 300; i++) { /* what is written meanwhile: changed, new, before, behind */
+        char headword[16];
+        snprintf(headword, sizeof headword, "%c%d", "aceg"[i % 4], i);
+        write_one(1, headword, "later", NULL, 0);
+    }
+    write_one(1, "d", "2", NULL, 0);
+    struct replica *replica = replicas_find(server->replicas, 1);
+    struct err err = {0};
+    assert_int_equal(replica_flush(replica, &err), 0);
+    replica_unref(replica);
+    assert_string_equal(whole(first, "", ""), "b=1 d=1 f=1 ");
+    assert_string_equal(whole(first, "c", "f"), "d=1 ");
+    assert_string_equal(whole(first, "", "b"), "");
+    assert_string_equal(whole(empty, "", ""), "");
+    assert_int_equal(take_snapshot(1)->entries, 303);
+
+    Quire__SnapshotRead message = read_of(first);
+    message.has_what = true;
+    message.what = QUIRE__SNAPSHOT_READ__WHAT__KEEP;
+    assert_int_equal(read_snapshot(&message)->n_entries, 0);
+    message.what = QUIRE__SNAPSHOT_READ__WHAT__RELEASE;
+    assert_int_equal(read_snapshot(&message)->n_entries, 0);
+    assert_int_equal(read_snapshot(&message)->n_entries, 0); /* twice is no error */
+    message.has_what = false;
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_SNAPSHOT_READ, &message.base, NULL),
+                     ERR_NOT_FOUND);
+    assert_string_equal(whole(empty, "", ""), "");
+    arena_deinit(&arena);
+}
+
+static void a_snapshot_that_nobody_reads_goes(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, TWO, 2, 1);
+    uint64_t now = clock_ms();
+    (void)take_snapshot(1);
+    (void)take_snapshot(2);
+    snapshots_expire(server->snapshots, server->replicas, now + SNAPSHOT_KEPT_MS - 1000);
+    assert_int_equal(snapshots_count(server->snapshots), 2);
+    snapshots_expire(server->snapshots, server->replicas, clock_ms() + SNAPSHOT_KEPT_MS);
+    assert_int_equal(snapshots_count(server->snapshots), 0);
+    /* One of a range that is dropped does not keep its files. */
+    write_one(2, "kept", "by nobody", NULL, 0);
+    const Quire__Snapshot *last = take_snapshot(2);
+    char path[128];
+    snprintf(path, sizeof path, "%s/ranges/2", folder);
+    assert_int_equal(access(path, F_OK), 0);
+    assign(2, ONE, 1, 1);
+    uint64_t end = clock_ms() + TIMEOUT_MS;
+    while (access(path, F_OK) == 0 && clock_ms() < end)
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(access(path, F_OK), -1);
+    Quire__SnapshotRead message = read_of(last);
+    assert_int_equal(ask_badly(QUIRE__KIND__KIND_SHARD_SNAPSHOT_READ, &message.base, NULL),
+                     ERR_NOT_FOUND);
+    arena_deinit(&arena);
+}
+
+static void snapshots_have_a_limit(void **state)
+{
+    arena_init(&arena, 0);
+    assign(1, ONE, 1, 1);
+    for (int i = 0; i < SNAPSHOTS_MAX; i++)
+        (void)take_snapshot(1);
+    Quire__ShardSnapshot message = QUIRE__SHARD_SNAPSHOT__INIT;
+    Quire__RangeRef ref = ref_of(1, 1), *refs[] = {&ref};
+    message.n_ranges = 1;
+    message.ranges = refs;
+    Quire__ShardSnapshotReply *reply = ask(QUIRE__KIND__KIND_SHARD_SNAPSHOT, &message.base,
+                                           &quire__shard_snapshot_reply__descriptor);
+    assert_int_equal(reply->n_covered, 0);
+    assert_int_equal(reply->failed[0]->code, ERR_FULL);
+    arena_deinit(&arena); /* the shard stops with all of them there */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1040,6 +1186,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(nonsense_is_answered_with_a_sentence, setup, teardown),
         cmocka_unit_test_setup_teardown(clients_are_sent_to_coordinators, setup, teardown),
         cmocka_unit_test_setup_teardown(writes_in_flight_keep_their_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_snapshot_shows_one_moment, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_snapshot_that_nobody_reads_goes, setup, teardown),
+        cmocka_unit_test_setup_teardown(snapshots_have_a_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(a_disk_nearly_full_takes_no_writes, setup_silent,
                                         teardown_silent),
         cmocka_unit_test_setup_teardown(a_lost_index_is_not_an_empty_one, setup, teardown),
