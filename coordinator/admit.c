@@ -32,6 +32,24 @@ void admit_init(struct coordinator *coordinator, const struct admit_options *opt
     rules.classes[ADMISSION_WRITE] = (struct admission_class_settings){
         .slots = 1, .queue = ADMIT_WRITES, .weight = 1, .external = true};
     admission_init(&admit->policy, &rules);
+    admit->memory.limit = options->memory_limit;
+}
+
+static void look(struct later_item *item)
+{
+    struct coordinator *coordinator = list_entry(item, struct coordinator, admit.look);
+    struct admit *admit = &coordinator->admit;
+    if (coordinator->closing)
+        return;
+    if (memory_watch_look(&admit->memory, clock_ms()))
+        admit->policy.pressure = admit->memory.pressure;
+    later_post(&coordinator->later, item, MEMORY_CHECK_MS, look);
+}
+
+void admit_start(struct coordinator *coordinator)
+{
+    if (coordinator->admit.memory.limit > 0)
+        later_post(&coordinator->later, &coordinator->admit.look, MEMORY_CHECK_MS, look);
 }
 
 static uint64_t deadline_us(const struct rpc_request *request)
@@ -122,6 +140,7 @@ void admit_stop(struct coordinator *coordinator)
     struct admit *admit = &coordinator->admit;
     struct list *link;
     later_cancel(&admit->pump);
+    later_cancel(&admit->look);
     for (int i = 0; i < ADMISSION_CLASSES; i++) {
         admit->policy.classes[i].waiting = 0;
         while ((link = list_shift(&admit->queues[i])) != NULL)

@@ -16,6 +16,7 @@
 
 #include "coordinator/later.h"
 #include "proto/base/admission.h"
+#include "proto/base/memory_pressure.h"
 #include "proto/rpc/rpc.h"
 
 struct coordinator;
@@ -31,17 +32,21 @@ struct coordinator;
 struct admit {
     struct admission policy;
     struct list queues[ADMISSION_CLASSES]; /* requests */
-    struct later_item pump;
+    struct later_item pump, look;
+    struct memory_watch memory;
     void (*enter)(struct coordinator *coordinator, struct rpc_request *request);
 };
 
 struct admit_options {
-    uint32_t target_ms; /* 0: ADMISSION_TARGET_MS; ADMIT_NO_TARGET: only deadlines count */
-    uint32_t queue;     /* 0: ADMIT_QUEUE */
-    uint32_t searches;  /* under way at a time, at most; 0: ADMIT_SEARCHES */
+    uint32_t target_ms;    /* 0: ADMISSION_TARGET_MS; ADMIT_NO_TARGET: only deadlines count */
+    uint32_t queue;        /* 0: ADMIT_QUEUE */
+    uint64_t memory_limit; /* of all that the process has; 0: none */
+    uint32_t searches;     /* under way at a time, at most; 0: ADMIT_SEARCHES */
 };
 
 void admit_init(struct coordinator *coordinator, const struct admit_options *options);
+/* Begins to watch the memory. */
+void admit_start(struct coordinator *coordinator);
 /* Calls `enter` now, or later, or answers the request with an error. With ADMISSION_NONE: now. */
 void admit_request(struct coordinator *coordinator, struct rpc_request *request,
                    enum admission_class class);

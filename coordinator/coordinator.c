@@ -459,6 +459,7 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
         return err != NULL && err->code != 0 ? err->code : ERR_INTERNAL;
     }
     later_init(&coordinator->later, loop);
+    admit_start(coordinator);
     nodes_init(&coordinator->nodes, coordinator->rpc, &coordinator->later, coordinator->controller);
     int rc = join_wanted(options->dir, options->join, coordinator->join_url, err);
     if (rc == 0)

@@ -4,6 +4,7 @@
 #include "coordinator/observe.h"
 #include "proto/base/data_dir.h"
 #include "proto/base/log.h"
+#include "proto/base/memory_limit.h"
 #include "proto/base/size_parse.h"
 #include "proto/http/http_address.h"
 #include "proto/http/observer.h"
@@ -69,9 +70,11 @@ static void usage(FILE *to)
         "                         say (default 1)\n"
         "  --stats-cache-bytes SIZE  of the cache of statistics that saves most searches a\n"
         "                         round; a suffix K, M or G; 0: none (default 32M)\n"
-        "  --queue-target-ms N    requests that would wait for longer are refused, once they do "
-        "so\n"
-        "                         for good (default 20; 0: only when their deadline is nearer)\n"
+        "  --memory-limit SIZE    of the whole process: from 85 % on writes are refused, from\n"
+        "                         92 % exports and verification as well (default: the cgroup's\n"
+        "                         limit, else the machine's memory)\n"
+        "  --queue-target-ms N    requests that would wait for longer are refused, once they\n"
+        "                         do so for good (default 20; 0: only deadlines count)\n"
         "  --queue-limit N        requests of a class that wait; beyond, they are refused\n"
         "                         (default 1024)\n"
         "  --searches N           under way at a time, at most (default 1024; how many it really\n"
@@ -114,6 +117,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         RECOVER_ALONE,
         FORCE,
         STATS_CACHE,
+        MEMORY_LIMIT,
         QUEUE_TARGET,
         QUEUE_LIMIT,
         SEARCHES,
@@ -133,6 +137,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         {"recover-alone", no_argument, NULL, RECOVER_ALONE},
         {"force", no_argument, NULL, FORCE},
         {"stats-cache-bytes", required_argument, NULL, STATS_CACHE},
+        {"memory-limit", required_argument, NULL, MEMORY_LIMIT},
         {"queue-target-ms", required_argument, NULL, QUEUE_TARGET},
         {"queue-limit", required_argument, NULL, QUEUE_LIMIT},
         {"searches", required_argument, NULL, SEARCHES},
@@ -145,6 +150,7 @@ static int parse_options(int argc, char **argv, struct options *out)
     };
     *out = (struct options){.listen = DEFAULT_LISTEN,
                             .stats_cache_bytes = COORDINATOR_STATS_CACHE_BYTES,
+                            .admit.memory_limit = memory_limit(),
                             .level = LOG_INFO};
     int which;
     while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -185,6 +191,15 @@ static int parse_options(int argc, char **argv, struct options *out)
                 return EXIT_USAGE;
             }
             break;
+        case MEMORY_LIMIT: {
+            size_t limit;
+            if (!size_parse(optarg, &limit) || limit == 0) {
+                fputs("quire-coordinator: --memory-limit is a size like 512M\n", stderr);
+                return EXIT_USAGE;
+            }
+            out->admit.memory_limit = limit;
+            break;
+        }
         case QUEUE_TARGET:
             if (!parse_count("--queue-target-ms", optarg, 0, 60000, &out->admit.target_ms))
                 return EXIT_USAGE;

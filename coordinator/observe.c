@@ -55,7 +55,7 @@ struct coordinator_observe {
     struct metrics *own; /* NULL: they are somebody else's */
     struct request_metrics *requests;
     struct admission_metrics *admission;
-    struct metric *searches_limit;
+    struct metric *searches_limit, *memory_pressure;
 #define X(field, kind, name, help) struct metric *field;
     FIGURES(X)
 #undef X
@@ -77,6 +77,9 @@ struct coordinator_observe *coordinator_observe_create(struct metrics *metrics)
     observe->requests = request_metrics_create(metrics, &names, operations, count);
     observe->admission = admission_metrics_create(metrics, P "refusals_total", P "requests_waiting",
                                                   P "requests_at_work");
+    observe->memory_pressure = metrics_gauge(
+        metrics, P "memory_pressure",
+        "1 while writes are refused near the memory limit, 2 while heavy reads are, too; else 0.");
     observe->searches_limit = metrics_gauge(
         metrics, P "searches_limit", "Searches that are under way at a time, at most, as found.");
 #define X(field, kind, name, help) observe->field = metrics_##kind(metrics, P name, help);
@@ -158,6 +161,7 @@ static void look_at_figures(struct coordinator *coordinator)
     admission_metrics_show(observe->admission, &coordinator->admit.policy);
     set(observe->searches_limit,
         (uint64_t)coordinator->admit.policy.classes[ADMISSION_SEARCH].limit);
+    set(observe->memory_pressure, (uint64_t)coordinator->admit.policy.pressure);
     set(observe->requests_open, coordinator->requests);
     set(observe->connections, listens ? rpc_server_connections(coordinator->server) : 0);
     set(observe->calls, hedge->calls);

@@ -31,6 +31,7 @@ struct options {
     const char *dir, *listen, *advertise, *zone, *http;
     char *coordinators;
     int threads;
+    size_t memory_limit;
     size_t cache_bytes, memory_bytes;      /* 0: from the memory limit */
     size_t merge_bytes_per_second;         /* 0: no limit */
     uint32_t queue_target_ms, queue_limit; /* as in server_settings */
@@ -61,6 +62,9 @@ static void usage(FILE *to)
           "memory\n"
           "                         limit)\n"
           "  --memory-bytes SIZE    of what is indexed but not yet on disk (default: an eighth)\n"
+          "  --memory-limit SIZE    of the whole process: from 85 % on writes are refused, from 92 "
+          "%\n"
+          "                         heavy reads as well (default: the memory limit)\n"
           "  --merge-bytes-per-second SIZE\n"
           "                         that merges write at most, all ranges together; 0: no limit\n"
           "                         (default 32M)\n"
@@ -117,6 +121,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         THREADS,
         CACHE,
         MEMORY,
+        MEMORY_LIMIT,
         MERGE,
         QUEUE_TARGET,
         QUEUE_LIMIT,
@@ -135,6 +140,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         {"threads", required_argument, NULL, THREADS},
         {"cache-bytes", required_argument, NULL, CACHE},
         {"memory-bytes", required_argument, NULL, MEMORY},
+        {"memory-limit", required_argument, NULL, MEMORY_LIMIT},
         {"merge-bytes-per-second", required_argument, NULL, MERGE},
         {"queue-target-ms", required_argument, NULL, QUEUE_TARGET},
         {"queue-limit", required_argument, NULL, QUEUE_LIMIT},
@@ -180,6 +186,10 @@ static int parse_options(int argc, char **argv, struct options *out)
         case MEMORY:
             if (!size_parse(optarg, &out->memory_bytes) || out->memory_bytes == 0)
                 return complain("--memory-bytes is a size like 512M");
+            break;
+        case MEMORY_LIMIT:
+            if (!size_parse(optarg, &out->memory_limit) || out->memory_limit == 0)
+                return complain("--memory-limit is a size like 512M");
             break;
         case MERGE:
             if (!size_parse(optarg, &out->merge_bytes_per_second))
@@ -304,6 +314,7 @@ static int serve(const struct options *options, const char *id)
         .cache_bytes = options->cache_bytes > 0 ? options->cache_bytes : limit / 4,
         .memory_bytes = options->memory_bytes > 0 ? options->memory_bytes : limit / 8,
         .merge_bytes_per_second = options->merge_bytes_per_second,
+        .memory_limit = options->memory_limit > 0 ? options->memory_limit : limit,
         .queue_target_ms = options->queue_target_ms,
         .queue_limit = options->queue_limit,
     };

@@ -49,6 +49,8 @@ static const struct {
     X(unapplied, "unapplied_operations", "Operations that are committed and not applied yet.")     \
     X(requests_open, "requests_open", "Requests that are being answered.")                         \
     X(writes_queued, "write_queue_length", "Writes from their arrival until they are answered.")   \
+    X(memory_pressure, "memory_pressure",                                                          \
+      "1 while writes are refused near the memory limit, 2 while heavy reads are, too; else 0.")   \
     X(disk_short, "disk_short", "1 while writes are refused since the disk is nearly full.")       \
     X(log_broken, "log_broken", "1 once the log cannot be written: until the next start.")
 
@@ -298,6 +300,7 @@ static void show(struct server *server, const struct sight *sight)
     set(observe->unapplied, sight->unapplied);
     set(observe->requests_open, atomic_load(&server->open));
     set(observe->writes_queued, write_queue_count(server->writes));
+    set(observe->memory_pressure, (uint64_t)server->memory.pressure);
     set(observe->disk_short, server->disk_short.code != 0);
     set(observe->log_broken, replicator_broken(server->replicator));
 }

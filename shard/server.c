@@ -427,8 +427,10 @@ static void server_free(struct server *server)
 
 static void maintain(void *data, struct replica *replica)
 {
+    const struct server *server = data;
+    bool pressed = server->memory.pressure != ADMISSION_EASE;
     replica_maintain(replica);
-    replica_flush_old(replica, SERVER_FLUSH_MS);
+    replica_flush_old(replica, pressed ? SERVER_PRESSED_FLUSH_MS : SERVER_FLUSH_MS);
 }
 
 static void tick(uv_timer_t *timer);
@@ -559,6 +561,7 @@ int server_create(const struct server_settings *settings, struct server **out, s
     if (server == NULL)
         return err_set(err, ERR_NOMEM, "out of memory");
     server->settings = *settings;
+    server->memory.limit = settings->memory_limit;
     server->dir = copy_text(settings->dir);
     server->node_id = copy_text(settings->node_id);
     server->listen = copy_text(settings->listen);
@@ -734,6 +737,8 @@ static void tick(uv_timer_t *timer)
         leave(server);
         return;
     }
+    if (memory_watch_look(&server->memory, clock_ms()))
+        admit_pressure(server->admit, server->memory.pressure);
     replicas_each(server->replicas, maintain, server);
     replicas_retry(server->replicas, clock_ms());
     if (server->registration != NULL)

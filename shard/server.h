@@ -21,6 +21,7 @@ struct http_server;
 #define SERVER_NO_TARGET UINT32_MAX
 #define SERVER_FLUSH_MS                                                                            \
     30000 /* what was applied is durable in the index after so long at the latest */
+#define SERVER_PRESSED_FLUSH_MS 1000 /* the same, near the memory limit */
 #define SERVER_TICK_MS 125
 #define SERVER_LEAVE_MS 2000 /* others get so long to take over what a stopping shard leads */
 #define SERVER_DISK_RESERVE ((uint64_t)64 << 20)
@@ -40,6 +41,7 @@ struct server_settings {
     size_t cache_bytes;              /* block cache */
     size_t memory_bytes;             /* of memory segments, over all ranges */
     uint64_t merge_bytes_per_second; /* that merges write, over all ranges; 0: no limit */
+    uint64_t memory_limit;           /* of all that the process has (memory_pressure.h); 0: none */
     uint32_t queue_target_ms; /* of reads (admission.h); 0: ADMISSION_TARGET_MS; SERVER_NO_TARGET */
     uint32_t queue_limit;     /* reads of a class that wait; 0: SERVER_READ_QUEUE */
     uint64_t disk_reserve; /* free space below which no writes are taken, besides what the flushing

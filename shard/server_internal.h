@@ -4,6 +4,7 @@
 #ifndef QUIRE_SHARD_SERVER_INTERNAL_H
 #define QUIRE_SHARD_SERVER_INTERNAL_H
 
+#include "proto/base/memory_pressure.h"
 #include "proto/base/pool.h"
 #include "proto/rpc/rpc.h"
 #include "shard/admit.h"
@@ -45,6 +46,8 @@ struct server {
 
     struct err disk_short; /* code 0: there is room; the loop's, as is the next */
     uint64_t disk_checked_ms;
+
+    struct memory_watch memory; /* the loop's */
 
     uint64_t incarnation; /* which life of this folder's process it is, from 1 */
 

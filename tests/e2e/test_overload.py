@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Too many requests: some are refused early, with an error that says when to come back; every answer that is given is
 right; what is counted is what was refused; afterwards all is well."""
-import json, os, subprocess
+import json, os, signal, subprocess
 
 from cluster import BUILD, check, equal, main
 from test_http import Seen
@@ -22,10 +22,13 @@ class Small(Seen):
     def up(self):
         super().up()
         self.start('coordinator0', 'coordinator/quire-coordinator', '--listen', self.urls[0], *self.coordinator)
-        self.start('shard0', 'shard/quire-shard', '--listen', f'tcp://127.0.0.1:{self.shard_ports[0]}', '--coordinators',
-                   self.urls[0], '--memory-bytes', '8M', *self.shard)
+        self.start_shard_with(*self.shard)
         self.until_page('shard0', '/readyz', 200)
         self.import_entries(ENTRIES)
+
+    def start_shard_with(self, *words):
+        self.start('shard0', 'shard/quire-shard', '--listen', f'tcp://127.0.0.1:{self.shard_ports[0]}', '--coordinators',
+                   self.urls[0], '--memory-bytes', '8M', *words)
 
     def start_load(self, *arguments):
         return subprocess.Popen([LOAD, '--connect', self.urls[0], '--quiet', '--json', '-', '--mix', 'search=1', '--no-retry',
@@ -90,10 +93,33 @@ def the_shard_refuses():
         all_is_well(c)
 
 
+def near_the_memory_limit():
+    with Small([], []) as c:
+        want = c.json('search', 'anchor')['hits']
+        entry = c.json('get', 'anchor anchor')
+        stored = c.run('export').out
+        c.kill('shard0', signal.SIGTERM)
+        c.start_shard_with('--memory-limit', '1M')  # any process has more than that
+        c.until_page('shard0', '/readyz', 200)
+        c.until_metric('shard0', 'quire_shard_memory_pressure', 2)
+        for words in (['put'], ['verify']):
+            done = c.run(*words, '--json', '--timeout', '300', input=b'{"headword": "new"}', ok=(1, 3))
+            check(b'near its memory limit' in done.out + done.err, words, done.out, done.err)
+        equal(c.json('search', 'anchor')['hits'], want, 'searches go on')
+        equal(c.json('get', 'anchor anchor'), entry, 'look-ups go on')
+        c.kill('shard0', signal.SIGTERM)
+        c.start_shard_with()
+        c.until_page('shard0', '/readyz', 200)
+        equal(c.run('export').out, stored, 'nothing was lost or added')
+        c.run('put', input=b'{"headword": "new"}')
+
+
 def options():
     for program, words in (('coordinator/quire-coordinator', ['--searches', '0']),
                            ('coordinator/quire-coordinator', ['--queue-limit', 'many']),
                            ('coordinator/quire-coordinator', ['--queue-target-ms', '-1']),
+                           ('coordinator/quire-coordinator', ['--memory-limit', '0']),
+                           ('shard/quire-shard', ['--memory-limit', 'much']),
                            ('shard/quire-shard', ['--queue-limit', '0']),
                            ('shard/quire-shard', ['--queue-target-ms', '60001'])):
         run = subprocess.run([os.path.join(BUILD, program), '--dir', '/nowhere', *words], capture_output=True, text=True)
@@ -102,4 +128,4 @@ def options():
 
 
 if __name__ == '__main__':
-    main([the_coordinator_refuses, the_shard_refuses, options])
+    main([the_coordinator_refuses, the_shard_refuses, near_the_memory_limit, options])

@@ -1,5 +1,6 @@
 /* Admission: rule by rule, and a small queueing system in virtual time. */
 #include "proto/base/admission.h"
+#include "proto/base/memory_pressure.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -250,6 +251,32 @@ static void memory_is_asked_back_of_writes_first(void **state)
     }
 }
 
+static void pressure_has_two_marks_for_each_way(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned used;
+        enum admission_pressure then;
+    } steps[] = {{84, ADMISSION_EASE},      {85, ADMISSION_NO_WRITES}, {81, ADMISSION_NO_WRITES},
+                 {79, ADMISSION_EASE},      {91, ADMISSION_NO_WRITES}, {92, ADMISSION_NO_HEAVY},
+                 {88, ADMISSION_NO_HEAVY},  {86, ADMISSION_NO_WRITES}, {200, ADMISSION_NO_HEAVY},
+                 {80, ADMISSION_NO_WRITES}, {0, ADMISSION_EASE}};
+    enum admission_pressure pressure = ADMISSION_EASE;
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        pressure = memory_pressure(pressure, steps[i].used * 1000, 100000);
+        assert_int_equal(pressure, steps[i].then);
+    }
+    assert_int_equal(memory_pressure(ADMISSION_EASE, UINT64_MAX, 0), ADMISSION_EASE);
+    assert_true(memory_own() > 100000 && memory_own() < (uint64_t)1 << 40);
+    struct memory_watch watch = {.limit = 1};
+    assert_true(memory_watch_look(&watch, 1000));
+    assert_int_equal(watch.pressure, ADMISSION_NO_HEAVY);
+    watch.limit = UINT64_MAX;
+    assert_false(memory_watch_look(&watch, 1000 + MEMORY_CHECK_MS - 1)); /* too early to look */
+    assert_true(memory_watch_look(&watch, 1000 + MEMORY_CHECK_MS));
+    assert_int_equal(watch.pressure, ADMISSION_EASE);
+}
+
 static void slots_are_found_by_what_those_elsewhere_say(void **state)
 {
     (void)state;
@@ -413,6 +440,7 @@ int main(void)
         cmocka_unit_test(the_heavy_do_not_starve_the_cheap),
         cmocka_unit_test(writes_go_by_their_own_queue),
         cmocka_unit_test(memory_is_asked_back_of_writes_first),
+        cmocka_unit_test(pressure_has_two_marks_for_each_way),
         cmocka_unit_test(slots_are_found_by_what_those_elsewhere_say),
         cmocka_unit_test(three_times_too_much_is_refused_and_the_rest_is_quick),
     };
