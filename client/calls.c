@@ -344,6 +344,16 @@ SPEC(spec_range_move) = {.kind = QUIRE__KIND__KIND_RANGE_MOVE,
                          .request_size = sizeof(struct quire_move_request),
                          .result = &result_done,
                          .encode = encode_range_move};
+SPEC(spec_range_split) = {.kind = QUIRE__KIND__KIND_RANGE_SPLIT,
+                          .timeout_ms = CLIENT_WRITE_TIMEOUT_MS,
+                          .request_size = sizeof(struct quire_split_request),
+                          .result = &result_done,
+                          .encode = encode_range_split};
+SPEC(spec_range_merge) = {.kind = QUIRE__KIND__KIND_RANGE_MERGE,
+                          .timeout_ms = CLIENT_WRITE_TIMEOUT_MS,
+                          .request_size = sizeof(struct quire_merge_request),
+                          .result = &result_done,
+                          .encode = encode_range_merge};
 SPEC(spec_recover) = {.kind = QUIRE__KIND__KIND_RECOVER,
                       .optional = true,
                       .request_size = sizeof(struct quire_recover_request),
@@ -379,4 +389,6 @@ CALL(node_drain, spec_node_drain, quire_node_request, quire_result, quire_done_c
 CALL(node_remove, spec_node_remove, quire_node_request, quire_result, quire_done_cb)
 CALL(placement_set, spec_placement_set, quire_placement_request, quire_result, quire_done_cb)
 CALL(range_move, spec_range_move, quire_move_request, quire_result, quire_done_cb)
+CALL(range_split, spec_range_split, quire_split_request, quire_result, quire_done_cb)
+CALL(range_merge, spec_range_merge, quire_merge_request, quire_result, quire_done_cb)
 CALL(recover, spec_recover, quire_recover_request, quire_recover_result, quire_recover_cb)

@@ -57,6 +57,7 @@ static void range_of(struct decoder *d, const Quire__RangeStatus *in, struct qui
     out->replicas_wanted = in->replicas_wanted;
     out->leaving = texts(d, in->leaving, in->n_leaving);
     out->leaving_count = in->n_leaving;
+    out->reshape = text(d, in->reshape);
 }
 
 static void status_init(void *result)

@@ -614,6 +614,33 @@ int encode_range_move(const void *request, struct buf *payload, struct encoded *
     return 0;
 }
 
+int encode_range_split(const void *request, struct buf *payload, struct encoded *how,
+                       struct err *err)
+{
+    const struct quire_split_request *in = request;
+    Quire__RangeSplit message = QUIRE__RANGE_SPLIT__INIT;
+    if (in->range == 0)
+        return err_set(err, ERR_INVALID, "which range to split is not said");
+    if (in->at != NULL && check_required("at", in->at, LIMIT_HEADWORD_BYTES, err) != 0)
+        return err->code;
+    message.range = in->range;
+    message.at = in->at != NULL ? lend(in->at) : NULL;
+    pack(&message.base, payload);
+    return 0;
+}
+
+int encode_range_merge(const void *request, struct buf *payload, struct encoded *how,
+                       struct err *err)
+{
+    const struct quire_merge_request *in = request;
+    Quire__RangeMerge message = QUIRE__RANGE_MERGE__INIT;
+    if (in->range == 0)
+        return err_set(err, ERR_INVALID, "which range to merge is not said");
+    message.range = in->range;
+    pack(&message.base, payload);
+    return 0;
+}
+
 int encode_recover(const void *request, struct buf *payload, struct encoded *how, struct err *err)
 {
     const struct quire_recover_request *in = request;

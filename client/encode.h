@@ -56,6 +56,10 @@ int encode_node_remove(const void *request, struct buf *payload, struct encoded 
                        struct err *err);
 int encode_placement_set(const void *request, struct buf *payload, struct encoded *how,
                          struct err *err);
+int encode_range_split(const void *request, struct buf *payload, struct encoded *how,
+                       struct err *err);
+int encode_range_merge(const void *request, struct buf *payload, struct encoded *how,
+                       struct err *err);
 int encode_range_move(const void *request, struct buf *payload, struct encoded *how,
                       struct err *err);
 int encode_recover(const void *request, struct buf *payload, struct encoded *how, struct err *err);

@@ -889,6 +889,7 @@ struct quire_range {
     uint32_t replicas_wanted;
     const char *const *leaving; /* shards from which a replica moves away */
     size_t leaving_count;
+    const char *reshape; /* "split", "merge": what is under way; "": neither */
 };
 
 /* What the cluster may move by itself. A replica that is lost is made anew whatever it says. */
@@ -1047,6 +1048,41 @@ QUIRE_API quire_ticket quire_range_move(struct quire_client *client,
 QUIRE_API int quire_range_move_wait(struct quire_client *client,
                                     const struct quire_move_request *request,
                                     const struct quire_result **result);
+
+struct quire_split_request {
+    size_t size;
+    uint32_t timeout_ms;
+    uint64_t range; /* id */
+    const char *at; /* where the right half begins, raw; NULL: in the middle of the entries */
+};
+#define QUIRE_SPLIT_INIT QUIRE_INIT_(struct quire_split_request)
+
+/* Begins to split a range in two; it is done when quire_status() no longer has it, and was given up
+ * when it shows it with nothing under way. Reads and writes go on meanwhile. QUIRE_NOT_FOUND;
+ * QUIRE_INVALID: `at` is not within its bounds; QUIRE_CONFLICT: something is under way in it, a
+ * replica is not served, or all its entries have one key. */
+QUIRE_API quire_ticket quire_range_split(struct quire_client *client,
+                                         const struct quire_split_request *request,
+                                         quire_done_cb cb, void *data);
+QUIRE_API int quire_range_split_wait(struct quire_client *client,
+                                     const struct quire_split_request *request,
+                                     const struct quire_result **result);
+
+struct quire_merge_request {
+    size_t size;
+    uint32_t timeout_ms;
+    uint64_t range; /* id */
+};
+#define QUIRE_MERGE_INIT QUIRE_INIT_(struct quire_merge_request)
+
+/* Begins to merge a range with its neighbour on the right, whose replicas are moved to the same
+ * shards first. Otherwise as quire_range_split(). */
+QUIRE_API quire_ticket quire_range_merge(struct quire_client *client,
+                                         const struct quire_merge_request *request,
+                                         quire_done_cb cb, void *data);
+QUIRE_API int quire_range_merge_wait(struct quire_client *client,
+                                     const struct quire_merge_request *request,
+                                     const struct quire_result **result);
 
 /* Giving up what is gone for good. Without a range: which ranges have no replica that could lead
  * them. With one: it goes on with the replica on `node` alone, or begins empty when `node` is NULL.

@@ -260,6 +260,7 @@ static struct replica_report read_report(const Quire__RangeReport *message, stru
     report.read_only = strcmp(message->state, "read-only") == 0;
     report.damaged = strcmp(message->state, "damaged") == 0;
     report.primary = message->role != NULL && strcmp(message->role, "primary") == 0;
+    report.unhalved = !message->has_middle;
     report.middle =
         bytes_of(arena_copy(arena, message->middle.data, message->middle.len), message->middle.len);
     report.idle =

@@ -308,13 +308,15 @@ static int check_free(const struct controller *controller, size_t index, struct 
                          controller->map->message->ranges[index]->id);
 }
 
-/* Where the primary says that the middle is; empty: it does not. */
-static struct bytes middle_of(const struct controller *controller, size_t index)
+/* Where the primary says that the middle is; empty: nowhere, or (*known = false) it has not said.
+ */
+static struct bytes middle_of(const struct controller *controller, size_t index, bool *known)
 {
     struct range_plan plan;
     range_plan_init(&plan, controller, index);
     const struct replica_report *report = report_now(&plan, plan.primary);
-    return report != NULL && report->primary ? report->middle : bytes_of(NULL, 0);
+    *known = report != NULL && report->primary && !report->unhalved;
+    return *known ? report->middle : bytes_of(NULL, 0);
 }
 
 static bool lies_within(const Quire__Range *range, struct bytes at)
@@ -334,14 +336,15 @@ int controller_split(struct controller *controller, uint64_t id, struct bytes at
     if (rc != 0)
         return rc;
     const Quire__Range *range = controller->map->message->ranges[index];
-    bool given = at.size > 0;
+    bool given = at.size > 0, known = true;
     if (!given)
-        at = middle_of(controller, index);
+        at = middle_of(controller, index, &known);
+    if (!known)
+        return err_set(err, ERR_UNAVAILABLE,
+                       "the primary of range %" PRIu64 " has not said yet where its middle is", id);
     if (at.size == 0)
         return err_set(err, ERR_CONFLICT,
-                       "range %" PRIu64 " has entries of one key at most, or its primary has not "
-                       "said yet where its middle is",
-                       id);
+                       "range %" PRIu64 " has entries of one key at most: it cannot be split", id);
     if (!lies_within(range, at))
         return err_set(err, given ? ERR_INVALID : ERR_CONFLICT,
                        "range %" PRIu64 " cannot be split at \"%.*s\": that is not within its "
@@ -388,18 +391,20 @@ static Quire__MapChange *split_largest(struct controller *controller, struct are
     size_t best = controller->track_count;
     uint64_t most = controller->range_bytes;
     for (size_t i = 0; i < controller->track_count; i++) {
+        bool known;
         uint64_t bytes = bytes_of_range(controller, i);
         struct map_ranges all =
             map_ranges(controller->map, controller->map->message->ranges[i]->collection);
         if (bytes == UINT64_MAX || bytes <= most || all.count >= LIMIT_RANGES_PER_COLLECTION ||
-            !lies_within(controller->map->message->ranges[i], middle_of(controller, i)))
+            !lies_within(controller->map->message->ranges[i], middle_of(controller, i, &known)))
             continue;
         best = i;
         most = bytes;
     }
+    bool known;
     return best == controller->track_count
                ? NULL
-               : begin(controller, best, 1, middle_of(controller, best), arena, now_ms);
+               : begin(controller, best, 1, middle_of(controller, best, &known), arena, now_ms);
 }
 
 static Quire__MapChange *merge_smallest(struct controller *controller, struct arena *arena,

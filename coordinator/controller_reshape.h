@@ -7,7 +7,7 @@
 
 /* Begins to split a range at a term key prefix, or (empty) where its primary says that about half
  * of the entries lie on either side; in the arena. ERR_UNAVAILABLE: this one does not lead, or the
- * range's primary has not said yet where its middle is; ERR_NOT_FOUND: no such range;
+ * range's primary has not said yet where that is (soon after it was opened); ERR_NOT_FOUND: none;
  * ERR_INVALID: the prefix is not within its bounds; ERR_CONFLICT: something is under way in it, or
  * it has one key only. */
 int controller_split(struct controller *controller, uint64_t range, struct bytes at,

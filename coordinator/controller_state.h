@@ -22,7 +22,8 @@ struct replica_report {
     bool drained;       /* nothing comes after last_seq under this epoch */
     uint64_t last_seq, entries;
     uint64_t bytes;      /* of files and memory */
-    struct bytes middle; /* where it would be split; empty: nowhere */
+    struct bytes middle; /* where it would be split; empty: nowhere, or: */
+    bool unhalved;       /* not known yet */
 };
 
 /* What the primary of a range last asked for. */

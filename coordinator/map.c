@@ -75,6 +75,8 @@ int map_unpack(struct bytes packed, struct map **out, struct err *err)
             return rc;
         }
     }
+    for (size_t i = 0; i < map->message->n_ranges; i++)
+        map->reshapes |= map->message->ranges[i]->reshape != NULL;
     *out = map;
     return 0;
 }
@@ -131,7 +133,7 @@ bool map_range_may_come(const struct map *map, uint64_t id)
 {
     if (id >= map->message->next_id)
         return true;
-    for (size_t i = 0; i < map->message->n_ranges; i++) {
+    for (size_t i = 0; map->reshapes && i < map->message->n_ranges; i++) {
         const Quire__Reshape *reshape = map->message->ranges[i]->reshape;
         for (size_t j = 0; reshape != NULL && j < reshape->n_targets; j++)
             if (reshape->targets[j]->id == id)

@@ -30,6 +30,7 @@
 
 struct map {
     unsigned references;
+    bool reshapes;      /* some range is being split or merged */
     struct arena arena; /* holds all of `message` */
     const Quire__ClusterMap *message;
 };

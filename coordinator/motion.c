@@ -5,6 +5,10 @@
 #include "coordinator/messages.h"
 #include "coordinator/ops.h"
 #include "proto/base/clock.h"
+#include "proto/text/key.h"
+
+#define SPLIT_WAIT_MS 3000
+#define SPLIT_RETRY_MS 50
 
 static void on_changed(struct coordinator_change *change, int status, const struct err *err)
 {
@@ -82,17 +86,47 @@ void op_range_move(struct coordinator *coordinator, struct rpc_request *request)
     carry_out(coordinator, request, rc, change, &err);
 }
 
+/* A range that was opened just now has not said yet where its middle is: that is waited for. */
+struct split {
+    struct coordinator *coordinator;
+    struct rpc_request *request;
+    uint64_t range, until_ms;
+    struct bytes at;
+    struct later_item later;
+};
+
+static void try_split(struct later_item *item)
+{
+    struct split *it = list_entry(item, struct split, later);
+    struct coordinator *coordinator = it->coordinator;
+    Quire__MapChange *change = NULL;
+    struct err err = {0};
+    uint64_t now = clock_ms();
+    int rc = controller_split(coordinator->controller, it->range, it->at, &it->request->arena, now,
+                              &change, &err);
+    if (rc == ERR_UNAVAILABLE && now < it->until_ms && !coordinator->closing &&
+        !rpc_request_abandoned(it->request))
+        later_post(&coordinator->later, &it->later, SPLIT_RETRY_MS, try_split);
+    else
+        carry_out(coordinator, it->request, rc, change, &err);
+}
+
 void op_range_split(struct coordinator *coordinator, struct rpc_request *request)
 {
     Quire__RangeSplit *message = request_unpack(request, &quire__range_split__descriptor);
-    Quire__MapChange *change = NULL;
-    struct err err = {0};
+    struct buf at = {0};
     if (message == NULL)
         return;
-    int rc = controller_split(coordinator->controller, message->range,
-                              bytes_of(message->at.data, message->at.len), &request->arena,
-                              clock_ms(), &change, &err);
-    carry_out(coordinator, request, rc, change, &err);
+    if (message->at != NULL)
+        text_key(bytes_str(message->at), &at);
+    struct split *it = arena_calloc(&request->arena, 1, sizeof *it);
+    it->coordinator = coordinator;
+    it->request = request;
+    it->range = message->range;
+    it->until_ms = clock_ms() + SPLIT_WAIT_MS;
+    it->at = bytes_of(arena_copy(&request->arena, at.data, at.size), at.size);
+    buf_deinit(&at);
+    try_split(&it->later);
 }
 
 void op_range_merge(struct coordinator *coordinator, struct rpc_request *request)

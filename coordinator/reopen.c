@@ -1,6 +1,6 @@
-/* Reopening: a range that was sealed in order to be replaced, and was not replaced after all (the
- * coordinator died in between, or the change of the map was refused), takes no writes. Its shard
- * says so with each Register; then the range gets a new epoch, with which it is unsealed.
+/* Reopening: an empty range that was sealed in order to be replaced, and was not replaced after all
+ * (the coordinator died in between, or the change of the map was refused), takes no writes. Its
+ * shard says so with each Register; then the range gets a new epoch, with which it is unsealed.
  *
  * It is a change of the map, and takes its turn among those that seal: whoever sealed has by then
  * either replaced the range, and there is nothing to reopen, or given up. A shard that unsealed by
@@ -20,10 +20,11 @@ struct reopening {
     uint64_t range, epoch;
 };
 
+/* One that the map itself has sealed is the controller's business. */
 static const Quire__Range *find(const struct map *map, uint64_t id, uint64_t epoch)
 {
     const Quire__Range *range = map_range(map, id);
-    return range != NULL && range->epoch == epoch ? range : NULL;
+    return range != NULL && range->epoch == epoch && range->reshape == NULL ? range : NULL;
 }
 
 static void leave(struct reopening *it)

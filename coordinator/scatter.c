@@ -453,6 +453,26 @@ static bool has_named_replica(struct scatter *scatter, struct map_ranges ranges)
     return true;
 }
 
+/* Whether the session has seen a range that this map does not have yet: of what it has in its place
+ * some replica may still answer, without what the session has seen. */
+static bool is_behind_session(const struct scatter *scatter)
+{
+    for (size_t i = 0; i < scatter->view.count; i++)
+        if (map_range_may_come(scatter->coordinator->map, scatter->view.session[i]->range))
+            return true;
+    return false;
+}
+
+static void await_map(struct scatter *scatter)
+{
+    uint64_t now = clock_ms();
+    if (now >= scatter->started_ms + SCATTER_OPENING_MS || now >= scatter->deadline_ms)
+        end(scatter, ERR_STALE);
+    else
+        later_post(&scatter->coordinator->later, &scatter->later, SCATTER_STALE_DELAY_MS,
+                   run_again);
+}
+
 static void plan_and_send(struct scatter *scatter)
 {
     struct coordinator *coordinator = scatter->coordinator;
@@ -468,6 +488,10 @@ static void plan_and_send(struct scatter *scatter)
     }
     if (scatter->started_ms == 0)
         scatter->started_ms = clock_ms();
+    if (is_behind_session(scatter)) {
+        await_map(scatter);
+        return;
+    }
     scatter->map = map_ref(coordinator->map);
     struct map_ranges ranges =
         map_ranges_between(scatter->map, scatter->collection, scatter->lo, scatter->hi);
@@ -526,6 +550,12 @@ bool scatter_accepted(struct scatter *scatter)
     }
     if (scatter->status == ERR_INCOMPLETE) {
         request_error(request, ERR_INCOMPLETE, "%s", scatter->why.text);
+        return false;
+    }
+    if (scatter->status == ERR_STALE) {
+        request_error(request, ERR_UNAVAILABLE,
+                      "the session has seen ranges that this coordinator does not know yet: try "
+                      "again");
         return false;
     }
     if (scatter->status != 0) {

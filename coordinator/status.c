@@ -165,6 +165,8 @@ static void describe_replicas(struct status *status, const Quire__Range *range,
     out->learners = range->learners;
     out->n_leaving = range->n_leaving;
     out->leaving = range->leaving;
+    if (range->reshape != NULL)
+        out->reshape = (char *)(range->reshape->n_sources > 1 ? "merge" : "split");
     out->replicas = arena_calloc(&status->request->arena, count, sizeof *out->replicas);
     out->replicas[out->n_replicas++] = describe_replica(status, range, range->primary);
     for (size_t i = 0; i < count; i++)

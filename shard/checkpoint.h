@@ -90,5 +90,8 @@ int checkpoints_pull(struct checkpoints *checkpoints, const struct checkpoint_or
  * the next start. */
 int checkpoints_install(struct checkpoints *checkpoints, uint64_t range,
                         struct replication_position at, struct err *err);
+/* The same with an index of this file system, durable, at `path`, which is moved. */
+int checkpoints_adopt(struct checkpoints *checkpoints, const char *path, uint64_t range,
+                      struct replication_position at, struct err *err);
 
 #endif

@@ -1,4 +1,5 @@
-/* The learner's side, second half: what was pulled becomes the range.
+/* The learner's side, second half: what was pulled becomes the range. So does what was built of
+ * other ranges (reshape.h).
  *
  *   1  DIR/checkpoints/in-RANGE is renamed to DIR/ranges/RANGE.new-EPOCH-SEQ, durably
  *   2  DIR/ranges/RANGE is removed, if there is one
@@ -103,10 +104,17 @@ static int remove_older(void *data, const char *name, struct err *err)
 int checkpoints_install(struct checkpoints *checkpoints, uint64_t range,
                         struct replication_position at, struct err *err)
 {
-    char incoming[CHECKPOINT_PATH_MAX], folder[CHECKPOINT_PATH_MAX];
+    char incoming[CHECKPOINT_PATH_MAX];
+    checkpoint_incoming(checkpoints, range, incoming);
+    return checkpoints_adopt(checkpoints, incoming, range, at, err);
+}
+
+int checkpoints_adopt(struct checkpoints *checkpoints, const char *incoming, uint64_t range,
+                      struct replication_position at, struct err *err)
+{
+    char folder[CHECKPOINT_PATH_MAX];
     char path[CHECKPOINT_PATH_MAX + 96];
     struct sweep sweep = {folder, range};
-    checkpoint_incoming(checkpoints, range, incoming);
     snprintf(folder, sizeof folder, "%s/ranges", checkpoints->dir);
     snprintf(path, sizeof path, "%s/%llu.new-%llu-%llu", folder, (unsigned long long)range,
              (unsigned long long)at.epoch, (unsigned long long)at.seq);

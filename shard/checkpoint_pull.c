@@ -20,7 +20,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 struct pull {
@@ -54,7 +53,6 @@ static int check_files(const struct pull *pull, struct err *err)
 {
     const Quire__ReplicaFiles *files = pull->files;
     uint64_t total = 0;
-    struct statvfs disk;
     if (files->n_files == 0 || files->n_files > CHECKPOINT_FILES_MAX)
         return err_set(err, ERR_PROTOCOL, "%zu files", files->n_files);
     for (size_t i = 0; i < files->n_files; i++) {
@@ -65,16 +63,7 @@ static int check_files(const struct pull *pull, struct err *err)
             return err_set(err, ERR_PROTOCOL, "file %s is too large", files->files[i]->name);
         total += files->files[i]->size;
     }
-    if (statvfs(pull->path, &disk) != 0)
-        return err_set(err, ERR_IO, "%s: %s", pull->path, strerror(errno));
-    uint64_t unused = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (unused < total || unused - total < pull->order->disk_left_bytes)
-        return err_set(err, ERR_FULL,
-                       "the disk has %llu MiB free, the checkpoint has %llu MiB and %llu MiB have "
-                       "to stay free",
-                       (unsigned long long)(unused >> 20), (unsigned long long)(total >> 20),
-                       (unsigned long long)(pull->order->disk_left_bytes >> 20));
-    return 0;
+    return folder_check_room(pull->path, total, pull->order->disk_left_bytes, err);
 }
 
 static int ask_for_files(struct pull *pull, struct arena *arena, struct err *err)

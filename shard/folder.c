@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define DEPTH_MAX 4 /* ours are one or two deep */
@@ -74,4 +75,19 @@ int folder_sync(const char *path, struct err *err)
     if (folder >= 0)
         close(folder);
     return code;
+}
+
+int folder_check_room(const char *path, uint64_t bytes, uint64_t left, struct err *err)
+{
+    struct statvfs disk;
+    if (statvfs(path, &disk) != 0)
+        return err_set(err, ERR_IO, "%s: %s", path, strerror(errno));
+    uint64_t unused = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (unused < bytes || unused - bytes < left)
+        return err_set(err, ERR_FULL,
+                       "the disk has %llu MiB free, the index has %llu MiB and %llu MiB have to "
+                       "stay free",
+                       (unsigned long long)(unused >> 20), (unsigned long long)(bytes >> 20),
+                       (unsigned long long)(left >> 20));
+    return 0;
 }

@@ -50,6 +50,7 @@ struct reports {
     Quire__ReplicaRequest **requests;
     size_t request_count, request_capacity;
     bool log_broken;
+    struct reshapes *reshapes;
 };
 
 static const char *state_name(struct replica *replica, bool log_broken)
@@ -110,12 +111,36 @@ static void add_wish(struct reports *reports, uint64_t range, const struct repli
     reports->requests[reports->request_count++] = request;
 }
 
+static void add_middle(struct reports *reports, struct replica *replica, Quire__RangeReport *report)
+{
+    pthread_mutex_lock(&replica->lock);
+    size_t size = replica->middle.size;
+    report->has_middle = atomic_load(&replica->halved) != UINT64_MAX;
+    report->middle.len = size;
+    report->middle.data = size > 0 ? arena_copy(reports->arena, replica->middle.data, size) : NULL;
+    pthread_mutex_unlock(&replica->lock);
+}
+
 static void add_wishes(struct reports *reports, struct replica *replica)
 {
     pthread_mutex_lock(&replica->lock);
     for (size_t i = 0; i < replica->wish_count; i++)
         add_wish(reports, replica->id, &replica->wishes[i]);
     pthread_mutex_unlock(&replica->lock);
+}
+
+static void report_reshape(struct reshapes *reshapes, const struct replica_standing *standing,
+                           Quire__RangeReport *report)
+{
+    struct reshape_progress progress;
+    reshapes_progress(reshapes, report->id, standing->epoch, standing->sealed, &progress);
+    report->has_derived_seq = progress.derived;
+    report->derived_seq = progress.seq;
+    report->has_derived_failed = report->derived_failed = progress.failed;
+    report->has_drained = true;
+    report->drained = standing->sealed && standing->role == REPLICATION_PRIMARY &&
+                      standing->committed == standing->last &&
+                      report->committed_seq == standing->last;
 }
 
 static void add_report(void *data, struct replica *replica)
@@ -145,6 +170,10 @@ static void add_report(void *data, struct replica *replica)
     report->committed_seq = figures.applied_seq;
     report->durable_seq = figures.durable_seq;
     report->last_seq = standing.last;
+    if (standing.role == REPLICATION_PRIMARY)
+        add_middle(reports, replica, report);
+    if (standing.reshaped)
+        report_reshape(reports->reshapes, &standing, report);
     reports->reports = (Quire__RangeReport **)grow(reports->arena, (void **)reports->reports,
                                                    reports->count, &reports->capacity);
     reports->reports[reports->count++] = report;
@@ -167,7 +196,9 @@ static void pack_register(struct server *server, struct buf *out)
     arena_init(&arena, 0);
     Quire__Register message = QUIRE__REGISTER__INIT;
     Quire__Node node = QUIRE__NODE__INIT;
-    struct reports reports = {.arena = &arena, .log_broken = replicator_broken(server->replicator)};
+    struct reports reports = {.arena = &arena,
+                              .log_broken = replicator_broken(server->replicator),
+                              .reshapes = server->reshapes};
     node.id = server->node_id;
     node.address = address_of(server, &arena);
     node.zone = server->zone;

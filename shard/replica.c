@@ -3,7 +3,9 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/limits.h"
+#include "shard/range_derive.h"
 #include "shard/replicator.h"
+#include "shard/reshape.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -42,6 +44,8 @@ static struct replica *new_replica(const struct replica_means *means, const Quir
     pthread_condattr_destroy(&monotonic);
     atomic_store(&replica->refs, 1);
     atomic_store(&replica->flushed_ms, clock_ms());
+    atomic_store(&replica->kept_seq, UINT64_MAX);
+    atomic_store(&replica->halved, UINT64_MAX);
     return replica;
 }
 
@@ -178,6 +182,24 @@ static int open_range(struct replica *replica, struct err *err)
     return code;
 }
 
+/* One that came from a split or a merge begins with what was built for it, if that is here. */
+static int take_origin(struct replica *replica, struct err *err)
+{
+    struct replication_position beginning, origin;
+    bool known;
+    int code = log_store_beginning(replica->means.log, replica->id, &known, &beginning, err);
+    pthread_mutex_lock(&replica->lock);
+    bool has_origin = replica->config->has_origin_seq;
+    origin =
+        (struct replication_position){replica->config->origin_epoch, replica->config->origin_seq};
+    pthread_mutex_unlock(&replica->lock);
+    if (code != 0 || known || !has_origin || replica->means.reshapes == NULL ||
+        store_exists(replica->path))
+        return code;
+    code = reshapes_install(replica->means.reshapes, replica->id, origin, err);
+    return code == ERR_NOT_FOUND ? 0 : code;
+}
+
 /* What cannot be read is of no use to a learner: it is made anew of the primary's. */
 static enum replica_state open_state(struct replica *replica, struct err *err)
 {
@@ -187,6 +209,8 @@ static enum replica_state open_state(struct replica *replica, struct err *err)
     }
     if (replica->installs &&
         checkpoints_install(replica->means.checkpoints, replica->id, replica->install, err) != 0)
+        return REPLICA_FAILED;
+    if (!replica->installs && take_origin(replica, err) != 0)
         return REPLICA_FAILED;
     if (open_range(replica, err) == 0)
         return REPLICA_OPEN;
@@ -281,6 +305,7 @@ void replica_unref(struct replica *replica)
     replica->means.ended(replica->means.data, replica);
     log_extent_deinit(&replica->extent);
     tail_deinit(&replica->tail);
+    buf_deinit(&replica->middle);
     quire__range__free_unpacked(replica->config, NULL);
     pthread_mutex_destroy(&replica->lock);
     pthread_cond_destroy(&replica->applied);
@@ -316,6 +341,9 @@ void replica_standing(struct replica *replica, struct replica_standing *out)
         out->epoch = replication_epoch(replica->core);
         out->committed = replication_committed(replica->core);
         out->last = replication_last(replica->core);
+        const Quire__Reshape *reshape = replica->config->reshape;
+        out->reshaped = reshape != NULL;
+        out->sealed = reshape != NULL && reshape->sealed && out->epoch == replica->config->epoch;
     }
     pthread_mutex_unlock(&replica->lock);
 }
@@ -397,6 +425,8 @@ static int forget_log(struct replica *replica, struct err *err)
     pthread_mutex_unlock(&replica->lock);
     seq =
         checkpoints_retain(replica->means.checkpoints, replica->id, seq < durable ? seq : durable);
+    uint64_t kept = atomic_load(&replica->kept_seq); /* read after durable, as in there */
+    seq = kept < seq ? kept : seq;
     if (seq == 0)
         return 0;
     pthread_mutex_lock(&replica->lock);
@@ -485,6 +515,50 @@ static void run_flush_old(struct pool_job *job)
     struct err err = {0};
     (void)replica_flush(replica, &err);
     end_job(replica, &replica->flushing, "flush failed", &err);
+}
+
+static void run_halve(struct pool_job *job)
+{
+    struct replica *replica = list_entry(job, struct replica, middle_job);
+    struct range_figures figures;
+    struct buf middle = {0};
+    struct err err = {0};
+    range_figures(replica->range, &figures);
+    pthread_mutex_lock(&replica->lock);
+    const Quire__Range *config = replica->config;
+    struct buf lo = {0}, hi = {0};
+    buf_append(&lo, config->lo.data, config->lo.len);
+    buf_append(&hi, config->hi.data, config->hi.len);
+    pthread_mutex_unlock(&replica->lock);
+    if (range_middle(replica->range, buf_bytes(&lo), buf_bytes(&hi), &middle, &err) == 0) {
+        pthread_mutex_lock(&replica->lock);
+        struct buf before = replica->middle;
+        replica->middle = middle;
+        middle = before;
+        pthread_mutex_unlock(&replica->lock);
+        atomic_store(&replica->halved, figures.entries);
+    }
+    buf_deinit(&middle);
+    buf_deinit(&lo);
+    buf_deinit(&hi);
+    replica_damaged(replica, &err);
+    replica->means.opened(replica->means.data); /* somebody may wait to hear of it */
+    end_job(replica, &replica->halving, "no middle found", &err);
+}
+
+void replica_halve(struct replica *replica)
+{
+    struct range_figures figures;
+    struct replica_standing standing;
+    if (atomic_load(&replica->state) != REPLICA_OPEN || atomic_load(&replica->halving))
+        return;
+    range_figures(replica->range, &figures);
+    uint64_t before = atomic_load(&replica->halved), now = figures.entries;
+    uint64_t change = now > before ? now - before : before - now;
+    replica_standing(replica, &standing);
+    if (standing.role == REPLICATION_PRIMARY && (before == UINT64_MAX || change > before / 8))
+        start_job(replica, replica->means.background, &replica->middle_job, &replica->halving,
+                  run_halve);
 }
 
 void replica_maintain(struct replica *replica)

@@ -37,6 +37,7 @@ enum replica_state { REPLICA_OPENING, REPLICA_OPEN, REPLICA_LEARNING, REPLICA_FA
 
 struct replica;
 struct replicator;
+struct reshapes;
 struct links;
 struct write;
 
@@ -51,6 +52,7 @@ struct replica_means {
     struct merge_pace *merge_pace;
     const struct range_measures *measures;
     struct checkpoints *checkpoints;
+    struct reshapes *reshapes; /* NULL: nothing is split or merged here */
     struct replicator *replicator;
     struct links *links;
     const char *node_id;        /* of this node */
@@ -102,6 +104,7 @@ struct replica {
     bool may_lead;            /* under it */
     struct replica_wish wishes[REPLICATION_MEMBERS_MAX];
     size_t wish_count;
+    struct buf middle; /* where it would be split; empty: nowhere, or not known yet */
     struct tail tail;
 
     /* The replicator's thread. */
@@ -118,10 +121,13 @@ struct replica {
 
     _Atomic bool copying, applying;
     _Atomic uint64_t read_floor; /* the end of the log as it was found: reads wait for it */
-    struct pool_job flush_job, merge_job, apply_job, copy_job, open_job;
+    struct pool_job flush_job, merge_job, apply_job, copy_job, open_job, middle_job;
     uint64_t apply_to;              /* the job's */
     _Atomic bool flushing, merging; /* the job is waiting or under way */
+    _Atomic bool halving;           /* so is that */
+    _Atomic uint64_t halved;        /* how many entries it had then; UINT64_MAX: never */
     _Atomic uint64_t flushed_ms;    /* when it was flushed last */
+    _Atomic uint64_t kept_seq;      /* the log beyond it is needed (reshape.h); UINT64_MAX: not */
 };
 
 /* State OPENING, refs = 1. Copies what it needs. */
@@ -144,6 +150,8 @@ struct replica_standing {
     enum replication_role role;
     uint64_t epoch, committed, last;
     size_t in_sync; /* replicas, by the configuration */
+    bool reshaped;  /* it asks for a split or a merge... */
+    bool sealed;    /* ...and the core follows one under which no writes are taken */
 };
 void replica_standing(struct replica *replica, struct replica_standing *out);
 /* The configuration, when it is newer than `epoch`; in the arena. NULL: it is not. */
@@ -166,6 +174,9 @@ bool replica_lags(struct replica *replica);
 /* Starts flushing and merging in the background where the range wants it and that is not under way.
  */
 void replica_maintain(struct replica *replica);
+/* Looks for the middle of its entries in the background, when it leads and their number has changed
+ * by an eighth. */
+void replica_halve(struct replica *replica);
 /* Flushes when there is something that was not flushed for so long. */
 void replica_flush_old(struct replica *replica, uint64_t older_than_ms);
 /* Flushes now and truncates the log; blocks. */

@@ -11,6 +11,7 @@
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "shard/links.h"
+#include "shard/log_write.h"
 #include "shard/replicator.h"
 
 #include <stdlib.h>
@@ -33,22 +34,14 @@ static int apply_packed(struct replica *replica, uint64_t first_seq, uint32_t co
 {
     struct arena arena;
     arena_init(&arena, 0);
-    Quire__ShardWrite *write =
-        quire__shard_write__unpack(arena_protobuf(&arena), packed.size, packed.data);
-    int code = 0;
-    if (write == NULL || write->n_ops != count) {
-        code =
-            err_set(err, ERR_CORRUPT, "log record %llu: malformed", (unsigned long long)first_seq);
-    } else {
-        struct range_op *ops = arena_calloc(&arena, count, sizeof *ops);
+    struct log_write write;
+    int code = log_write_unpack(first_seq, count, packed, &arena, &write, err);
+    if (code == 0) {
         struct range_result *results = arena_calloc(&arena, count, sizeof *results);
-        if (ops == NULL || results == NULL)
+        if (results == NULL)
             abort();
-        for (size_t i = 0; i < count; i++)
-            ops[i] = (struct range_op){first_seq + i, write->ops[i], NULL};
-        struct range_session session = {write->client_id, write->batch};
-        bool known = write->client_id != NULL && write->client_id[0] != 0 && write->has_batch;
-        code = range_apply_as(replica->range, known ? &session : NULL, ops, count, results, err);
+        code = range_apply_as(replica->range, write.has_session ? &write.session : NULL, write.ops,
+                              count, results, err);
     }
     arena_deinit(&arena);
     return code;

@@ -229,6 +229,7 @@ void replica_configure_core(struct replica *replica)
                                         .learners = (const char *const *)range->learners,
                                         .learner_count = range->n_learners};
     replica->wish_count = 0;
-    atomic_store(&replica->sealed, false); /* it was not replaced after all */
+    /* A seal of before ends: it was not replaced after all. */
+    atomic_store(&replica->sealed, range->reshape != NULL && range->reshape->sealed);
     replication_configure(replica->core, &config, replica->may_lead, clock_ms());
 }

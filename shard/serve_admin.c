@@ -42,10 +42,13 @@ void serve_assign(struct work *work)
         return;
     bool may_lead = assign->has_incarnation && assign->incarnation == server->incarnation;
     links_nodes(server->links, assign->nodes, assign->n_nodes);
-    if (replicas_assign(server->replicas, assign, may_lead, &err) == 0)
+    if (replicas_assign(server->replicas, assign, may_lead, &err) == 0) {
         add_assigned(work, assign);
-    else
+        reshapes_look(server->reshapes);
+        reshapes_sweep(server->reshapes);
+    } else {
         serve_error(server, work->request, &err);
+    }
 }
 
 static void answer_assigned(struct server *server, struct assigned *assigned, const struct err *err)

@@ -346,6 +346,7 @@ static int start_replicas(struct server *server, struct err *err)
                   .copy = server->copy,
                   .merge_pace = server->merge_pace,
                   .checkpoints = server->checkpoints,
+                  .reshapes = server->reshapes,
                   .replicator = server->replicator,
                   .links = server->links,
                   .node_id = server->node_id,
@@ -354,6 +355,18 @@ static int start_replicas(struct server *server, struct err *err)
         .opened = on_news,
         .data = server};
     return replicas_create(&settings, &server->replicas, err);
+}
+
+static int start_reshapes(struct server *server, struct err *err)
+{
+    struct reshapes_settings settings = {.dir = server->dir,
+                                         .log = server->log,
+                                         .checkpoints = server->checkpoints,
+                                         .replicas = &server->replicas,
+                                         .disk_left_bytes = disk_reserve(server),
+                                         .data = server,
+                                         .news = on_news};
+    return reshapes_create(&settings, &server->reshapes, err);
 }
 
 static int open_stores(struct server *server, struct err *err)
@@ -387,6 +400,8 @@ static int open_stores(struct server *server, struct err *err)
     if (code == 0)
         code = snapshots_create(&server->snapshots, err);
     if (code == 0)
+        code = start_reshapes(server, err);
+    if (code == 0)
         code = start_replicator(server, err);
     return code == 0 ? start_replicas(server, err) : code;
 }
@@ -404,7 +419,9 @@ static void close_stores(struct server *server)
     pool_destroy(server->background);
     pool_destroy(server->merge);
     snapshots_destroy(server->snapshots); /* they hold replicas */
+    reshapes_stop(server->reshapes);
     replicas_destroy(server->replicas);
+    reshapes_destroy(server->reshapes);
     replicator_destroy(server->replicator);
     checkpoints_destroy(server->checkpoints);
     merge_pace_destroy(server->merge_pace);
@@ -430,6 +447,7 @@ static void maintain(void *data, struct replica *replica)
     const struct server *server = data;
     bool pressed = server->memory.pressure != ADMISSION_EASE;
     replica_maintain(replica);
+    replica_halve(replica);
     replica_flush_old(replica, pressed ? SERVER_PRESSED_FLUSH_MS : SERVER_FLUSH_MS);
 }
 
@@ -617,6 +635,7 @@ static void close_in_thread(void *data)
     struct server *server = data;
     struct flush_list list = {0};
     replicas_close(server->replicas);
+    reshapes_stop(server->reshapes);
     replicator_rest(server->replicator);
     replicas_each(server->replicas, list_replica, &list);
     for (size_t i = 0; i < list.count; i++)
@@ -741,6 +760,7 @@ static void tick(uv_timer_t *timer)
         admit_pressure(server->admit, server->memory.pressure);
     replicas_each(server->replicas, maintain, server);
     replicas_retry(server->replicas, clock_ms());
+    reshapes_look(server->reshapes);
     if (server->registration != NULL)
         registration_tick(server->registration);
     if (pool_depth(server->background) == 0 && !atomic_exchange(&server->expiring, true)) {

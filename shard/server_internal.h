@@ -13,6 +13,7 @@
 #include "shard/observe.h"
 #include "shard/replicas.h"
 #include "shard/replicator.h"
+#include "shard/reshape.h"
 #include "shard/search.h"
 #include "shard/server.h"
 #include "shard/snapshots.h"
@@ -36,6 +37,7 @@ struct server {
     struct replicas *replicas;
     struct checkpoints *checkpoints;
     struct snapshots *snapshots;
+    struct reshapes *reshapes;
     struct replicator *replicator;
     struct write_queue *writes; /* the replicator's */
     struct links *links;

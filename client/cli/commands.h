@@ -35,6 +35,8 @@ CLI_RUN(cmd_node_undrain);
 CLI_RUN(cmd_node_remove);
 CLI_RUN(cmd_range_list); /* range.c */
 CLI_RUN(cmd_range_move);
+CLI_RUN(cmd_range_split);
+CLI_RUN(cmd_range_merge);
 CLI_RUN(cmd_placement);
 
 #endif

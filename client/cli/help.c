@@ -285,6 +285,26 @@ static const char range_move_help[] =
     "  --to ID|URL     one that has none (default: the emptiest)\n" COMMON "\nexamples:\n"
     "  quire range move --range 7 --from tcp://10.0.0.5:7401\n";
 
+static const char range_split_help[] =
+    "usage: quire range split --range ID [--at TERM] [--no-wait]\n\n"
+    "Splits a range in two, while it is read and written: writes to it pause for a moment at the\n"
+    "end. Waits until it is done; what was asked for goes on when that is interrupted. It is\n"
+    "given up when a replica cannot build its half.\n\n"
+    "  --range ID      the range\n"
+    "  --at TERM       where the right half begins (default: the middle of its entries)\n"
+    "  --no-wait       only ask\n" COMMON "\nexamples:\n"
+    "  quire range split --range 7\n"
+    "  quire range split --range 7 --at mod\n";
+
+static const char range_merge_help[] =
+    "usage: quire range merge --range ID [--no-wait]\n\n"
+    "Merges a range with its neighbour on the right, while both are read and written; where their\n"
+    "replicas are on different shards, those of the neighbour are moved first. Meant for small\n"
+    "ranges: the neighbour's entries are indexed anew. Waits until it is done.\n\n"
+    "  --range ID      the range\n"
+    "  --no-wait       only ask\n" COMMON "\nexamples:\n"
+    "  quire range merge --range 7\n";
+
 static const char placement_help[] =
     "usage: quire placement [steady|frozen|lively]\n\n"
     "Shows or sets what the cluster may move by itself: 'steady' evens out the shards, two ranges\n"
@@ -338,6 +358,8 @@ const struct cli_command cli_commands[] = {
     {"node remove", "forget a shard that was stopped", node_remove_help, cmd_node_remove},
     {"range list", "list the ranges with their replicas", range_list_help, cmd_range_list},
     {"range move", "move a replica to another shard", range_move_help, cmd_range_move},
+    {"range split", "split a range in two", range_split_help, cmd_range_split},
+    {"range merge", "merge a range with its right neighbour", range_merge_help, cmd_range_merge},
     {"placement", "what the cluster may move by itself", placement_help, cmd_placement},
     {"recover", "give up what is gone for good", recover_help, cmd_recover},
     {"verify", "check the data of every range", verify_help, cmd_verify},

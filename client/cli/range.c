@@ -1,8 +1,11 @@
-/* quire range list, move; quire placement */
+/* quire range list, move, split, merge; quire placement */
 #include "client/cli/commands.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
+
+#define LOOK_MS 100 /* how often a split or merge that is waited for is looked at */
 
 static const char *const placements[] = {
     [QUIRE_STEADY] = "steady", [QUIRE_FROZEN] = "frozen", [QUIRE_LIVELY] = "lively"};
@@ -46,8 +49,9 @@ static void print_list(const struct quire_status_result *result, const char *col
             cli_table_add(table, j == 0 ? cli_count(range->entries, cell) : "");
             cli_table_add(table, cli_shard_url(result, replica->node));
             cli_table_add(table, replica->role);
-            snprintf(cell, sizeof cell, "%s%s", replica->state,
-                     leaves(range, replica->node) ? ", leaves" : "");
+            snprintf(cell, sizeof cell, "%s%s%s%s", replica->state,
+                     leaves(range, replica->node) ? ", leaves" : "",
+                     range->reshape[0] != 0 ? ", in a " : "", range->reshape);
             cli_table_add(table, cell);
         }
     }
@@ -65,11 +69,12 @@ static json_t *range_json(const struct quire_range *range)
                                         cli_text(it->role), "state", cli_text(it->state), "leaving",
                                         (int)leaves(range, it->node)));
     }
-    return json_pack("{s:I,s:o,s:o,s:o,s:I,s:I,s:i,s:o}", "id", (json_int_t)range->id, "collection",
-                     cli_text(range->collection), "lo", cli_text(range->lo), "hi",
+    return json_pack("{s:I,s:o,s:o,s:o,s:I,s:I,s:i,s:o,s:o}", "id", (json_int_t)range->id,
+                     "collection", cli_text(range->collection), "lo", cli_text(range->lo), "hi",
                      cli_text(range->hi), "entries", (json_int_t)range->entries, "bytes",
                      (json_int_t)range->bytes + (json_int_t)range->memory_bytes, "replicas_wanted",
-                     (int)range->replicas_wanted, "replicas", replicas);
+                     (int)range->replicas_wanted, "reshape", cli_text(range->reshape), "replicas",
+                     replicas);
 }
 
 static json_t *list_json(const struct quire_status_result *result, const char *collection)
@@ -129,6 +134,111 @@ int cmd_range_move(const struct cli_command *command, int argc, char **argv)
         printf("range %llu moves away from %s\n", (unsigned long long)range, request.from);
     quire_result_free(result);
     return cli_end(&cli, exit);
+}
+
+/* ---- split, merge ---- */
+
+static const struct quire_range *find_range(const struct quire_status_result *result, uint64_t id)
+{
+    for (size_t i = 0; i < result->range_count; i++)
+        if (result->ranges[i]->id == id)
+            return result->ranges[i];
+    return NULL;
+}
+
+static bool all_serve(const struct quire_status_result *result)
+{
+    for (size_t i = 0; i < result->range_count; i++)
+        if (strcmp(result->ranges[i]->state, "opening") == 0)
+            return false;
+    return true;
+}
+
+/* Until the range is gone and what came in its place is open; or nothing is under way in it. */
+static int await_reshape(struct cli *cli, uint64_t id, const char *what)
+{
+    for (;;) {
+        int exit = CLI_DONE;
+        const struct quire_status_result *result = cli_status(cli, &exit);
+        if (result == NULL)
+            return exit;
+        const struct quire_range *range = find_range(result, id);
+        bool done = range == NULL && all_serve(result);
+        bool given_up = range != NULL && range->reshape[0] == '\0';
+        quire_result_free(result);
+        if (given_up)
+            fprintf(stderr,
+                    "quire: the %s of range %llu was given up: the logs of the coordinators and "
+                    "shards say why\n",
+                    what, (unsigned long long)id);
+        if (done || given_up)
+            return given_up ? CLI_NO : CLI_DONE;
+        nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
+    }
+}
+
+static int tell_reshape(struct cli *cli, int status, const struct quire_result *result, uint64_t id,
+                        const char *what, bool no_wait)
+{
+    int exit = CLI_DONE;
+    if (status != QUIRE_OK)
+        exit = cli_failed(cli, status, result != NULL ? result->error : NULL, NULL);
+    else if (!no_wait)
+        exit = await_reshape(cli, id, what);
+    if (exit == CLI_DONE && cli->json)
+        cli_print_json(cli, json_pack("{s:I,s:b}", what, (json_int_t)id, "done", (int)!no_wait));
+    else if (exit == CLI_DONE)
+        printf("the %s of range %llu %s\n", what, (unsigned long long)id,
+               no_wait ? "has begun" : "is done");
+    quire_result_free(result);
+    return cli_end(cli, exit);
+}
+
+int cmd_range_split(const struct cli_command *command, int argc, char **argv)
+{
+    struct quire_split_request request = QUIRE_SPLIT_INIT;
+    uint64_t range = 0;
+    bool no_wait = false;
+    const struct cli_option options[] = {{"range", 0, CLI_NUMBER, &range, 1, INT64_MAX},
+                                         {"at", 0, CLI_TEXT, &request.at, 0, 0},
+                                         {"no-wait", 0, CLI_FLAG, &no_wait, 0, 0}};
+    const struct quire_result *result = NULL;
+    struct cli cli;
+    int exit;
+
+    if (!cli_parse(&cli, command, argc, argv, options, 3, 0, 0, &exit))
+        return exit;
+    if (range == 0)
+        return cli_usage(&cli, "which range is to be split is said with --range");
+    if (!cli_connect(&cli, &exit))
+        return exit;
+    request.range = range;
+    request.timeout_ms = cli.timeout_ms;
+    int status = quire_range_split_wait(cli.client, &request, &result);
+    return tell_reshape(&cli, status, result, range, "split", no_wait);
+}
+
+int cmd_range_merge(const struct cli_command *command, int argc, char **argv)
+{
+    struct quire_merge_request request = QUIRE_MERGE_INIT;
+    uint64_t range = 0;
+    bool no_wait = false;
+    const struct cli_option options[] = {{"range", 0, CLI_NUMBER, &range, 1, INT64_MAX},
+                                         {"no-wait", 0, CLI_FLAG, &no_wait, 0, 0}};
+    const struct quire_result *result = NULL;
+    struct cli cli;
+    int exit;
+
+    if (!cli_parse(&cli, command, argc, argv, options, 2, 0, 0, &exit))
+        return exit;
+    if (range == 0)
+        return cli_usage(&cli, "which range is to be merged is said with --range");
+    if (!cli_connect(&cli, &exit))
+        return exit;
+    request.range = range;
+    request.timeout_ms = cli.timeout_ms;
+    int status = quire_range_merge_wait(cli.client, &request, &result);
+    return tell_reshape(&cli, status, result, range, "merge", no_wait);
 }
 
 /* ---- placement ---- */

@@ -52,9 +52,12 @@ class Growing(Three):
                                                    for p in r['replicas']) for r in self.ranges())
 
     def load(self, seconds):
-        return subprocess.Popen([LOAD, '--connect', self.env['QUIRE_CONNECT'], '--quiet', '--json', '-', '--no-errors',
+        before = len(self.ranges())
+        process = subprocess.Popen([LOAD, '--connect', self.env['QUIRE_CONNECT'], '--quiet', '--json', '-', '--no-errors',
                                  '--rate', '150', '--duration', str(seconds), '--seed', '5', '-c', 'words'],
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.until('the load has made its own collection', lambda: True if len(self.ranges()) > before else None)
+        return process
 
     def answers(self):
         replies = self.lines(SAME, '--collection', 'words')

@@ -13,6 +13,7 @@ struct derived {
     uint64_t seq[NODES], last;
     uint64_t epoch_back; /* it speaks of so many epochs ago */
     uint64_t bytes[RANGES];
+    bool unhalved;
 };
 
 static const Quire__Range *by_id(const struct toy *toy, uint64_t id)
@@ -54,6 +55,7 @@ static void hear_derived(struct toy *toy, const struct derived *derived)
             report->bytes = derived->bytes[r % RANGES];
             report->drained =
                 leads && it->reshape != NULL && it->reshape->sealed && !derived->undrained;
+            report->has_middle = !derived->unhalved;
             report->middle = (ProtobufCBinaryData){2, (uint8_t *)"a"
                                                                  "m"};
             pointers[message.n_ranges++] = report;
@@ -174,9 +176,12 @@ static void test_split_in_the_middle(void **state)
     (void)state;
     char text[ERR_TEXT_MAX];
     struct toy *toy = leading(2, 2, two);
-    assert_int_equal(split(toy, 2, "", text), ERR_CONFLICT);
+    struct derived derived = {.unhalved = true};
+    assert_int_equal(split(toy, 2, "", text), ERR_UNAVAILABLE);
+    turn(toy, &derived);
+    assert_int_equal(split(toy, 2, "", text), ERR_UNAVAILABLE);
     assert_non_null(strstr(text, "has not said yet where its middle is"));
-    struct derived derived = {0};
+    derived.unhalved = false;
     turn(toy, &derived);
     assert_int_equal(split(toy, 2, "", NULL), 0);
     assert_int_equal(by_id(toy, 2)->reshape->targets[1]->lo.len, 2);
