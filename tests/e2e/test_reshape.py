@@ -20,6 +20,12 @@ class Reshaping(Growing):
     def merge(self, range_id, *words):
         return self.run('range', 'merge', '--range', str(range_id), *words)
 
+    def begins(self, what):
+        """With the first range; the leader may hear a moment later than others that all is calm."""
+        c = self
+        self.until('it begins', lambda: True if c.run('range', what, '--range', str(c.words()[0]['id']), '--no-wait',
+                                                      ok=None).code == 0 else None)
+
     def covers(self):
         """The ranges of the collection cover the key space exactly once, as the cluster tells it."""
         ranges = self.words()
@@ -119,7 +125,7 @@ def killed_meanwhile():
         c.run('placement', 'frozen')
         before = c.answers()
         for victim in (0, 1):
-            c.split(c.words()[0]['id'], '--no-wait')
+            c.begins('split')
             time.sleep(0.05 * victim)
             c.kill(f'shard{victim}')
             c.until('answers go on', lambda: True if c.run('search', '-c', 'words', 'anchor', ok=None).code == 0 else None)
@@ -128,13 +134,13 @@ def killed_meanwhile():
             same(c, before)
             c.covers()
         while len(c.words()) > 1:
-            c.merge(c.words()[0]['id'], '--no-wait')
+            c.begins('merge')
             c.kill('shard1')
             c.start_shard(1)
             c.until('it is done, or given up', lambda: True if c.calm() else None)
             same(c, before)
             if len(c.covers()) > 1:
-                c.run('range', 'merge', '--range', str(c.words()[0]['id']), ok=None)
+                c.begins('merge')
                 c.until('it is done, or given up', lambda: True if c.calm() else None)
         equal(c.json('verify', '--replicas')['problems'], [], 'verify')
         for name in ('shard0', 'shard1'):  # everything at once, with what was cut and joined
