@@ -97,6 +97,26 @@ static void missing_of(struct decoder *d, const Quire__MissingRange *in, struct 
     out->reason = text(d, in->reason);
 }
 
+static const struct quire_span *const *spans_of(struct decoder *d, const Quire__SearchReply *in)
+{
+    struct quire_span **spans = LIST(d, struct quire_span, in->n_spans);
+    for (size_t i = 0; i < in->n_spans; i++) {
+        const Quire__TraceSpan *from = in->spans[i];
+        /* Within one that came before, so that what follows the parents ends. */
+        *spans[i] = (struct quire_span){.name = text(d, from->name),
+                                        .parent = from->parent <= i ? from->parent : 0,
+                                        .start_us = from->start_us,
+                                        .took_us = from->took_us,
+                                        .shard = text(d, from->shard),
+                                        .ranges = from->ranges,
+                                        .answered = from->has_worked_us,
+                                        .waited_us = from->waited_us,
+                                        .worked_us = from->worked_us,
+                                        .note = text(d, from->note)};
+    }
+    return (const struct quire_span *const *)spans;
+}
+
 static void search_init(void *result)
 {
     ((struct quire_search_result *)result)->cursor = "";
@@ -139,6 +159,8 @@ static int decode_search(struct box *box, struct bytes payload, struct err *err)
     result->cursor = text(&d, in->cursor);
     result->did_you_mean = text(&d, in->did_you_mean);
     result->took_us = in->took_us;
+    result->spans = spans_of(&d, in);
+    result->span_count = in->n_spans;
     return finish(&d, err);
 }
 

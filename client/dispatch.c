@@ -83,6 +83,7 @@ static void end(struct request *request, struct box *box)
     struct quire_client *client = request->client;
     if (box == NULL)
         abort(); /* memory for a result of some hundred bytes: nothing can be told any more */
+    box->trace = request->attempts > 0 ? request->trace : 0;
     sm_move(&request->sm, ENDED);
     sm_deinit(&request->sm);
     list_remove(&request->link);

@@ -446,6 +446,7 @@ int encode_search(const void *request, struct buf *payload, struct encoded *how,
     message.total_limit = in->total_limit;
     message.has_facet_limit = in->facet_limit != 0;
     message.facet_limit = in->facet_limit;
+    message.has_trace = message.trace = in->trace;
     pack(&message.base, payload);
     return 0;
 }

@@ -218,6 +218,9 @@ QUIRE_API const void *quire_result_keep(const void *result);
 QUIRE_API void quire_result_free(const void *result);
 /* With QUIRE_OVERLOADED: after how many milliseconds it may be worth asking again. Else 0. */
 QUIRE_API uint32_t quire_result_retry_after_ms(const void *result);
+/* The number that went with the request through the cluster, and stands in the lines that its logs
+ * have about it, as 16 hexadecimal digits; 0: it was not sent. */
+QUIRE_API uint64_t quire_result_trace(const void *result);
 
 /* The head of all results, for code that handles them alike: every quire_*_result begins with
  * these. */
@@ -621,6 +624,7 @@ struct quire_search_request {
     /* Hits are counted up to so many; of more, `total` is only a bound. 0: 1,000. That of a single
      * word is exact whatever this says. */
     uint64_t total_limit;
+    bool trace; /* say where the time went: `spans` */
 };
 #define QUIRE_TOTAL_EXACT UINT64_MAX /* total_limit: count them all, whatever it costs */
 #define QUIRE_SEARCH_INIT QUIRE_INIT_(struct quire_search_request)
@@ -653,6 +657,19 @@ struct quire_missing { /* part of the key space that the answer does not cover *
     const char *reason;
 };
 
+struct quire_span {    /* what the coordinator spent some time of a search with */
+    const char *name;  /* "parse", "statistics", "search", "call", "merge", ... */
+    uint32_t parent;   /* it lies within span number `parent`, counted from 1; 0: within none */
+    uint64_t start_us; /* from when the request came to the coordinator */
+    uint64_t took_us;
+    const char *shard;  /* of a call to a shard: its url; else "" */
+    uint32_t ranges;    /* of a call: so many were asked for */
+    bool answered;      /* a call that the shard answered: the next two are set */
+    uint64_t waited_us; /* there, before work on it began */
+    uint64_t worked_us; /* there, until the answer was made */
+    const char *note;   /* "to a second replica", why it failed; "": nothing to say */
+};
+
 struct quire_search_result {
     int status;
     const char *error;
@@ -673,6 +690,8 @@ struct quire_search_result {
     /* Words of the query are in no entry: the query with the nearest words that are. "": none. Of
      * the first page only. */
     const char *did_you_mean;
+    const struct quire_span *const *spans; /* with `trace` */
+    size_t span_count;
 };
 typedef void (*quire_search_cb)(void *data, const struct quire_search_result *result);
 

@@ -80,3 +80,8 @@ uint32_t quire_result_retry_after_ms(const void *result)
 {
     return result != NULL ? box_of(result)->retry_after_ms : 0;
 }
+
+uint64_t quire_result_trace(const void *result)
+{
+    return result != NULL ? box_of(result)->trace : 0;
+}

@@ -25,6 +25,7 @@ struct box {
     uint32_t magic;
     atomic_uint holds;
     struct arena arena;
+    uint64_t trace;          /* 0: it was not sent */
     uint32_t retry_after_ms; /* with QUIRE_OVERLOADED */
     bool retry;              /* of a write: some ops failed for a reason that passes */
     _Alignas(16) unsigned char result[];

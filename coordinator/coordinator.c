@@ -445,6 +445,7 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
     list_init(&coordinator->admin);
     admit_init(coordinator, &options->admit);
     coordinator->admit.enter = server_enter;
+    coordinator->slow.limit_us = (uint64_t)options->slow_query_ms * 1000;
     list_init(&coordinator->siblings);
     coordinator->tell_removed = options->removed;
     coordinator->join = options->join != NULL ? strdup(options->join) : NULL;

@@ -13,6 +13,7 @@
 #include "coordinator/later.h"
 #include "coordinator/map.h"
 #include "coordinator/nodes.h"
+#include "coordinator/slow.h"
 #include "proto/base/data_dir.h"
 #include "proto/base/marks.h"
 #include "proto/rpc/rpc.h"
@@ -43,6 +44,7 @@ struct coordinator_options {
                          cluster of its own */
     size_t stats_cache_bytes; /* of the statistics cache; 0: none */
     struct admit_options admit;
+    uint32_t slow_query_ms;  /* requests that take longer are logged; 0: none */
     uint32_t replicas;       /* of the ranges of a collection that does not say; 0: 1 */
     struct metrics *metrics; /* where its figures are registered (observe.h); NULL: nowhere */
     /* 0 when it serves, once; or why it never will, or cannot go on. */
@@ -89,6 +91,7 @@ struct coordinator {
     struct nodes nodes;
     struct later later;
     struct admit admit;
+    struct slow slow;
     struct {
         char language[16];
         struct analyzer *analyzer;

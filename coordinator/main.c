@@ -36,6 +36,7 @@ struct options {
     size_t stats_cache_bytes;
     uint32_t replicas;
     struct admit_options admit;
+    uint32_t slow_query_ms;
     enum log_level level;
     bool json;
     bool recover_alone, force;
@@ -51,44 +52,45 @@ struct process {
 
 static void usage(FILE *to)
 {
-    fputs(
-        "Usage: quire-coordinator --dir DIR [options]\n"
-        "\n"
-        "Keeps the map of a Quire cluster and answers its clients.\n"
-        "\n"
-        "  --dir DIR              data folder; created when missing\n"
-        "  --listen URL           where clients and shards connect (default " DEFAULT_LISTEN ")\n"
-        "  --advertise URL        how others reach it, when that is another address\n"
-        "  --raft-listen H:P      where other coordinators connect (default: the host of\n"
-        "                         --listen, its port + 10000); H is an IPv4 address\n"
-        "  --join URL             on a first start: takes part in the cluster of that\n"
-        "                         coordinator, instead of beginning one\n"
-        "  --recover-alone        does not start: tells what it would mean to go on with this\n"
-        "                         coordinator alone, when a majority is gone for good; with\n"
-        "                         --force, makes it the only one\n"
-        "  --replicas N           of each range, 1 to 5, in collections whose creator does not\n"
-        "                         say (default 1)\n"
-        "  --stats-cache-bytes SIZE  of the cache of statistics that saves most searches a\n"
-        "                         round; a suffix K, M or G; 0: none (default 32M)\n"
-        "  --memory-limit SIZE    of the whole process: from 85 % on writes are refused, from\n"
-        "                         92 % exports and verification as well (default: the cgroup's\n"
-        "                         limit, else the machine's memory)\n"
-        "  --queue-target-ms N    requests that would wait for longer are refused, once they\n"
-        "                         do so for good (default 20; 0: only deadlines count)\n"
-        "  --queue-limit N        requests of a class that wait; beyond, they are refused\n"
-        "                         (default 1024)\n"
-        "  --searches N           under way at a time, at most (default 1024; how many it really\n"
-        "                         lets through is found by what the shards say)\n"
-        "  --http HOST:PORT       serves /metrics (for Prometheus), /healthz and /readyz there;\n"
-        "                         with port 0 the log says which one the kernel picked\n"
-        "                         (default: not at all)\n"
-        "  --log-level LEVEL      debug, info, warn or error (default info)\n"
-        "  --log-json             log lines as JSON\n"
-        "  --help, --version\n"
-        "\n"
-        "Example: quire-coordinator --dir /var/lib/quire/coordinator --listen "
-        "tcp://10.0.0.1:7400\n",
-        to);
+    fputs("Usage: quire-coordinator --dir DIR [options]\n"
+          "\n"
+          "Keeps the map of a Quire cluster and answers its clients.\n"
+          "\n"
+          "  --dir DIR              data folder; created when missing\n"
+          "  --listen URL           where clients and shards connect (default " DEFAULT_LISTEN ")\n"
+          "  --advertise URL        how others reach it, when that is another address\n"
+          "  --raft-listen H:P      where other coordinators connect (default: the host of\n"
+          "                         --listen, its port + 10000); H is an IPv4 address\n"
+          "  --join URL             on a first start: takes part in the cluster of that\n"
+          "                         coordinator, instead of beginning one\n"
+          "  --recover-alone        does not start: tells what it would mean to go on with this\n"
+          "                         coordinator alone, when a majority is gone for good; with\n"
+          "                         --force, makes it the only one\n"
+          "  --replicas N           of each range, 1 to 5, in collections whose creator does not\n"
+          "                         say (default 1)\n"
+          "  --stats-cache-bytes SIZE  of the cache of statistics that saves most searches a\n"
+          "                         round; a suffix K, M or G; 0: none (default 32M)\n"
+          "  --memory-limit SIZE    of the whole process: from 85 % on writes are refused, from\n"
+          "                         92 % exports and verification as well (default: the cgroup's\n"
+          "                         limit, else the machine's memory)\n"
+          "  --queue-target-ms N    requests that would wait for longer are refused, once they\n"
+          "                         do so for good (default 20; 0: only deadlines count)\n"
+          "  --queue-limit N        requests of a class that wait; beyond, they are refused\n"
+          "                         (default 1024)\n"
+          "  --searches N           under way at a time, at most (default 1024; how many it\n"
+          "                         really lets through is found by what the shards say)\n"
+          "  --slow-query-ms N      look-ups and searches that take longer get a line of the log\n"
+          "                         that says where the time went (default 1000; 0: none)\n"
+          "  --http HOST:PORT       serves /metrics (for Prometheus), /healthz and /readyz there;\n"
+          "                         with port 0 the log says which one the kernel picked\n"
+          "                         (default: not at all)\n"
+          "  --log-level LEVEL      debug, info, warn or error (default info)\n"
+          "  --log-json             log lines as JSON\n"
+          "  --help, --version\n"
+          "\n"
+          "Example: quire-coordinator --dir /var/lib/quire/coordinator --listen "
+          "tcp://10.0.0.1:7400\n",
+          to);
 }
 
 /* ---- options ---- */
@@ -121,6 +123,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         QUEUE_TARGET,
         QUEUE_LIMIT,
         SEARCHES,
+        SLOW_QUERY,
         HTTP,
         LEVEL,
         JSON,
@@ -141,6 +144,7 @@ static int parse_options(int argc, char **argv, struct options *out)
         {"queue-target-ms", required_argument, NULL, QUEUE_TARGET},
         {"queue-limit", required_argument, NULL, QUEUE_LIMIT},
         {"searches", required_argument, NULL, SEARCHES},
+        {"slow-query-ms", required_argument, NULL, SLOW_QUERY},
         {"http", required_argument, NULL, HTTP},
         {"log-level", required_argument, NULL, LEVEL},
         {"log-json", no_argument, NULL, JSON},
@@ -151,6 +155,7 @@ static int parse_options(int argc, char **argv, struct options *out)
     *out = (struct options){.listen = DEFAULT_LISTEN,
                             .stats_cache_bytes = COORDINATOR_STATS_CACHE_BYTES,
                             .admit.memory_limit = memory_limit(),
+                            .slow_query_ms = SLOW_MS,
                             .level = LOG_INFO};
     int which;
     while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -208,6 +213,10 @@ static int parse_options(int argc, char **argv, struct options *out)
             break;
         case QUEUE_LIMIT:
             if (!parse_count("--queue-limit", optarg, 1, 65536, &out->admit.queue))
+                return EXIT_USAGE;
+            break;
+        case SLOW_QUERY:
+            if (!parse_count("--slow-query-ms", optarg, 0, 3600000, &out->slow_query_ms))
                 return EXIT_USAGE;
             break;
         case SEARCHES:
@@ -363,6 +372,7 @@ static int run(const struct options *options, const char *node_id, const char *r
         .replicas = options->replicas,
         .stats_cache_bytes = options->stats_cache_bytes,
         .admit = options->admit,
+        .slow_query_ms = options->slow_query_ms,
         .ready = on_ready,
         .removed = on_removed,
         .data = &process,

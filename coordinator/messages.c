@@ -2,6 +2,8 @@
 
 #include "coordinator/coordinator.h"
 #include "coordinator/observe.h"
+#include "coordinator/server.h"
+#include "proto/base/clock.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,6 +32,10 @@ static void ended(struct rpc_request *request, int code)
 {
     struct coordinator *coordinator = request->data;
     coordinator_observe_ended(coordinator->observe, request, code);
+    if (request->class == ADMISSION_CHEAP || request->class == ADMISSION_SEARCH ||
+        request->spans != NULL)
+        slow_ended(&coordinator->slow, request, server_name(request->kind), request->spans, code,
+                   clock_us());
     admit_ended(coordinator, request, code);
 }
 

@@ -115,8 +115,10 @@ static int take_stats(struct round *round, Quire__RangeStats *const *stats, size
 static void statistics_taken(struct round *round, const struct gather *gather, int rc,
                              struct err *err)
 {
+    size_t span = trace_begin(round->trace, 0, "plan", clock_us());
     if (rc == 0)
         rc = plan_search(round, err);
+    trace_end(round->trace, span, clock_us());
     if (rc != 0) {
         request_error(round->request, ERR_INTERNAL, "statistics of a shard: %s", err->text);
         return;
@@ -169,6 +171,8 @@ static void prepare_scatter(struct round *round)
         .reply_type = &quire__shard_stats_reply__descriptor,
         .deadline_ms = round->complete ? round->deadline_ms : first_deadline(round),
         .view = round->view,
+        .trace = round->trace,
+        .trace_name = "statistics",
         .data = round,
         .build = build_stats,
         .done = on_stats,

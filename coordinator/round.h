@@ -37,8 +37,9 @@ struct round {
     struct rpc_request *request;
     uint64_t deadline_ms;
     struct scatter_view view;
-    bool complete;    /* a range that is missing is an error */
-    bool may_presume; /* the caller looks at `presumed` */
+    struct trace *trace; /* NULL: none */
+    bool complete;       /* a range that is missing is an error */
+    bool may_presume;    /* the caller looks at `presumed` */
     void *data;
     /* Called unless an error was replied; twice when what was presumed did not hold. */
     void (*done)(struct round *round);

@@ -14,6 +14,7 @@ struct scatter_call {
     struct node_call call;
     const char *node;    /* id; in the map */
     uint64_t started_us; /* 0: not under way */
+    size_t span;
 };
 
 struct scatter_piece {
@@ -31,6 +32,7 @@ static void end(struct scatter *scatter, int status)
 {
     scatter->status = status;
     later_cancel(&scatter->hedging);
+    trace_end(scatter->trace, scatter->span, clock_us());
     struct map *map = scatter->map;
     scatter->map = NULL;
     scatter->done(scatter);
@@ -132,8 +134,10 @@ static const Quire__ShardTimes *times_of(const ProtobufCMessage *message)
     return NULL;
 }
 
-static void take_reply(struct scatter *scatter, size_t index, uint16_t kind, struct bytes payload)
+static void take_reply(struct scatter *scatter, const struct scatter_call *it, uint16_t kind,
+                       struct bytes payload)
 {
+    size_t index = it->piece->index;
     ProtobufCMessage *message = NULL;
     if (kind == scatter->kind + 1 || kind == QUIRE__KIND__KIND_OK)
         message =
@@ -145,8 +149,15 @@ static void take_reply(struct scatter *scatter, size_t index, uint16_t kind, str
         return;
     }
     const Quire__ShardTimes *times = times_of(message);
-    if (times != NULL)
+    if (times != NULL) {
+        struct trace_span *span = trace_at(scatter->trace, it->span);
         admit_shard_waited(scatter->coordinator, scatter->request, times->waited_us);
+        if (span != NULL) {
+            span->answered = true;
+            span->waited_us = times->waited_us;
+            span->worked_us = times->worked_us;
+        }
+    }
     if (scatter->whole_replies) {
         gather_answered_all(&scatter->gather, index);
     } else {
@@ -231,6 +242,41 @@ static bool has_choice(const struct scatter *scatter)
     return !scatter->patient && !scatter->view.from_primary && !scatter->view.one_replica;
 }
 
+static size_t begin_span(struct scatter *scatter, size_t ranges, const char *node, bool second,
+                         uint64_t now_us)
+{
+    struct trace *trace = scatter->trace;
+    const struct node *to = nodes_find(&scatter->coordinator->nodes, node);
+    size_t number = trace_begin(trace, scatter->span, "call", now_us);
+    struct trace_span *span = trace_at(trace, number);
+    if (trace == NULL)
+        return 0;
+    trace->calls++;
+    trace->hedges += second;
+    trace->retries += scatter->asking_again;
+    if (span == NULL)
+        return 0;
+    span->shard = arena_strdup(trace->arena, to != NULL ? to->address : node);
+    span->ranges = (uint32_t)ranges;
+    span->note = second                  ? "to a second replica"
+                 : scatter->asking_again ? "to the next replica"
+                                         : NULL;
+    return number;
+}
+
+static void end_span(struct scatter *scatter, size_t number, int status, const struct err *err)
+{
+    struct trace_span *span = trace_at(scatter->trace, number);
+    if (span == NULL)
+        return;
+    trace_end(scatter->trace, number, clock_us());
+    if (status != 0)
+        span->note =
+            arena_printf(scatter->trace->arena, "%s%s%s", span->note != NULL ? span->note : "",
+                         span->note != NULL ? ": " : "",
+                         err != NULL && err->text[0] != '\0' ? err->text : err_name(status));
+}
+
 static void start_call(struct scatter_piece *piece, size_t which, const char *node)
 {
     struct scatter *scatter = piece->scatter;
@@ -254,6 +300,7 @@ static void start_call(struct scatter_piece *piece, size_t which, const char *no
     it->piece = piece;
     it->node = node;
     it->started_us = clock_us();
+    it->span = begin_span(scatter, dealt->range_count, node, which == 1, it->started_us);
     it->call.done = on_reply;
     it->call.data = it;
     it->call.on_behalf = scatter->request;
@@ -336,11 +383,13 @@ static void ask_elsewhere(struct scatter *scatter, size_t index)
             (range->code != ERR_OVERLOADED || hedge_take(&scatter->coordinator->hedge)))
             gather_deal_again(gather, i, replica);
     }
+    scatter->asking_again = true;
     for (size_t i = 0; i < gather->piece_count; i++)
         if (gather->pieces[i].sm.state == GATHER_READY) {
             scatter->coordinator->hedge.again++;
             send_piece(scatter, i);
         }
+    scatter->asking_again = false;
 }
 
 /* A node, not asked yet, that has all of the piece; NULL: there is none. */
@@ -420,10 +469,11 @@ static void on_reply(struct node_call *call, int status, const struct err *err, 
     struct scatter *scatter = piece->scatter;
     struct scatter_call *other = &piece->calls[it == &piece->calls[0]];
     note_end(it, status == 0);
+    end_span(scatter, it->span, status, err);
     if (!piece->settled && (status == 0 || other->started_us == 0)) {
         piece->settled = true;
         if (status == 0)
-            take_reply(scatter, piece->index, kind, payload);
+            take_reply(scatter, it, kind, payload);
         else
             fail_piece(scatter, piece->index, status, err);
         if (status == 0 && it == &piece->calls[1])
@@ -516,6 +566,7 @@ static void plan_and_send(struct scatter *scatter)
 
 void scatter_start(struct scatter *scatter)
 {
+    scatter->span = trace_begin(scatter->trace, 0, scatter->trace_name, clock_us());
     later_post(&scatter->coordinator->later, &scatter->later, 0, run_again);
 }
 

@@ -26,6 +26,7 @@
 
 #include "coordinator/coordinator.h"
 #include "coordinator/gather.h"
+#include "coordinator/trace.h"
 
 #define SCATTER_STALE_DELAY_MS 50
 /* How long a range is waited for of which a replica is up that cannot answer yet: it opens its
@@ -64,6 +65,8 @@ struct scatter {
     uint16_t kind;
     const ProtobufCMessageDescriptor *reply_type;
     uint64_t deadline_ms;
+    struct trace *trace;    /* NULL: none */
+    const char *trace_name; /* of its span */
     void *data;
     /* Appends the message for these ranges. */
     void (*build)(struct scatter *scatter, Quire__RangeRef **ranges, size_t count, struct buf *out);
@@ -80,7 +83,9 @@ struct scatter {
     struct map *map;               /* held until `done` returns */
     struct scatter_piece **pieces; /* by piece; as it was sent last */
     size_t outstanding;            /* calls */
-    uint32_t retry_after_ms;       /* the longest that a shard which refused its part said */
+    size_t span;                   /* of the trace */
+    bool asking_again;
+    uint32_t retry_after_ms; /* the longest that a shard which refused its part said */
     struct later_item later, hedging;
     uint64_t started_ms;
 };

@@ -45,6 +45,7 @@ struct search {
     struct rpc_request *request;
     Quire__SearchRequest *message;
     uint64_t started_us;
+    size_t merge_span; /* of the trace */
     uint32_t limit;
     uint32_t facet_limit;
     uint64_t total_limit;     /* UINT64_MAX: exact */
@@ -303,6 +304,9 @@ static void finish(struct search *search, Quire__SearchReply *reply)
     reply->has_expansion_limited = true;
     reply->expansion_limited = search->round.limited;
     reply->did_you_mean = search->did_you_mean;
+    trace_end(search->round.trace, search->merge_span, clock_us());
+    if (search->message->has_trace && search->message->trace)
+        reply->n_spans = trace_message(search->round.trace, clock_us(), &reply->spans);
     request_reply(search->request, &reply->base);
 }
 
@@ -319,6 +323,7 @@ static void on_hits(struct scatter *scatter)
     round->coordinator->searches.all++;
     round->coordinator->searches.one_round += round->presumed;
     Quire__SearchReply reply = QUIRE__SEARCH_REPLY__INIT;
+    search->merge_span = trace_begin(round->trace, 0, "merge", clock_us());
     merge_hits(search, &reply);
     set_total(search, &reply);
     if (search->facet_limit > 0)
@@ -367,6 +372,8 @@ static void start_search(void *data, char *did_you_mean)
         .reply_type = &quire__shard_search_reply__descriptor,
         .deadline_ms = round->deadline_ms,
         .view = round->view,
+        .trace = round->trace,
+        .trace_name = "search",
         .min_seq = round->presumed ? NULL : round_min_seq,
         .data = search,
         .build = build_search,
@@ -475,6 +482,18 @@ static bool set_cursor(struct search *search)
     return rc == 0;
 }
 
+/* From when the request came; what it has waited for its turn is the first span. */
+static struct trace *begin_trace(struct rpc_request *request, const Quire__SearchRequest *message)
+{
+    struct trace *trace = trace_create(&request->arena, request->read_us);
+    size_t span = trace_begin(trace, 0, "wait", request->read_us);
+    trace_end(trace, span, request->began_us != 0 ? request->began_us : request->came_us);
+    trace->collection = message->collection;
+    trace->query = message->query;
+    request->spans = trace;
+    return trace;
+}
+
 void op_search(struct coordinator *coordinator, struct rpc_request *request)
 {
     uint64_t started_us = clock_us();
@@ -491,6 +510,7 @@ void op_search(struct coordinator *coordinator, struct rpc_request *request)
     struct round *round = &search->round;
     round->coordinator = coordinator;
     round->request = request;
+    round->trace = begin_trace(request, message);
     round->deadline_ms = coordinator_deadline(request, COORDINATOR_READ_MS);
     round->complete =
         message->has_completeness && message->completeness == QUIRE__COMPLETENESS__COMPLETE;
@@ -501,7 +521,13 @@ void op_search(struct coordinator *coordinator, struct rpc_request *request)
     if (!set_limits(search) || !set_categories(search))
         return;
     set_fingerprint(search, found);
-    if (set_cursor(search))
-        round_start(round, found, message->query, message->has_all && message->all,
-                    message->has_strict && message->strict);
+    if (!set_cursor(search))
+        return;
+    size_t span = trace_begin(round->trace, 0, "parse", started_us);
+    if (round_start(round, found, message->query, message->has_all && message->all,
+                    message->has_strict && message->strict)) {
+        trace_end(round->trace, span, clock_us());
+        if (round->presumed)
+            trace_at(round->trace, span)->note = "the statistics were kept";
+    }
 }

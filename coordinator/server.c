@@ -90,6 +90,12 @@ size_t server_operations(const char **names, size_t max)
     return ENTRANCES + 1;
 }
 
+const char *server_name(uint16_t kind)
+{
+    const struct entrance *found = entrance_of(kind);
+    return found != NULL ? found->name : "unknown";
+}
+
 void server_enter(struct coordinator *coordinator, struct rpc_request *request)
 {
     const struct entrance *by = entrance_of(request->kind);

@@ -16,6 +16,9 @@ size_t server_operations(const char **names, size_t max);
 /* The place of a kind's operation among them. */
 size_t server_operation(uint16_t kind);
 
+/* The name of a kind's operation. */
+const char *server_name(uint16_t kind);
+
 /* Begins the operation that the request asks for. */
 void server_enter(struct coordinator *coordinator, struct rpc_request *request);
 

@@ -60,6 +60,8 @@ bool suggest_start(struct suggest *suggest, const struct round *round, const cha
         .reply_type = &quire__shard_stats_reply__descriptor,
         .deadline_ms = now + (round->deadline_ms - now) / 4,
         .view = round->view,
+        .trace = round->trace,
+        .trace_name = "did you mean",
         .data = suggest,
         .build = build_ask,
         .done = on_answers,

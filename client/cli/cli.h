@@ -32,6 +32,8 @@ struct cli_command {
 
 extern const struct cli_command cli_commands[]; /* ends with a NULL name */
 
+#define CLI_TRACE_SIZE 17
+
 /* One run of a command. */
 struct cli {
     const struct cli_command *command;
@@ -44,8 +46,9 @@ struct cli {
     uint64_t replica;      /* that answers; CLI_ANY_REPLICA */
     char **operands;
     int operand_count;
-    bool printed;            /* the JSON document is out */
-    uint32_t retry_after_ms; /* of a refusal: told with the error */
+    bool printed;               /* the JSON document is out */
+    uint32_t retry_after_ms;    /* of a refusal: told with the error */
+    char trace[CLI_TRACE_SIZE]; /* of a request that failed: told with the error; or "" */
     struct quire_client *client;
 };
 
@@ -94,6 +97,10 @@ int cli_exit_of(int status);
 /* Prints why it failed, and with --json `shape` (stolen; NULL: an error document) when the exit
  * code is CLI_NO, else the error document. Returns the exit code. */
 int cli_failed(struct cli *cli, int status, const char *error, json_t *shape);
+
+/* The request's number in the logs of the cluster, as they write it; "" when it was not sent.
+ * Returns `out`. `result` is any of libquire's, or NULL. */
+const char *cli_trace(const void *result, char out[CLI_TRACE_SIZE]);
 
 /* A sentence on standard error: "quire search: ...". */
 void cli_say(const struct cli *cli, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -176,7 +176,7 @@ static const char suggest_help[] =
     "  quire suggest -n 5 --json quant\n";
 
 static const char search_help[] =
-    "usage: quire search [-n K] [--all] [--category C]... [--cursor X] QUERY...\n\n"
+    "usage: quire search [-n K] [--all] [--category C]... [--cursor X] [--trace] QUERY...\n\n"
     "Ranked full-text search over headwords, other names, categories and bodies.\n\n"
     "  -n K            at most K hits, 1 to 1000 (default 10)\n"
     "  --all           entries with all of the words (default: any of them)\n"
@@ -186,7 +186,9 @@ static const char search_help[] =
     "  --strict        a query that is not well-formed is an error, not a guess\n"
     "  --facets N      show the N most frequent categories of all hits\n"
     "  --total-limit N count hits up to N, and say \"at least\" beyond (default 1000)\n"
-    "  --exact-total   count all of them, however many\n" REPLICA "\n"
+    "  --exact-total   count all of them, however many\n"
+    "  --trace         show where the time went: rounds, calls to shards, their waits\n" REPLICA
+    "\n"
     "In a query: \"a phrase\", \"near words\"~3, +must, -not, AND OR NOT, ( ), pre*, speling~,\n"
     "word^2, headword:word, category:\"computer vision\". A query that begins with '-' goes\n"
     "behind '--'. Exit code 1 when nothing was found, 3 when a part of the cluster did not\n"

@@ -21,6 +21,15 @@ static void say(const struct cli *cli, const char *format, va_list arguments)
             cli->command != NULL ? cli->command->name : "", text);
 }
 
+const char *cli_trace(const void *result, char out[CLI_TRACE_SIZE])
+{
+    uint64_t trace = quire_result_trace(result);
+    out[0] = '\0';
+    if (trace != 0)
+        snprintf(out, CLI_TRACE_SIZE, "%016llx", (unsigned long long)trace);
+    return out;
+}
+
 void cli_say(const struct cli *cli, const char *format, ...)
 {
     va_list arguments;
@@ -31,7 +40,8 @@ void cli_say(const struct cli *cli, const char *format, ...)
 }
 
 /* "deadline exceeded" as "deadline_exceeded": codes are for programs. */
-static json_t *error_document(const char *code, const char *message, uint32_t retry_after_ms)
+/* `cli`: what it knows of the request; may be NULL. */
+static json_t *error_document(const char *code, const char *message, const struct cli *cli)
 {
     char name[64];
     json_t *document;
@@ -41,9 +51,11 @@ static json_t *error_document(const char *code, const char *message, uint32_t re
         if (*at == ' ' || *at == '/')
             *at = '_';
     document = json_pack("{s:{s:s,s:o}}", "error", "code", name, "message", cli_text(message));
-    if (retry_after_ms > 0)
+    if (cli != NULL && cli->retry_after_ms > 0)
         json_object_set_new(json_object_get(document, "error"), "retry_after_ms",
-                            json_integer(retry_after_ms));
+                            json_integer(cli->retry_after_ms));
+    if (cli != NULL && cli->trace[0] != '\0')
+        json_object_set_new(json_object_get(document, "error"), "trace", json_string(cli->trace));
     return document;
 }
 
@@ -59,7 +71,7 @@ int cli_usage(struct cli *cli, const char *format, ...)
     fprintf(stderr, "Try 'quire%s%s --help'.\n", cli->command != NULL ? " " : "",
             cli->command != NULL ? cli->command->name : "");
     if (cli->json)
-        cli_print_json(cli, error_document("usage", text, 0));
+        cli_print_json(cli, error_document("usage", text, NULL));
     return CLI_USAGE;
 }
 
@@ -87,12 +99,15 @@ int cli_failed(struct cli *cli, int status, const char *error, json_t *shape)
 
     if (error == NULL || error[0] == '\0')
         error = quire_strerror(status);
-    cli_say(cli, "%s", error);
+    if (exit == CLI_CLUSTER && cli->trace[0] != '\0')
+        cli_say(cli, "%s (trace %s)", error, cli->trace);
+    else
+        cli_say(cli, "%s", error);
     if (cli->json && !cli->printed) {
         if (exit == CLI_NO && shape != NULL)
             cli_print_json(cli, json_incref(shape));
         else
-            cli_print_json(cli, error_document(quire_strerror(status), error, cli->retry_after_ms));
+            cli_print_json(cli, error_document(quire_strerror(status), error, cli));
     }
     json_decref(shape);
     return exit;
@@ -101,7 +116,7 @@ int cli_failed(struct cli *cli, int status, const char *error, json_t *shape)
 void cli_print_json(struct cli *cli, json_t *document)
 {
     if (document == NULL)
-        document = error_document("internal error", "the answer cannot be written as JSON", 0);
+        document = error_document("internal error", "the answer cannot be written as JSON", NULL);
     json_dumpf(document, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17));
     putchar('\n');
     json_decref(document);

@@ -51,6 +51,34 @@ static json_t *missing_json(const struct quire_search_result *result)
     return list;
 }
 
+static json_t *span_json(const struct quire_span *span)
+{
+    json_t *object =
+        json_pack("{s:o,s:i,s:I,s:I}", "name", cli_text(span->name), "parent", (int)span->parent,
+                  "start_us", (json_int_t)span->start_us, "took_us", (json_int_t)span->took_us);
+    if (span->shard[0] != '\0') {
+        json_object_set_new(object, "shard", cli_text(span->shard));
+        json_object_set_new(object, "ranges", json_integer(span->ranges));
+    }
+    if (span->answered) {
+        json_object_set_new(object, "waited_us", json_integer((json_int_t)span->waited_us));
+        json_object_set_new(object, "worked_us", json_integer((json_int_t)span->worked_us));
+    }
+    if (span->note[0] != '\0')
+        json_object_set_new(object, "note", cli_text(span->note));
+    return object;
+}
+
+static json_t *trace_json(const struct quire_search_result *result)
+{
+    json_t *spans = json_array();
+    char id[CLI_TRACE_SIZE];
+
+    for (size_t i = 0; i < result->span_count; i++)
+        json_array_append_new(spans, span_json(result->spans[i]));
+    return json_pack("{s:s,s:o}", "id", cli_trace(result, id), "spans", spans);
+}
+
 /* The answer; of nothing when `result` is NULL. */
 static json_t *search_json(const char *query, const char *collection,
                            const struct quire_search_result *result)
@@ -78,6 +106,8 @@ static json_t *search_json(const char *query, const char *collection,
         json_object_set_new(document, "expansion_limited", json_true());
     if (result != NULL && result->did_you_mean[0] != '\0')
         json_object_set_new(document, "did_you_mean", cli_text(result->did_you_mean));
+    if (result != NULL && result->span_count > 0)
+        json_object_set_new(document, "trace", trace_json(result));
     return document;
 }
 
@@ -144,6 +174,56 @@ static void print_answer(const struct quire_search_result *result)
         printf("more: --cursor %s\n", result->cursor);
 }
 
+#define TRACE_NAME_WIDTH 24
+
+static double ms(uint64_t us)
+{
+    return (double)us / 1000;
+}
+
+/* "    tcp://127.0.0.1:11801      at 0.2  took 1.1 ms: 2 ranges, waited 0.1 ms, worked 0.8 ms" */
+static void print_span(const struct quire_span *span, int depth)
+{
+    const char *name = span->shard[0] != '\0' ? span->shard : span->name;
+    int width = TRACE_NAME_WIDTH - 2 * depth - (int)cli_width(name);
+
+    printf("%*s", 2 + 2 * depth, "");
+    cli_put(name);
+    printf("%*s  at %8.2f  took %8.2f ms", width > 0 ? width : 0, "", ms(span->start_us),
+           ms(span->took_us));
+    if (span->shard[0] != '\0')
+        printf(", %u %s", (unsigned)span->ranges, span->ranges == 1 ? "range" : "ranges");
+    if (span->answered)
+        printf(", waited %.2f, worked %.2f", ms(span->waited_us), ms(span->worked_us));
+    if (span->note[0] != '\0') {
+        fputs(": ", stdout);
+        cli_put(span->note);
+    }
+    putchar('\n');
+}
+
+/* A parent comes before what lies within it. */
+static void print_spans(const struct quire_search_result *result, uint32_t parent, int depth)
+{
+    for (size_t i = parent; i < result->span_count; i++) {
+        if (result->spans[i]->parent != parent)
+            continue;
+        print_span(result->spans[i], depth);
+        print_spans(result, (uint32_t)i + 1, depth + 1);
+    }
+}
+
+static void print_trace(const struct quire_search_result *result)
+{
+    char id[CLI_TRACE_SIZE];
+
+    if (result->span_count == 0)
+        return;
+    printf("\ntrace %s, ms from when the request came to the coordinator:\n",
+           cli_trace(result, id));
+    print_spans(result, 0, 0);
+}
+
 static int tell_answer(struct cli *cli, const char *query, const struct quire_search_result *result)
 {
     for (size_t i = 0; i < result->warning_count; i++)
@@ -155,6 +235,8 @@ static int tell_answer(struct cli *cli, const char *query, const struct quire_se
         cli_print_json(cli, search_json(query, cli->collection, result));
     else if (result->hit_count > 0)
         print_answer(result);
+    if (!cli->json)
+        print_trace(result);
     for (size_t i = 0; i < result->missing_count; i++) {
         const struct quire_missing *missing = result->missing[i];
         cli_say(cli, "the answer lacks the entries from '%s' to '%s': %s", missing->lo,
@@ -202,11 +284,12 @@ int cmd_search(const struct cli_command *command, int argc, char **argv)
                                          {"facets", 0, CLI_NUMBER, &facets, 1, QUIRE_MAX_FACETS},
                                          {"total-limit", 0, CLI_NUMBER, &total_limit, 1, INT64_MAX},
                                          {"exact-total", 0, CLI_FLAG, &exact, 0, 0},
+                                         {"trace", 0, CLI_FLAG, &request.trace, 0, 0},
                                          CLI_REPLICA(cli)};
     char *query;
     int exit, status;
 
-    if (!cli_parse(&cli, command, argc, argv, options, 10, 1, -1, &exit))
+    if (!cli_parse(&cli, command, argc, argv, options, 11, 1, -1, &exit))
         return exit;
     query = join_words(&cli);
     if (!cli_connect(&cli, &exit))
@@ -224,6 +307,7 @@ int cmd_search(const struct cli_command *command, int argc, char **argv)
         exit = tell_answer(&cli, query, result);
     } else {
         cli.retry_after_ms = quire_result_retry_after_ms(result);
+        cli_trace(result, cli.trace);
         exit = cli_failed(&cli, status, result != NULL ? result->error : NULL,
                           search_json(query, cli.collection, NULL));
     }

@@ -120,7 +120,7 @@ struct rpc_request {
     uint16_t kind;
     uint64_t trace;
     uint64_t deadline_ms; /* absolute, clock_ms() of this process */
-    uint64_t read_us;     /* when its last byte was read, clock_us(); to the millisecond */
+    uint64_t read_us;     /* when its last byte was read, clock_us(); up to 1 ms late */
     uint64_t came_us;     /* when it was handed to the handler, clock_us() */
     bool heavy;           /* who sent it says that it takes long by nature */
     enum rpc_role role;   /* of the other side */
@@ -132,6 +132,7 @@ struct rpc_request {
     uint64_t began_us;    /* the handler's: when work on it began; 0: not yet */
     uint8_t class;        /* the handler's: enum admission_class */
     bool congested;       /* the handler's: where its work was done others waited for long */
+    void *spans;          /* the handler\'s: what it spent its time with */
 };
 
 typedef void (*rpc_handler)(void *data, struct rpc_request *request);

@@ -75,8 +75,9 @@ static struct request *request_create(struct rpc_conn *conn, const struct frame 
     public->trace = frame->trace;
     public->deadline_ms =
         came_ms + (frame->deadline_ms ? frame->deadline_ms : RPC_TIMEOUT_DEFAULT_MS);
-    public->read_us = came_ms * 1000;
     public->came_us = clock_us();
+    public->read_us =
+        came_ms * 1000 + 999 < public->came_us ? came_ms * 1000 + 999 : public->came_us;
     public->heavy = (frame->flags & FRAME_HEAVY) != 0;
     public->role = conn->role;
     public->node_id = conn->node_id;
