@@ -49,11 +49,11 @@ static json_t *collection_json(const struct backup_collection *it)
     json_t *parts = json_array();
     for (size_t i = 0; i < it->part_count; i++)
         json_array_append_new(parts, part_json(&it->parts[i]));
-    return json_pack("{s:s,s:s,s:{s:i,s:i,s:i,s:i},s:f,s:f,s:s,s:i,s:o,s:o}", "name", it->name,
-                     "language", it->language, "weights", "headword", (int)it->weight_headword,
-                     "terms", (int)it->weight_terms, "categories", (int)it->weight_categories,
-                     "body", (int)it->weight_body, "k1", it->k1, "b", it->b, "order",
-                     it->by_category ? "category" : "arrival", "replicas", (int)it->replicas,
+    return json_pack("{s:s,s:s,s:{s:o,s:o,s:o,s:o},s:f,s:f,s:s,s:o,s:o,s:o}", "name", it->name,
+                     "language", it->language, "weights", "headword", number(it->weight_headword),
+                     "terms", number(it->weight_terms), "categories", number(it->weight_categories),
+                     "body", number(it->weight_body), "k1", it->k1, "b", it->b, "order",
+                     it->by_category ? "category" : "arrival", "replicas", number(it->replicas),
                      "entries", number(it->entries), "parts", parts);
 }
 
@@ -118,6 +118,13 @@ static uint64_t get_number(struct reading *it, const json_t *object, const char 
     return number_of(it, json_object_get(object, name));
 }
 
+static uint32_t get_small(struct reading *it, const json_t *object, const char *name)
+{
+    uint64_t value = get_number(it, object, name);
+    it->bad |= value > UINT32_MAX;
+    return (uint32_t)value;
+}
+
 static double get_real(struct reading *it, const json_t *object, const char *name)
 {
     const json_t *value = json_object_get(object, name);
@@ -153,7 +160,7 @@ static void read_part(struct reading *it, const json_t *from, struct backup_part
     to->hi = get_text(it, from, "hi");
     to->range = get_number(it, from, "range");
     to->epoch = get_number(it, from, "epoch");
-    to->recovered = (uint32_t)get_number(it, from, "recovered");
+    to->recovered = get_small(it, from, "recovered");
     to->seq = get_number(it, from, "seq");
     to->entries = get_number(it, from, "entries");
     to->block_count = json_array_size(blocks);
@@ -171,14 +178,14 @@ static void read_collection(struct reading *it, const json_t *from, struct backu
     uint64_t entries = 0;
     to->name = get_text(it, from, "name");
     to->language = get_text(it, from, "language");
-    to->weight_headword = (uint32_t)get_number(it, weights, "headword");
-    to->weight_terms = (uint32_t)get_number(it, weights, "terms");
-    to->weight_categories = (uint32_t)get_number(it, weights, "categories");
-    to->weight_body = (uint32_t)get_number(it, weights, "body");
+    to->weight_headword = get_small(it, weights, "headword");
+    to->weight_terms = get_small(it, weights, "terms");
+    to->weight_categories = get_small(it, weights, "categories");
+    to->weight_body = get_small(it, weights, "body");
     to->k1 = get_real(it, from, "k1");
     to->b = get_real(it, from, "b");
     to->by_category = strcmp(get_text(it, from, "order"), "category") == 0;
-    to->replicas = (uint32_t)get_number(it, from, "replicas");
+    to->replicas = get_small(it, from, "replicas");
     to->entries = get_number(it, from, "entries");
     to->part_count = json_array_size(parts);
     to->parts = take(it, to->part_count, sizeof *to->parts);

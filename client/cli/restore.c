@@ -16,6 +16,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,24 @@
 #define STRIDES 32       /* places of the key space that are written to in turns */
 #define FAILURES_TOLD 10 /* of entries that the cluster refuses */
 #define PREPARE_TIMEOUT_MS 60000
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+/* From here on an interruption is an error like others: what is half restored is dropped. A second
+ * one ends the process. */
+static void watch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+}
 
 struct restoring { /* one collection */
     const struct backup_collection *from;
@@ -99,7 +118,8 @@ static int each_block(struct restore *it, struct restoring *to, line_fn take, ui
     const struct backup_block **blocks = order_blocks(to->from, &count);
     int code = 0;
     for (size_t i = 0; i < count && code == 0; i++) {
-        code = backup_store_get(&it->store, blocks[i], &it->lines, err);
+        code = interrupted != 0 ? err_set(err, ERR_CANCELED, "interrupted")
+                                : backup_store_get(&it->store, blocks[i], &it->lines, err);
         if (code == 0)
             code = each_line(it, to, take, err);
         *done += blocks[i]->entries;
@@ -367,6 +387,7 @@ static int restore_all(struct restore *it, struct err *err)
         code = look_for_names(it, err);
     if (code == 0)
         code = choose_replicas(it, err);
+    watch_signals();
     if (code == 0)
         code = check_all(it, err);
     progress_start(&it->bar, "restoring", it->entries);

@@ -47,23 +47,24 @@ def names(c):
     return [x['name'] for x in c.json('collection', 'list')['collections']]
 
 
-def fill(c, count, size=60):
+def fill(c, count, size=60, long=0):
     rng = random.Random(SEED)
     c.run('collection', 'create', 'words', '--language', 'de', '--order', 'category', '--replicas', '2')
-    c.import_entries([dict(headword='first', body='anchor and bridge')] + [entry(i, rng, size) for i in range(1, count)],
+    c.import_entries([dict(headword='first', body='anchor and bridge')] + [dict(headword='long', body='A long one. ' * 100000)] * long +
+                     [entry(i, rng, size) for i in range(1, count)],
                      collection='words')
 
 
 def another_shape():
     with Cluster(shards=3) as c, Cluster(shards=1) as other:
-        fill(c, 1500)
+        fill(c, 1500, long=1)
         c.run('collection', 'create', 'hollow')
         c.import_entries([dict(headword='#', body='sign')], collection='signs')
         before, all_before = answers(c, 'words'), exported(c, 'words')
         made = c.json('backup', folder(c))
-        equal((made['backup'], made['entries'], made['new_files']), (1, 1501, made['files']), 'the first one')
-        equal({x['name']: x['entries'] for x in made['collections']}, dict(words=1500, hollow=0, signs=1), 'collections')
-        equal(other.json('restore', folder(c))['entries'], 1501, 'restored')
+        equal((made['backup'], made['entries'], made['new_files']), (1, 1502, made['files']), 'the first one')
+        equal({x['name']: x['entries'] for x in made['collections']}, dict(words=1501, hollow=0, signs=1), 'collections')
+        equal(other.json('restore', folder(c))['entries'], 1502, 'restored')
         equal(sorted(names(other)), ['hollow', 'signs', 'words'], 'collections there')
         equal(answers(other, 'words'), before, 'answers of another shape')
         equal(exported(other, 'words'), all_before, 'entries of another shape')
@@ -205,7 +206,7 @@ def stopped_in_the_middle(c, had):
 
 def kills():
     with Cluster(shards=3) as c:
-        fill(c, 8000, size=200)
+        fill(c, 6000, size=200)
         for attempt in range(20):
             process = stopped_in_the_middle(c, 0)
             if process is not None and not os.path.exists(folder(c) + '/backups/1'):
@@ -231,13 +232,30 @@ def kills():
         out, err = process.communicate(timeout=120)
         equal(process.returncode, 0, err)
         made = json.loads(out)
-        equal((made['backup'], made['entries']), (1, 8000), 'backup without a shard')
+        equal((made['backup'], made['entries']), (1, 6000), 'backup without a shard')
         check(made['new_files'] < made['files'], 'goes on from files that were there', made['new_files'], made['files'])
         check(made['taken_again'] > 0, 'snapshots were lost with the shard', made)
         equal(c.json('backup', '--verify', folder(c))['problems'], [], 'verify')
         c.up()
         c.run('restore', '--as', 'then', folder(c))
         equal(exported(c, 'then'), exported(c, 'words'), 'entries')
+
+        # A restore that is interrupted leaves nothing; one that is killed leaves a name that is taken.
+        for number, left in ((signal.SIGINT, False), (signal.SIGKILL, True)):
+            for attempt in range(20):
+                process = subprocess.Popen([QUIRE, 'restore', '--as', 'half', folder(c)], env=c.env, stderr=subprocess.PIPE)
+                while 'half' not in names(c) and process.poll() is None:
+                    pass
+                process.send_signal(number)
+                process.communicate(timeout=60)
+                if process.returncode != 0:
+                    break
+                c.run('collection', 'drop', 'half')  # it was too quick
+            check(process.returncode != 0, 'the restore was interrupted')
+            equal('half' in names(c), left, f'a collection after signal {number}')
+        check(b'already' in c.run('restore', '--as', 'half', folder(c), ok=(1,)).err, 'the name is taken')
+        c.run('restore', '--as', 'half', '--replace', folder(c))
+        equal(exported(c, 'half'), exported(c, 'words'), 'whole again')
 
 
 if __name__ == '__main__':

@@ -12,9 +12,10 @@
 #include <string.h>
 
 static const struct result_type *const types[] = {
-    &result_search,     &result_entries,   &result_browse,      &result_match,   &result_write,
-    &result_explain,    &result_export,    &result_status,      &result_recover, &result_verify,
-    &result_collection, &result_write_one, &result_collections,
+    &result_search,      &result_entries,  &result_browse,        &result_match,
+    &result_write,       &result_explain,  &result_export,        &result_status,
+    &result_recover,     &result_verify,   &result_collection,    &result_write_one,
+    &result_collections, &result_snapshot, &result_snapshot_page,
 };
 #define TYPES (sizeof(types) / sizeof(types[0]))
 
@@ -149,6 +150,16 @@ static void check_entries(const struct quire_entries_result *result)
     }
 }
 
+static void check_snapshots(const struct quire_snapshot_result *result)
+{
+    check_text(result->cluster_id);
+    for (size_t i = 0; i < result->snapshot_count; i++) {
+        check_text(result->snapshots[i]->node);
+        check_text(result->snapshots[i]->lo);
+        check_text(result->snapshots[i]->hi);
+    }
+}
+
 static void check_writes(const struct quire_write_result *result)
 {
     for (size_t i = 0; i < result->written_count; i++) {
@@ -176,6 +187,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_hits((void *)box->result);
     else if (type == &result_entries)
         check_entries((void *)box->result);
+    else if (type == &result_snapshot)
+        check_snapshots((void *)box->result);
     else if (type == &result_write)
         check_writes((void *)box->result);
     box_release(box);

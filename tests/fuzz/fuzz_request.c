@@ -14,14 +14,15 @@
 #include <string.h>
 
 static const ProtobufCMessageDescriptor *const requests[] = {
-    &quire__collection__descriptor,      &quire__import_prepare__descriptor,
-    &quire__write_request__descriptor,   &quire__get_request__descriptor,
-    &quire__define_request__descriptor,  &quire__browse_request__descriptor,
-    &quire__match_request__descriptor,   &quire__search_request__descriptor,
-    &quire__explain_request__descriptor, &quire__export_request__descriptor,
-    &quire__verify_request__descriptor,  &quire__register__descriptor,
-    &quire__node_setting__descriptor,    &quire__range_move__descriptor,
-    &quire__range_split__descriptor,     &quire__range_merge__descriptor,
+    &quire__collection__descriptor,       &quire__import_prepare__descriptor,
+    &quire__write_request__descriptor,    &quire__get_request__descriptor,
+    &quire__define_request__descriptor,   &quire__browse_request__descriptor,
+    &quire__match_request__descriptor,    &quire__search_request__descriptor,
+    &quire__explain_request__descriptor,  &quire__export_request__descriptor,
+    &quire__verify_request__descriptor,   &quire__register__descriptor,
+    &quire__node_setting__descriptor,     &quire__range_move__descriptor,
+    &quire__range_split__descriptor,      &quire__range_merge__descriptor,
+    &quire__snapshot_request__descriptor, &quire__snapshot_read__descriptor,
 };
 
 #define REQUESTS (sizeof requests / sizeof *requests)

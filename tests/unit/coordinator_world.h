@@ -488,6 +488,37 @@ static inline void fake_verify(struct fake_shard *shard, struct rpc_request *req
     fake_reply(request, &reply.base);
 }
 
+static inline void fake_snapshot(struct fake_shard *shard, struct rpc_request *request)
+{
+    Quire__ShardSnapshot *ask = quire__shard_snapshot__unpack(
+        arena_protobuf(&request->arena), request->payload.size, request->payload.data);
+    Quire__ShardSnapshotReply reply = QUIRE__SHARD_SNAPSHOT_REPLY__INIT;
+    fake_cover(shard, request, ask->ranges, ask->n_ranges, &reply.covered, &reply.n_covered,
+               &reply.failed, &reply.n_failed);
+    reply.snapshots = arena_calloc(&request->arena, reply.n_covered + 1, sizeof *reply.snapshots);
+    for (size_t i = 0; i < reply.n_covered; i++) {
+        Quire__Snapshot *snapshot = arena_alloc(&request->arena, sizeof *snapshot);
+        quire__snapshot__init(snapshot);
+        snapshot->node = shard->id;
+        snapshot->id = 1000 + reply.covered[i];
+        snapshot->range = reply.covered[i];
+        snapshot->seq = ask->ranges[0]->from_primary ? shard->seq : 0;
+        reply.snapshots[reply.n_snapshots++] = snapshot;
+    }
+    fake_reply(request, &reply.base);
+}
+
+/* One entry, which says who answers. */
+static inline void fake_snapshot_page(struct fake_shard *shard, struct rpc_request *request)
+{
+    Quire__SnapshotPage reply = QUIRE__SNAPSHOT_PAGE__INIT;
+    Quire__Entry entry = QUIRE__ENTRY__INIT, *entries[] = {&entry};
+    entry.headword = shard->id;
+    reply.n_entries = 1;
+    reply.entries = entries;
+    fake_reply(request, &reply.base);
+}
+
 /* The score is the length of the sense. */
 static inline void fake_explain(struct rpc_request *request)
 {
@@ -571,6 +602,12 @@ static inline void fake_handle(void *data, struct rpc_request *request)
         break;
     case QUIRE__KIND__KIND_SHARD_VERIFY:
         fake_verify(shard, request);
+        break;
+    case QUIRE__KIND__KIND_SHARD_SNAPSHOT:
+        fake_snapshot(shard, request);
+        break;
+    case QUIRE__KIND__KIND_SHARD_SNAPSHOT_READ:
+        fake_snapshot_page(shard, request);
         break;
     default:
         rpc_reply_error(request, ERR_UNSUPPORTED, "kind %u", request->kind);

@@ -429,6 +429,86 @@ static void test_export(void **state)
     buf_deinit(&after);
 }
 
+static int ask_snapshot(struct world *world, struct answer *answer, const char *lo, const char *hi)
+{
+    Quire__SnapshotRequest message = QUIRE__SNAPSHOT_REQUEST__INIT;
+    message.collection = (char *)"words";
+    message.has_lo = lo != NULL;
+    message.lo = (ProtobufCBinaryData){lo ? strlen(lo) : 0, (uint8_t *)lo};
+    message.has_hi = hi != NULL;
+    message.hi = (ProtobufCBinaryData){hi ? strlen(hi) : 0, (uint8_t *)hi};
+    return ask(world, answer, QUIRE__KIND__KIND_SNAPSHOT, &message, 3000);
+}
+
+static int ask_page(struct world *world, struct answer *answer, const char *node, size_t from)
+{
+    static uint8_t bytes[70000];
+    Quire__SnapshotRead message = QUIRE__SNAPSHOT_READ__INIT;
+    message.node = (char *)node;
+    message.id = 1001;
+    message.has_from = true;
+    message.from = (ProtobufCBinaryData){from, bytes};
+    return ask(world, answer, QUIRE__KIND__KIND_SNAPSHOT_READ, &message, 1000);
+}
+
+static void test_snapshots(void **state)
+{
+    struct world *world = *state;
+    struct answer answer;
+    assert_int_equal(ask_snapshot(world, &answer, NULL, NULL), ERR_NOT_FOUND);
+    answer_deinit(&answer);
+    world_prepare(world, "words");
+    for (size_t i = 0; i < WORLD_SHARDS; i++)
+        world->shards[i].seq = 40 + i;
+    assert_int_equal(ask_snapshot(world, &answer, NULL, NULL), 0);
+    Quire__SnapshotReply *reply = answer_message(&answer, &quire__snapshot_reply__descriptor);
+    assert_int_equal(reply->n_snapshots, 3);
+    assert_string_equal(reply->collection->name, "words");
+    assert_true(strlen(reply->cluster_id) > 30);
+    char cut[64];
+    for (size_t i = 0; i < 3; i++) {
+        const Quire__Snapshot *it = reply->snapshots[i];
+        assert_int_equal(it->id, 1000 + it->range);
+        assert_true(it->seq >= 40); /* asked as the primary */
+        assert_true(it->epoch > 0);
+        assert_int_equal(it->lo.len == 0, i == 0);
+        assert_int_equal(it->hi.len == 0, i == 2);
+        if (i > 0)
+            assert_memory_equal(it->lo.data, reply->snapshots[i - 1]->hi.data, it->lo.len);
+    }
+    snprintf(cut, sizeof cut, "%.*s", (int)reply->snapshots[1]->lo.len,
+             (const char *)reply->snapshots[1]->lo.data);
+    uint64_t first = reply->snapshots[0]->range, second = reply->snapshots[1]->range;
+    answer_deinit(&answer);
+    assert_int_equal(ask_snapshot(world, &answer, NULL, cut), 0); /* up to a bound: one range */
+    reply = answer_message(&answer, &quire__snapshot_reply__descriptor);
+    assert_int_equal(reply->n_snapshots, 1);
+    assert_int_equal(reply->snapshots[0]->range, first);
+    answer_deinit(&answer);
+    assert_int_equal(ask_snapshot(world, &answer, cut, NULL), 0);
+    reply = answer_message(&answer, &quire__snapshot_reply__descriptor);
+    assert_int_equal(reply->n_snapshots, 2);
+    assert_int_equal(reply->snapshots[0]->range, second);
+    answer_deinit(&answer);
+    for (size_t i = 0; i < WORLD_SHARDS; i++) { /* the shard that is named is asked */
+        assert_int_equal(ask_page(world, &answer, world->shards[i].id, 3), 0);
+        Quire__SnapshotPage *page = answer_message(&answer, &quire__snapshot_page__descriptor);
+        assert_string_equal(page->entries[0]->headword, world->shards[i].id);
+        answer_deinit(&answer);
+    }
+    assert_int_equal(ask_page(world, &answer, "nobody", 3), ERR_UNAVAILABLE);
+    answer_deinit(&answer);
+    assert_int_equal(ask_page(world, &answer, world->shards[0].id, 66000), ERR_TOO_LARGE);
+    answer_deinit(&answer);
+    world->shards[1].mode = SHARD_PARTLY;
+    assert_int_equal(ask_snapshot(world, &answer, NULL, NULL), ERR_INCOMPLETE);
+    assert_non_null(strstr(answer.err.text, "checksum mismatch"));
+    answer_deinit(&answer);
+    world->shards[1].mode = SHARD_SILENT;
+    assert_int_equal(ask_page(world, &answer, world->shards[1].id, 3), ERR_DEADLINE);
+    answer_deinit(&answer);
+}
+
 static void test_lookups(void **state)
 {
     struct world *world = *state;
@@ -572,6 +652,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_search_refusals, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_browse, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_export, three_shards, destroy),
+        cmocka_unit_test_setup_teardown(test_snapshots, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_lookups, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_explain, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_status_and_verify, three_shards, destroy),

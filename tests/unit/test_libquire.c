@@ -632,9 +632,10 @@ static void test_garbage(void **state)
 }
 
 static const struct result_type *const types[] = {
-    &result_collection, &result_collections, &result_write,   &result_write_one, &result_entries,
-    &result_browse,     &result_match,       &result_search,  &result_explain,   &result_export,
-    &result_status,     &result_verify,      &result_recover,
+    &result_collection, &result_collections, &result_write,         &result_write_one,
+    &result_entries,    &result_browse,      &result_match,         &result_search,
+    &result_explain,    &result_export,      &result_status,        &result_verify,
+    &result_recover,    &result_snapshot,    &result_snapshot_page,
 };
 
 /* Every truncation and some mutations of an answer, read as every kind of answer. */
