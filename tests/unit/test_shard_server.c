@@ -804,6 +804,51 @@ static void writes_in_flight_keep_their_order(void **state)
     arena_deinit(&arena);
 }
 
+/* Both query threads wait for a write that does not come. What comes meanwhile waits, and what is
+ * given up while it waits is never worked on. */
+static void what_is_given_up_is_not_worked_on(void **state)
+{
+    static struct answer held[2], given_up, wanted;
+    Quire__ShardGet message = QUIRE__SHARD_GET__INIT;
+    Quire__RangeRef ref = ref_of(1, 1);
+    struct admission before, now;
+    arena_init(&arena, 0);
+    assign(1, ONE, 1, 1);
+    write_one(1, "Apple", "A fruit.", NULL, 0);
+    get(1, "apple");
+    admit_look(server->admit, &before);
+    message.range = &ref;
+    message.key.data = (uint8_t *)(uintptr_t) "apple";
+    message.key.len = 5;
+    ref.has_min_seq = true;
+    ref.min_seq = 1000000;
+    for (int i = 0; i < 2; i++)
+        start_call(&held[i], peer, QUIRE__KIND__KIND_SHARD_GET, &message.base);
+    ref.has_min_seq = false;
+    start_call(&given_up, peer, QUIRE__KIND__KIND_SHARD_GET, &message.base);
+    start_call(&wanted, peer, QUIRE__KIND__KIND_SHARD_GET, &message.base);
+    uint64_t end = clock_ms() + TIMEOUT_MS;
+    do {
+        uv_run(&loop, UV_RUN_ONCE);
+        admit_look(server->admit, &now);
+    } while (now.classes[ADMISSION_CHEAP].waiting < 2 && clock_ms() < end);
+    assert_int_equal(now.classes[ADMISSION_CHEAP].at_work, 2);
+    rpc_call_cancel(&given_up.call);
+    run_until(&wanted.done);
+    assert_int_equal(wanted.status, 0);
+    for (int i = 0; i < 2; i++)
+        run_until(&held[i].done);
+    run_until(&given_up.done);
+    admit_look(server->admit, &now);
+    assert_int_equal(now.classes[ADMISSION_CHEAP].refused[ADMISSION_EXPIRED], 1);
+    assert_int_equal(
+        now.classes[ADMISSION_CHEAP].admitted - before.classes[ADMISSION_CHEAP].admitted, 3);
+    for (int i = 0; i < 2; i++)
+        buf_deinit(&held[i].payload);
+    buf_deinit(&wanted.payload);
+    arena_deinit(&arena);
+}
+
 /* Writes are refused while there is still room to flush, and go on when space is back. */
 static void a_disk_nearly_full_takes_no_writes(void **state)
 {
@@ -1189,6 +1234,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_snapshot_shows_one_moment, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_that_nobody_reads_goes, setup, teardown),
         cmocka_unit_test_setup_teardown(snapshots_have_a_limit, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_given_up_is_not_worked_on, setup, teardown),
         cmocka_unit_test_setup_teardown(a_disk_nearly_full_takes_no_writes, setup_silent,
                                         teardown_silent),
         cmocka_unit_test_setup_teardown(a_lost_index_is_not_an_empty_one, setup, teardown),
