@@ -4,6 +4,7 @@
  * finds the range and analyses what is new or changed. An entry that is stored already as it comes
  * is not analysed: importing a corpus again costs a comparison an entry.
  */
+#include "shard/disk_room.h"
 #include "shard/server_internal.h"
 
 #include "proto/base/clock.h"
@@ -182,19 +183,15 @@ static struct write_work *enqueue(struct server *server, struct rpc_request *req
 
 /* ---- the disk ---- */
 
-struct disk_work {
-    uint64_t memory; /* to be flushed */
-    bool hold_merges;
-};
-
-static void add_memory(void *data, struct replica *replica)
+static void add_range(void *data, struct replica *replica)
 {
-    struct disk_work *work = data;
+    struct disk_room *room = data;
     struct range_figures figures;
     if (atomic_load(&replica->state) != REPLICA_OPEN)
         return;
     range_figures(replica->range, &figures);
-    work->memory += figures.memory_bytes;
+    room->reserve += figures.memory_bytes; /* to be flushed */
+    room->largest = figures.disk_bytes > room->largest ? figures.disk_bytes : room->largest;
 }
 
 uint64_t disk_reserve(const struct server *server)
@@ -205,41 +202,44 @@ uint64_t disk_reserve(const struct server *server)
 
 static void hold_merges(void *data, struct replica *replica)
 {
-    struct disk_work *work = data;
-    atomic_store(&replica->hold_merges, work->hold_merges);
+    const struct disk_room *room = data;
+    struct range_figures figures;
+    if (atomic_load(&replica->state) != REPLICA_OPEN)
+        return;
+    range_figures(replica->range, &figures);
+    atomic_store(&replica->hold_merges, !disk_takes_merge(room, figures.disk_bytes));
 }
 
 /* A disk that is full in the middle of a write, a flush or a merge costs the process or the range
- * its ability to write until a restart. So writes are refused, and merges put off, while there is
- * still room to flush what has been taken; when space is back they go on by themselves. */
+ * its ability to write until a restart. So writes are refused while there is still room to flush
+ * what has been taken, and merges are put off that there might be no room for; when space is back
+ * they go on by themselves. */
 bool disk_has_room(struct server *server)
 {
     uint64_t now = clock_ms();
     if (server->disk_checked_ms != 0 && now - server->disk_checked_ms < DISK_CHECK_MS)
         return server->disk_short.code == 0;
-    struct disk_work work = {0};
+    struct disk_room room = {.reserve = disk_reserve(server)};
     struct statvfs fs;
     bool was_short = server->disk_short.code != 0;
     server->disk_checked_ms = now;
     server->disk_short.code = 0;
     if (statvfs(server->dir, &fs) != 0)
         return true; /* the write itself will tell what is wrong */
-    replicas_each(server->replicas, add_memory, &work);
-    uint64_t unused = (uint64_t)fs.f_bavail * fs.f_frsize;
-    uint64_t reserve = disk_reserve(server) + work.memory;
-    work.hold_merges = unused < reserve;
-    if (work.hold_merges)
+    replicas_each(server->replicas, add_range, &room);
+    room.unused = (uint64_t)fs.f_bavail * fs.f_frsize;
+    replicas_each(server->replicas, hold_merges, &room);
+    bool is_short = !disk_takes_writes(&room);
+    if (is_short)
         err_set(&server->disk_short, ERR_FULL,
                 "the shard's disk is nearly full: %llu MiB are free, it takes no writes below %llu "
                 "MiB",
-                (unsigned long long)(unused >> 20), (unsigned long long)(reserve >> 20));
-    if (work.hold_merges != was_short) {
-        replicas_each(server->replicas, hold_merges, &work);
-        log_event(work.hold_merges ? LOG_ERROR : LOG_INFO,
-                  work.hold_merges ? "disk nearly full: writes are refused" : "disk has room again",
-                  LOG_U64("free_bytes", unused), LOG_U64("reserve_bytes", reserve));
-    }
-    return !work.hold_merges;
+                (unsigned long long)(room.unused >> 20), (unsigned long long)(room.reserve >> 20));
+    if (is_short != was_short)
+        log_event(is_short ? LOG_ERROR : LOG_INFO,
+                  is_short ? "disk nearly full: writes are refused" : "disk has room again",
+                  LOG_U64("free_bytes", room.unused), LOG_U64("reserve_bytes", room.reserve));
+    return !is_short;
 }
 
 void serve_write(struct server *server, struct rpc_request *request)

@@ -758,6 +758,7 @@ static void tick(uv_timer_t *timer)
     }
     if (memory_watch_look(&server->memory, clock_ms()))
         admit_pressure(server->admit, server->memory.pressure);
+    (void)disk_has_room(server); /* also for merges, when nobody writes */
     replicas_each(server->replicas, maintain, server);
     replicas_retry(server->replicas, clock_ms());
     reshapes_look(server->reshapes);

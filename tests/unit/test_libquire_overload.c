@@ -150,8 +150,7 @@ static void many_that_are_refused_do_not_make_it_worse(void **state)
     struct quire_entry entry = QUIRE_ENTRY_INIT;
     entry.headword = "model";
     atomic_store(&refusing.times, 3);
-    assert_int_equal(quire_writer_create(client, &options, &writer, error, sizeof error),
-                     QUIRE_OK);
+    assert_int_equal(quire_writer_create(client, &options, &writer, error, sizeof error), QUIRE_OK);
     assert_int_equal(quire_writer_put(writer, &entry, NULL), QUIRE_OK);
     assert_int_equal(quire_writer_flush(writer), QUIRE_OK);
     quire_writer_get_stats(writer, &stats);

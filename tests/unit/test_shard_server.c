@@ -5,6 +5,7 @@
 #include "proto/base/uuid.h"
 #include "proto/quire.pb-c.h"
 #include "proto/rpc/rpc.h"
+#include "shard/disk_room.h"
 #include "shard/score.h"
 #include "shard/server_internal.h"
 
@@ -849,6 +850,24 @@ static void what_is_given_up_is_not_worked_on(void **state)
     arena_deinit(&arena);
 }
 
+/* A merge needs room for its segment beside those it reads, and beside another one's. */
+static void merges_are_put_off_before_writes_are_refused(void **state)
+{
+    (void)state;
+    struct disk_room room = {.unused = 1000, .reserve = 64, .largest = 800};
+    assert_true(disk_takes_writes(&room));
+    assert_true(disk_takes_merge(&room, 800));
+    room.unused = 64 + 400 + 400 - 1;
+    assert_false(disk_takes_merge(&room, 800));
+    assert_true(disk_takes_merge(&room, 700));
+    assert_true(disk_takes_writes(&room));
+    room.unused = 64 + 400 - 1;
+    assert_false(disk_takes_merge(&room, 0));
+    assert_true(disk_takes_writes(&room));
+    room.unused = 63;
+    assert_false(disk_takes_writes(&room));
+}
+
 /* Writes are refused while there is still room to flush, and go on when space is back. */
 static void a_disk_nearly_full_takes_no_writes(void **state)
 {
@@ -1234,6 +1253,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_snapshot_shows_one_moment, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_that_nobody_reads_goes, setup, teardown),
         cmocka_unit_test_setup_teardown(snapshots_have_a_limit, setup, teardown),
+        cmocka_unit_test(merges_are_put_off_before_writes_are_refused),
         cmocka_unit_test_setup_teardown(what_is_given_up_is_not_worked_on, setup, teardown),
         cmocka_unit_test_setup_teardown(a_disk_nearly_full_takes_no_writes, setup_silent,
                                         teardown_silent),
