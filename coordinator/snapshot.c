@@ -108,9 +108,10 @@ static void on_page(struct node_call *call, int status, const struct err *err, u
                     struct bytes payload)
 {
     struct reading *reading = call->data;
-    if (status != 0)
-        request_error(reading->request, status == ERR_CANCELED ? ERR_UNAVAILABLE : status, "%s",
-                      err->text);
+    if (status == ERR_CANCELED)
+        request_error(reading->request, ERR_UNAVAILABLE, "%s", err->text);
+    else if (status != 0)
+        request_err(reading->request, err);
     else if (kind != QUIRE__KIND__KIND_SHARD_SNAPSHOT_READ + 1)
         request_error(reading->request, ERR_PROTOCOL, "the shard's answer cannot be understood");
     else

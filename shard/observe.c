@@ -27,6 +27,8 @@ static const struct {
     {QUIRE__KIND__KIND_SHARD_SEARCH, "search"},
     {QUIRE__KIND__KIND_SHARD_EXPLAIN, "explain"},
     {QUIRE__KIND__KIND_SHARD_VERIFY, "verify"},
+    {QUIRE__KIND__KIND_SHARD_SNAPSHOT, "snapshot"},
+    {QUIRE__KIND__KIND_SHARD_SNAPSHOT_READ, "snapshot_read"},
     {QUIRE__KIND__KIND_REPLICA_PREPARE, "replica_prepare"},
     {QUIRE__KIND__KIND_REPLICA_CHECKPOINT, "replica_checkpoint"},
     {QUIRE__KIND__KIND_REPLICA_FETCH, "replica_fetch"},
@@ -47,6 +49,7 @@ static const struct {
     X(uncommitted, "uncommitted_operations",                                                       \
       "Operations in the logs of ranges it leads that other replicas have not confirmed yet.")     \
     X(unapplied, "unapplied_operations", "Operations that are committed and not applied yet.")     \
+    X(snapshots, "snapshots", "Snapshots of ranges that are kept for whoever reads them.")         \
     X(requests_open, "requests_open", "Requests that are being answered.")                         \
     X(writes_queued, "write_queue_length", "Writes from their arrival until they are answered.")   \
     X(memory_pressure, "memory_pressure",                                                          \
@@ -298,6 +301,7 @@ static void show(struct server *server, const struct sight *sight)
     set(observe->unflushed, sight->unflushed);
     set(observe->uncommitted, sight->uncommitted);
     set(observe->unapplied, sight->unapplied);
+    set(observe->snapshots, snapshots_count(server->snapshots));
     set(observe->requests_open, atomic_load(&server->open));
     set(observe->writes_queued, write_queue_count(server->writes));
     set(observe->memory_pressure, (uint64_t)server->memory.pressure);

@@ -246,7 +246,8 @@ static void hand_over(struct server *server, struct rpc_request *request,
                           .run = operation->run};
     if (pool == server->query)
         admit_read(server->admit, work);
-    else if (pool == server->verify && !admit_aside(server->admit, request))
+    else if ((pool == server->verify || operation->run == serve_snapshot_read) &&
+             !admit_aside(server->admit, request))
         free(work);
     else if (pool_submit(pool, &work->job) != 0) {
         free(work);

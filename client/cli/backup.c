@@ -293,8 +293,8 @@ static int check_backups(struct cli *cli, const struct backup_store *store, uint
                                       (json_int_t)it.entries, "problems", it.problems));
     } else {
         char text[32];
-        printf("%" PRIu64 " backups, %" PRIu64 " files, %s entries: ", it.backups, it.files,
-               cli_count(it.entries, text));
+        printf("%" PRIu64 " %s, %" PRIu64 " files, %s entries: ", it.backups,
+               it.backups == 1 ? "backup" : "backups", it.files, cli_count(it.entries, text));
         if (problems == 0)
             printf("all is well\n");
         else

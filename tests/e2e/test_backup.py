@@ -47,9 +47,9 @@ def names(c):
     return [x['name'] for x in c.json('collection', 'list')['collections']]
 
 
-def fill(c, count, size=60, long=0):
+def fill(c, count, size=60, long=0, language='de'):
     rng = random.Random(SEED)
-    c.run('collection', 'create', 'words', '--language', 'de', '--order', 'category', '--replicas', '2')
+    c.run('collection', 'create', 'words', '--language', language, '--order', 'category', '--replicas', '2')
     c.import_entries([dict(headword='first', body='anchor and bridge')] + [dict(headword='long', body='A long one. ' * 100000)] * long +
                      [entry(i, rng, size) for i in range(1, count)],
                      collection='words')
@@ -230,7 +230,7 @@ def meanwhile(c, what, had):
 
 def kills():
     with Cluster(shards=3) as c:
-        fill(c, 6000, size=300)
+        fill(c, 6000, size=300, language='none')
         for attempt in range(20):
             process = stopped_in_the_middle(c, 0)
             if process is not None and not os.path.exists(folder(c) + '/backups/1'):
