@@ -218,7 +218,7 @@ def meanwhile(c, what, had):
         out, err = process.communicate(timeout=120)
         equal(process.returncode, 0, err)
         made = json.loads(out)
-        equal(made['entries'], 6000, 'entries')
+        equal(made['entries'], 5000, 'entries')
         equal(c.json('backup', '--verify', folder(c))['problems'], [], 'verify')
         if made['taken_again'] > 0:
             return made
@@ -230,7 +230,7 @@ def meanwhile(c, what, had):
 
 def kills():
     with Cluster(shards=3) as c:
-        fill(c, 6000, size=300, language='none')
+        fill(c, 5000, size=300, language='none')
         for attempt in range(20):
             process = stopped_in_the_middle(c, 0)
             if process is not None and not os.path.exists(folder(c) + '/backups/1'):
