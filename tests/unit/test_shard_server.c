@@ -1217,6 +1217,28 @@ static void a_snapshot_that_nobody_reads_goes(void **state)
     arena_deinit(&arena);
 }
 
+static void a_snapshot_that_is_kept_stays(void **state)
+{
+    struct err err = {0};
+    Quire__Snapshot snapshot = QUIRE__SNAPSHOT__INIT;
+    arena_init(&arena, 0);
+    assign(1, ONE, 1, 1);
+    struct replica *replica = replicas_find(server->replicas, 1);
+    /* Taken long ago: without another word it would go in 10 s. */
+    uint64_t then = clock_ms() - SNAPSHOT_KEPT_MS + 10000;
+    assert_int_equal(snapshots_take(server->snapshots, replica, then, &snapshot, &err), 0);
+    replica_unref(replica);
+    Quire__SnapshotRead message = read_of(&snapshot);
+    message.has_what = true;
+    message.what = QUIRE__SNAPSHOT_READ__WHAT__KEEP;
+    assert_int_equal(read_snapshot(&message)->n_entries, 0);
+    snapshots_expire(server->snapshots, server->replicas, clock_ms() + 20000);
+    assert_int_equal(snapshots_count(server->snapshots), 1);
+    snapshots_expire(server->snapshots, server->replicas, clock_ms() + SNAPSHOT_KEPT_MS);
+    assert_int_equal(snapshots_count(server->snapshots), 0);
+    arena_deinit(&arena);
+}
+
 static void snapshots_have_a_limit(void **state)
 {
     arena_init(&arena, 0);
@@ -1252,6 +1274,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(writes_in_flight_keep_their_order, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_shows_one_moment, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_that_nobody_reads_goes, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_snapshot_that_is_kept_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(snapshots_have_a_limit, setup, teardown),
         cmocka_unit_test(merges_are_put_off_before_writes_are_refused),
         cmocka_unit_test_setup_teardown(what_is_given_up_is_not_worked_on, setup, teardown),
