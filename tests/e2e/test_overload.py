@@ -58,8 +58,8 @@ def all_is_well(c):
 
 def the_coordinator_refuses():
     with Small(['--searches', '1', '--queue-limit', '1'], []) as c:
-        # Far more than one at a time can do, on any machine; coming for four seconds.
-        process = c.start_load('--rate', 12000, '--duration', 4)
+        # More than one at a time can do; and what comes at random comes in bursts, on any machine.
+        process = c.start_load('--rate', 5000, '--duration', 4)
         refusal = None
         while refusal is None and process.poll() is None:
             done = c.run('search', '--json', '--timeout', '150', 'bridge', ok=(0, 3))
@@ -82,7 +82,7 @@ def the_coordinator_refuses():
 
 def the_shard_refuses():
     with Small([], ['--threads', '1', '--queue-limit', '1', '--queue-target-ms', '0']) as c:
-        report = finish(c.start_load('--rate', 20000, '--duration', 1))
+        report = finish(c.start_load('--rate', 5000, '--duration', 2))
         search = report['kinds']['search']
         check(search['ok'] > 0 and search['refused'] > 0, 'some were answered, some refused', search)
         equal(search['ok'] + search['refused'], search['sent'], 'each is one of both')

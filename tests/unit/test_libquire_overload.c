@@ -133,7 +133,7 @@ static void many_that_are_refused_do_not_make_it_worse(void **state)
     struct quire_client *client = connect_to(&refusing.fake);
     uint64_t began = clock_ms();
     request.query = "model";
-    request.timeout_ms = 2000;
+    request.timeout_ms = 6000;
     for (int i = 0; i < MANY; i++)
         assert_true(quire_search(client, &request, see_search, &seen) != 0);
     wait_until(&seen, MANY);
