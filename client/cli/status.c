@@ -38,7 +38,7 @@ static json_t *replicas_json(const struct quire_range *range)
 static json_t *range_json(const struct quire_range *range)
 {
     return json_pack(
-        "{s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:I,s:I,s:o,s:o,s:i,s:o}", "id",
+        "{s:I,s:o,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:I,s:i,s:I,s:I,s:o,s:o,s:i,s:o,s:o}", "id",
         (json_int_t)range->id, "collection", cli_text(range->collection), "epoch",
         (json_int_t)range->epoch, "lo", cli_text(range->lo), "hi", cli_text(range->hi), "primary",
         cli_text(range->primary), "in_sync", cli_texts(range->in_sync, range->in_sync_count),
@@ -48,7 +48,8 @@ static json_t *range_json(const struct quire_range *range)
         (json_int_t)range->durable_seq, "learners",
         cli_texts(range->learners, range->learner_count), "leaving",
         cli_texts(range->leaving, range->leaving_count), "replicas_wanted",
-        (int)range->replicas_wanted, "replicas", replicas_json(range));
+        (int)range->replicas_wanted, "reshape", cli_text(range->reshape), "replicas",
+        replicas_json(range));
 }
 
 static json_t *searches_json(const struct quire_search_figures *figures)

@@ -48,13 +48,25 @@ static bool codel(struct admission_state *state, uint64_t now_us, uint64_t wait_
 
 static void flow_begin(struct admission_flow *flow, uint64_t now_us)
 {
-    flow->since_us = now_us;
+    flow->since_us = flow->last_us = now_us;
     flow->count = 0;
 }
 
-/* Departures come in groups where one fsync ends many: only a window tells how many there are. */
+static bool flow_stands(const struct admission_flow *flow, uint64_t now_us)
+{
+    return now_us > flow->last_us + INTERVAL;
+}
+
+/* Departures come in groups where one fsync ends many: only a window tells how many there are; but
+ * not one in which nothing moved for a while. */
 static void flow_depart(struct admission_flow *flow, uint64_t now_us)
 {
+    if (flow_stands(flow, now_us)) {
+        flow->gap_us = 0;
+        flow_begin(flow, now_us);
+        return;
+    }
+    flow->last_us = now_us;
     flow->count++;
     uint64_t took = now_us > flow->since_us ? now_us - flow->since_us : 0;
     if (took < INTERVAL)
@@ -64,10 +76,12 @@ static void flow_depart(struct admission_flow *flow, uint64_t now_us)
     flow_begin(flow, now_us);
 }
 
-/* How long one that comes now would wait. */
-static uint64_t expected_wait(const struct admission_state *state)
+/* How long one that comes now would wait; 0: that is not known. */
+static uint64_t expected_wait(const struct admission_state *state, uint64_t now_us)
 {
     uint64_t before = state->settings.external ? state->at_work : state->waiting;
+    if (flow_stands(&state->flow, now_us))
+        return 0;
     if (state->flow.gap_us != 0)
         return before * state->flow.gap_us;
     return before * state->work_us / (uint64_t)state->limit;
@@ -87,8 +101,8 @@ static uint32_t retry_after(uint64_t wait_us)
     return ms < ADMISSION_RETRY_MAX_MS ? ms : ADMISSION_RETRY_MAX_MS;
 }
 
-static void refuse(struct admission_state *state, enum admission_reason reason, uint64_t wait_us,
-                   struct admission_refusal *why)
+static void refuse(struct admission_state *state, enum admission_reason reason, uint64_t now_us,
+                   uint64_t wait_us, struct admission_refusal *why)
 {
     state->refused[reason]++;
     state->shed |= reason == ADMISSION_DELAY || reason == ADMISSION_FULL;
@@ -96,7 +110,7 @@ static void refuse(struct admission_state *state, enum admission_reason reason, 
     why->wait_ms = to_ms(wait_us);
     why->retry_after_ms = reason == ADMISSION_EXPIRED  ? 0
                           : reason == ADMISSION_MEMORY ? ADMISSION_MEMORY_RETRY_MS
-                                                       : retry_after(expected_wait(state));
+                                                       : retry_after(expected_wait(state, now_us));
 }
 
 static bool has_slot(const struct admission *admission, const struct admission_state *state)
@@ -156,15 +170,15 @@ static bool too_much_memory(const struct admission *admission, enum admission_cl
 static bool cannot_wait(struct admission_state *state, uint64_t now_us, uint64_t came_us,
                         uint64_t deadline_us, struct admission_refusal *why)
 {
-    uint64_t has = now_us > came_us ? now_us - came_us : 0, wait = expected_wait(state);
+    uint64_t has = now_us > came_us ? now_us - came_us : 0, wait = expected_wait(state, now_us);
     uint64_t left = deadline_us > now_us ? deadline_us - now_us : 0;
     uint32_t there = state->settings.external ? state->at_work : state->waiting;
     if (there >= state->settings.queue)
-        refuse(state, ADMISSION_FULL, wait, why);
+        refuse(state, ADMISSION_FULL, now_us, wait, why);
     else if (wait + state->work_us > left)
-        refuse(state, ADMISSION_DEADLINE, wait, why);
+        refuse(state, ADMISSION_DEADLINE, now_us, wait, why);
     else if (state->overloaded && has + wait > state->settings.target_us)
-        refuse(state, ADMISSION_DELAY, has + wait, why);
+        refuse(state, ADMISSION_DELAY, now_us, has + wait, why);
     else
         return false;
     return true;
@@ -176,7 +190,7 @@ enum admission_verdict admission_arrive(struct admission *admission, enum admiss
 {
     struct admission_state *state = &admission->classes[class];
     if (too_much_memory(admission, class)) {
-        refuse(state, ADMISSION_MEMORY, 0, why);
+        refuse(state, ADMISSION_MEMORY, now_us, 0, why);
         return ADMISSION_REFUSE;
     }
     if (state->at_work + state->waiting == 0)
@@ -192,7 +206,7 @@ enum admission_verdict admission_arrive(struct admission *admission, enum admiss
     if (state->waiting == 0 && has_slot(admission, state)) {
         uint64_t wait = now_us > came_us ? now_us - came_us : 0;
         if (codel(state, now_us, wait)) {
-            refuse(state, ADMISSION_DELAY, wait, why);
+            refuse(state, ADMISSION_DELAY, now_us, wait, why);
             return ADMISSION_REFUSE;
         }
         begin_work(admission, state);
@@ -214,11 +228,11 @@ bool admission_take(struct admission *admission, enum admission_class class, uin
     assert(state->waiting > 0 && has_slot(admission, state));
     state->waiting--;
     if (!wanted || now_us >= deadline_us) {
-        refuse(state, ADMISSION_EXPIRED, wait, why);
+        refuse(state, ADMISSION_EXPIRED, now_us, wait, why);
         return false;
     }
     if (codel(state, now_us, wait)) {
-        refuse(state, ADMISSION_DELAY, wait, why);
+        refuse(state, ADMISSION_DELAY, now_us, wait, why);
         return false;
     }
     flow_depart(&state->flow, now_us);

@@ -21,8 +21,10 @@
  *   (Maurer, ACM Queue 13(8), 2015): whoever has waited for more than the target is dropped, until
  *   an interval has passed in which nobody had to be.
  * - Who would wait too long, before it does: with Little's law, those that wait times the time from
- *   one departure to the next, as measured. Beyond the request's own deadline, or when
- *   the class is overloaded beyond the target, it is refused when it arrives.
+ *   one departure to the next, as measured. While there are no departures at all (a failover, a
+ *   range that is sealed) nothing is known: that may end at once, and is waited for. Beyond the
+ * request's own deadline, or when the class is overloaded beyond the target, it is refused when it
+ * arrives.
  * - How many are at work of a class whose work is done elsewhere (`slots_least`): additive
  * increase, multiplicative decrease (Chiu and Jain, 1989); the sign of congestion is what those
  * elsewhere say of their own queues (as in WeChat's DAGOR: Zhou et al., "Overload Control for
@@ -85,9 +87,9 @@ struct admission_settings {
 enum admission_pressure { ADMISSION_EASE, ADMISSION_NO_WRITES, ADMISSION_NO_HEAVY };
 
 struct admission_flow { /* departures while others wait */
-    uint64_t since_us;
+    uint64_t since_us, last_us;
     uint32_t count;
-    uint32_t gap_us; /* from one to the next, of the last window; 0: not known yet */
+    uint32_t gap_us; /* from one to the next, of the last window; 0: not known */
 };
 
 struct admission_state {

@@ -139,6 +139,27 @@ def kill_during_drain(nodes):
     return f'{victim} is drained, {other} is killed'
 
 
+def reshape(nodes, wait=True):
+    """A range is split; or, once there are more than four, two neighbours are merged."""
+    ranges = nodes.ranges('live')
+    what = 'split' if len(ranges) < 4 else 'merge'
+    chosen = random.choice(ranges if what == 'split' else ranges[:-1])
+    return f'{what} of range {chosen["id"]}: {nodes.reshape(what, chosen["id"], wait)}'
+
+
+def split_and_merge(nodes):
+    return '; '.join(reshape(nodes) for _ in range(4))
+
+
+def kill_during_split(nodes):
+    """While a range is split or merged a shard, or a coordinator, is killed."""
+    told = reshape(nodes, wait=False)
+    other = random.choice(nodes.names)
+    time.sleep(random.random() / 2)
+    nodes.kill(other)
+    return f'{told}, {other} is killed'
+
+
 def storm(nodes):
     """Two faults, one on top of the other."""
     return '; '.join(f'{name}: {FAULTS[name][0](nodes)}' for name in random.sample(SINGLE, 2))
@@ -171,6 +192,8 @@ FAULTS = {
     'drain-shard': (drain_shard, 1, 'none'),
     'move-range': (move_range, 1, 'none'),
     'kill-during-drain': (kill_during_drain, 5, 'none'),
+    'split-merge': (split_and_merge, 1, 'none'),
+    'kill-during-split': (kill_during_split, 5, 'none'),
     'storm': (storm, 6, 'any'),
 }
-SINGLE = [name for name, (_, _, allowed) in FAULTS.items() if allowed != 'any' and name not in ('restart-all', 'full-disk') and 'drain' not in name and name != 'move-range']
+SINGLE = [name for name, (_, _, allowed) in FAULTS.items() if allowed != 'any' and name not in ('restart-all', 'full-disk') and 'drain' not in name and 'split' not in name and name != 'move-range']

@@ -152,6 +152,19 @@ class Nodes:
         check(done.returncode == 0, f'move range {range} from {name}:', done.stderr)
         self.until('it has moved', lambda: all(name not in r['in_sync'] for r in self.ranges('live') if r['id'] == range))
 
+    def reshape(self, what, range, wait=True):
+        """Splits a range, or merges it with its neighbour; begins to, at least."""
+        words = ['range', what, '--range', str(range)] + ([] if wait else ['--no-wait'])
+        done = [None]
+
+        def attempt():
+            done[0] = self.run(*words)
+            return done[0].returncode == 0 or 'given up' in done[0].stderr
+
+        self.until(f'{what} of range {range} begins', attempt, 20)
+        check(done[0].returncode == 0, f'{what} of range {range}:', done[0].stderr)
+        return done[0].stdout.strip()
+
     def heal(self):
         """Undoes every fault. A process that is not there is started; one that ended by itself is a failure."""
         self.network.heal()
@@ -238,7 +251,7 @@ class Nodes:
             return 'nodes are missing'
         for r in status['ranges']:
             states = [(p['role'], p['state']) for p in r['replicas']]
-            if r['state'] != 'serving' or len(r['in_sync']) != r['replicas_wanted'] or r['learners'] or r['leaving'] or any(s != 'serving' for _, s in states):
+            if r['state'] != 'serving' or len(r['in_sync']) != r['replicas_wanted'] or r['learners'] or r['leaving'] or r['reshape'] or any(s != 'serving' for _, s in states):
                 return f'range {r["id"]} ({r["state"]}, {len(r["in_sync"])} of {r["replicas_wanted"]} in sync): {states}'
         return None
 

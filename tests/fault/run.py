@@ -16,7 +16,7 @@ from nodes import Failed, Nodes, check
 
 WORDS = 'river stone harbour lantern meadow copper bridge winter thunder violet garden amber orchard tide compass'.split()
 TABLE = ['kill-shard', 'kill-leader', 'kill-follower', 'pause-shard', 'pause-leader', 'cut-shard', 'cut-leader', 'restart-all',
-         'drain-shard', 'move-range', 'kill-during-drain']
+         'drain-shard', 'move-range', 'kill-during-drain', 'split-merge', 'kill-during-split']
 
 
 def still_entries():

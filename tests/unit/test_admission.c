@@ -230,6 +230,31 @@ static void writes_go_by_their_own_queue(void **state)
     assert_int_equal(admission_arrive(&a, ADMISSION_CHEAP, now, now, FAR, &why), ADMISSION_START);
 }
 
+/* Nothing moved for two seconds, then everything: nobody is refused for what that looked like. */
+static void what_stands_is_not_slow(void **state)
+{
+    (void)state;
+    struct admission_settings settings = plain(1);
+    struct admission a;
+    struct admission_refusal why;
+    uint64_t now = 0;
+    settings.classes[ADMISSION_WRITE].queue = 1000;
+    admission_init(&a, &settings);
+    for (int i = 0; i < 200; i++)
+        assert_int_equal(admission_arrive(&a, ADMISSION_WRITE, now, now, FAR, &why),
+                         ADMISSION_START);
+    for (int i = 0; i < 50; i++)
+        admission_end(&a, ADMISSION_WRITE, now += 5000, 1);
+    for (uint64_t end = now + 2000000; now < end; now += 20000)
+        assert_int_equal(admission_arrive(&a, ADMISSION_WRITE, now, now, now + 5000000, &why),
+                         ADMISSION_START);
+    for (int i = 0; i < 50; i++) {
+        admission_end(&a, ADMISSION_WRITE, now += 5000, 1);
+        assert_int_equal(admission_arrive(&a, ADMISSION_WRITE, now, now, now + 5000000, &why),
+                         ADMISSION_START);
+    }
+}
+
 static void memory_is_asked_back_of_writes_first(void **state)
 {
     (void)state;
@@ -439,6 +464,7 @@ int main(void)
         cmocka_unit_test(a_burst_may_wait_a_standing_queue_may_not),
         cmocka_unit_test(the_heavy_do_not_starve_the_cheap),
         cmocka_unit_test(writes_go_by_their_own_queue),
+        cmocka_unit_test(what_stands_is_not_slow),
         cmocka_unit_test(memory_is_asked_back_of_writes_first),
         cmocka_unit_test(pressure_has_two_marks_for_each_way),
         cmocka_unit_test(slots_are_found_by_what_those_elsewhere_say),
