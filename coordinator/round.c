@@ -111,6 +111,16 @@ static int take_stats(struct round *round, Quire__RangeStats *const *stats, size
     return 0;
 }
 
+/* Which ranges round one was about, also those that are missing in it. */
+static void keep_asked(struct round *round, const struct gather *gather)
+{
+    round->asked_count = gather->range_count;
+    round->asked =
+        arena_calloc(&round->request->arena, gather->range_count + 1, sizeof *round->asked);
+    for (size_t i = 0; i < gather->range_count; i++)
+        round->asked[i] = gather->ranges[i].range->id;
+}
+
 /* Ends round one: `known` holds what was asked for. */
 static void statistics_taken(struct round *round, const struct gather *gather, int rc,
                              struct err *err)
@@ -126,6 +136,7 @@ static void statistics_taken(struct round *round, const struct gather *gather, i
     for (size_t i = 0; round->cacheable && i < round->known_count; i++)
         stats_cache_put(round->coordinator->statistics, &round->questions, round->known[i]);
     keep_missing(round, gather);
+    keep_asked(round, gather);
     round->presumed = false;
     round->done(round);
 }
@@ -280,15 +291,20 @@ static void take_moved_on(struct round *round, struct scatter *searched)
     statistics_taken(round, &searched->gather, rc, &err);
 }
 
+static void begin_again(struct round *round)
+{
+    round->presumed = false;
+    prepare_scatter(round);
+    scatter_start(&round->scatter);
+}
+
 bool round_confirmed(struct round *round, struct scatter *searched)
 {
     if (searched->status != 0)
         return true;
     forget_missing(round, &searched->gather);
     if (searched->unsettled) {
-        round->presumed = false;
-        prepare_scatter(round);
-        scatter_start(&round->scatter);
+        begin_again(round);
         return false;
     }
     if (!any_moved_on(searched))
@@ -296,6 +312,22 @@ bool round_confirmed(struct round *round, struct scatter *searched)
     if (round->complete ? scatter_require_all(searched) : scatter_accepted(searched))
         take_moved_on(round, searched);
     return false;
+}
+
+bool round_fits(struct round *round, const struct scatter *searched)
+{
+    const struct gather *gather = &searched->gather;
+    if (searched->status != 0)
+        return true;
+    for (size_t i = 0, at = 0; i < gather->range_count; i++, at++) {
+        while (at < round->asked_count && round->asked[at] != gather->ranges[i].range->id)
+            at++;
+        if (at < round->asked_count)
+            continue;
+        begin_again(round);
+        return false;
+    }
+    return true;
 }
 
 /* ---- start ---- */

@@ -41,7 +41,8 @@ struct round {
     bool complete;       /* a range that is missing is an error */
     bool may_presume;    /* the caller looks at `presumed` */
     void *data;
-    /* Called unless an error was replied; twice when what was presumed did not hold. */
+    /* Called unless an error was replied; again when what was presumed did not hold, or the ranges
+     * were others by then. */
     void (*done)(struct round *round);
 
     /* For `done`, in the request's arena: */
@@ -65,6 +66,8 @@ struct round {
     bool cacheable;
     const Quire__RangeStats **known; /* of each range that is in the statistics */
     size_t known_count;
+    uint64_t *asked; /* ids: the ranges that round one was about, in key order */
+    size_t asked_count;
     double k1, b;
 };
 
@@ -89,5 +92,9 @@ const Quire__RangeStats *round_range_stats(const struct round *round, uint64_t r
  * answer, or `searched` has no answer at all. False: the search is void; an error was replied, or
  * `done` is called with statistics that were asked for, at once or later. */
 bool round_confirmed(struct round *round, struct scatter *searched);
+/* With statistics that were asked for, when the search is through. True: it was about the ranges
+ * that they are of. False: some were split or merged in between, and what there is to know of the
+ * new ones is not in the statistics: `done` is called again, later. */
+bool round_fits(struct round *round, const struct scatter *searched);
 
 #endif

@@ -316,7 +316,7 @@ static void on_hits(struct scatter *scatter)
 {
     struct search *search = scatter->data;
     struct round *round = &search->round;
-    if (round->presumed && !round_confirmed(round, scatter))
+    if (round->presumed ? !round_confirmed(round, scatter) : !round_fits(round, scatter))
         return;
     if (round->complete ? !scatter_require_all(scatter) : !scatter_accepted(scatter))
         return;

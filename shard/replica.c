@@ -451,9 +451,14 @@ int replica_flush(struct replica *replica, struct err *err)
     return flush_and_truncate(replica, range_flush, err);
 }
 
+/* One at a time: the first call of a process that has another malloc (a sanitizer's) sets up the
+ * heap that it looks at, and two that do so at once crash. */
 void replica_give_memory_back(void)
 {
+    static pthread_mutex_t trimming = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&trimming);
     malloc_trim(0);
+    pthread_mutex_unlock(&trimming);
 }
 
 /* The end of a job. What came up meanwhile is noticed with the next write or tick. */
