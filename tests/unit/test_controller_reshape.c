@@ -396,6 +396,7 @@ static void test_map_refuses(void **state)
     ref.id = 2;
     ref.epoch = by_id(toy, 2)->epoch;
     assert_int_equal(map_apply(toy->map, &change, &next, &err), ERR_CONFLICT); /* not sealed */
+    struct map *kept = map_ref(toy->map); /* the copies below point into it */
     Quire__RangeSet set = QUIRE__RANGE_SET__INIT;
     Quire__Range range = *by_id(toy, 2), *ranges[] = {&range};
     Quire__Reshape reshape = *range.reshape;
@@ -431,6 +432,7 @@ static void test_map_refuses(void **state)
     take(toy, &change);
     assert_true(map_range_may_come(toy->map, 10));
     assert_true(map_range_may_come(toy->map, 12));
+    map_unref(kept);
     toy_destroy(toy);
 }
 
