@@ -74,7 +74,7 @@ static void usage(FILE *to)
           "                         92 % exports and verification as well (default: the cgroup's\n"
           "                         limit, else the machine's memory)\n"
           "  --queue-target-ms N    requests that would wait for longer are refused, once they\n"
-          "                         do so for good (default 20; 0: only deadlines count)\n"
+          "                         do so for good (default 2000; 0: only deadlines count)\n"
           "  --queue-limit N        requests of a class that wait; beyond, they are refused\n"
           "                         (default 1024)\n"
           "  --searches N           under way at a time, at most (default 1024; how many it\n"

@@ -67,9 +67,9 @@ class Pinned(Seen):
         super().up()
         os.sched_setaffinity(0, {self.core})  # what is started takes it over, threads and all
         try:
-            self.start('coordinator0', 'coordinator/quire-coordinator', '--listen', self.urls[0])
+            self.start('coordinator0', 'coordinator/quire-coordinator', '--queue-target-ms', '20', '--listen', self.urls[0])
             for i, port in enumerate(self.shard_ports):
-                self.start(f'shard{i}', 'shard/quire-shard', '--listen', f'tcp://127.0.0.1:{port}', '--coordinators',
+                self.start(f'shard{i}', 'shard/quire-shard', '--queue-target-ms', '20', '--listen', f'tcp://127.0.0.1:{port}', '--coordinators',
                            self.urls[0], '--memory-bytes', '24M', '--cache-bytes', '64M')
         finally:
             os.sched_setaffinity(0, range(os.cpu_count()))
