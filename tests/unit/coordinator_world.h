@@ -62,6 +62,9 @@ struct fake_shard {
     bool refuse_seal;
     uint64_t sealed;  /* the range that it says is sealed, while it has epoch 1 */
     struct list held; /* requests that are never answered */
+    bool delays;      /* statistics are as of the question, and sent with fake_send_delayed() */
+    struct rpc_request *delayed;
+    struct buf delayed_reply;
     bool closed;
 };
 
@@ -214,7 +217,21 @@ static inline void fake_stats(struct fake_shard *shard, struct rpc_request *requ
                &reply.failed, &reply.n_failed);
     reply.n_ranges = reply.n_covered - (shard->mode == SHARD_LIAR);
     reply.ranges = fake_all_stats(shard, arena, ask, reply.covered, reply.n_covered);
+    if (shard->delays && shard->delayed == NULL) {
+        shard->delayed = request;
+        message_pack(&reply.base, &shard->delayed_reply);
+        return;
+    }
     fake_reply(request, &reply.base);
+}
+
+static inline void fake_send_delayed(struct fake_shard *shard)
+{
+    struct rpc_request *request = shard->delayed;
+    shard->delays = false;
+    shard->delayed = NULL;
+    rpc_reply(request, (uint16_t)(request->kind + 1), buf_bytes(&shard->delayed_reply));
+    buf_deinit(&shard->delayed_reply);
 }
 
 /* Whether the statistics of a search are from another time. */

@@ -281,6 +281,106 @@ static void test_stale_map(void **state)
     assert_counts(world, start, 2 + 2 + 3, 2 + 3, 0);
 }
 
+static void on_changed(struct coordinator_change *change, int status, const struct err *err)
+{
+    if (status != 0)
+        fail_msg("change: %s", err->text);
+    *(bool *)change->data = true;
+}
+
+static void change_map(struct world *world, const Quire__MapChange *message)
+{
+    bool done = false;
+    struct coordinator_change change = {.data = &done, .done = on_changed};
+    coordinator_change(world->coordinator, &change, message);
+    while (!done)
+        uv_run(&world->loop, UV_RUN_ONCE);
+}
+
+/* A range becomes two, at the second of the words that it holds, on the shard where it is. */
+static void split(struct world *world, size_t index)
+{
+    Quire__Range range = *world->coordinator->map->message->ranges[index], *ranges[] = {&range};
+    struct map *kept = map_ref(world->coordinator->map); /* it points into that */
+    uint64_t next_id = kept->message->next_id;
+    size_t first = 0;
+    while (!fake_holds(&range, world->words[first]))
+        first++;
+    const char *at = world->words[first + 1];
+    assert_true(fake_holds(&range, at));
+    Quire__ReshapeTarget left = QUIRE__RESHAPE_TARGET__INIT, right = left;
+    Quire__ReshapeTarget *targets[] = {&left, &right};
+    Quire__Reshape reshape = QUIRE__RESHAPE__INIT;
+    left.id = next_id;
+    right.id = next_id + 1;
+    left.has_lo = left.has_hi = right.has_lo = right.has_hi = true;
+    left.lo = range.lo;
+    left.hi = right.lo = (ProtobufCBinaryData){strlen(at), (uint8_t *)(uintptr_t)at};
+    right.hi = range.hi;
+    reshape.n_sources = 1;
+    reshape.sources = &range.id;
+    reshape.n_targets = 2;
+    reshape.targets = targets;
+    reshape.sealed = true;
+    range.epoch++;
+    range.reshape = &reshape;
+    Quire__RangeSet set = QUIRE__RANGE_SET__INIT;
+    Quire__MapChange change = QUIRE__MAP_CHANGE__INIT;
+    set.n_ranges = 1;
+    set.ranges = ranges;
+    change.ranges_configure = &set;
+    change_map(world, &change);
+    Quire__ReshapeFinish finish = QUIRE__RESHAPE_FINISH__INIT;
+    Quire__RangeRef ref = QUIRE__RANGE_REF__INIT, *refs[] = {&ref};
+    ref.id = range.id;
+    ref.epoch = range.epoch;
+    finish.n_sources = 1;
+    finish.sources = refs;
+    change = (Quire__MapChange)QUIRE__MAP_CHANGE__INIT;
+    change.reshape_finish = &finish;
+    change_map(world, &change);
+    map_unref(kept);
+}
+
+/* The statistics are of the range that was; the search finds the two that came of it, of which
+ * nothing is known: it is made again from the start, or their hits would not be counted. */
+static void test_split_between_rounds(void **state)
+{
+    struct world *world = *state;
+    struct answer answer = {0};
+    struct buf packed = {0};
+    Quire__SearchRequest message = QUIRE__SEARCH_REQUEST__INIT;
+    struct rpc_call call = {.data = &answer, .done = answer_done};
+    world_prepare(world, "c");
+    message.collection = (char *)"c";
+    message.query = (char *)"word";
+    message_pack(&message.base, &packed);
+    arena_init(&answer.arena, 0);
+    world->shards[0].delays = true;
+    rpc_call_start(&call, world->peer, QUIRE__KIND__KIND_SEARCH, buf_bytes(&packed), 10000, 0);
+    while (world->shards[0].delayed == NULL || world->shards[1].counts == 0 ||
+           world->shards[2].counts == 0)
+        uv_run(&world->loop, UV_RUN_ONCE);
+    for (size_t i = 0; i < 3; i++)
+        if (world->coordinator->map->message->ranges[i]->primary[0] == '1') {
+            split(world, i);
+            break;
+        }
+    assert_int_equal(world->coordinator->map->message->n_ranges, 4);
+    fake_send_delayed(&world->shards[0]);
+    while (!answer.done)
+        uv_run(&world->loop, UV_RUN_ONCE);
+    assert_int_equal(answer.status, 0);
+    Quire__SearchReply *reply = answer_message(&answer, &quire__search_reply__descriptor);
+    assert_true(reply->complete);
+    assert_int_equal(reply->total, WORLD_WORDS);
+    assert_int_equal(assert_scored_with(world, -1), WORLD_WORDS);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(world->shards[i].counts >= 2); /* more when an assignment came late */
+    answer_deinit(&answer);
+    buf_deinit(&packed);
+}
+
 /* A shard that is down is not presumed upon; the others' statistics are kept. */
 static void test_down(void **state)
 {
@@ -392,6 +492,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_failing_range, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_overtaken_and_failing, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_stale_map, three_shards, destroy),
+        cmocka_unit_test_setup_teardown(test_split_between_rounds, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_down, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_nonsense, three_shards, destroy),
         cmocka_unit_test_setup_teardown(test_dropped, three_shards, destroy),
