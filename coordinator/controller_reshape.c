@@ -16,8 +16,8 @@
  *
  * What is begun here without being asked for, one at a time, when all is calm and the placement is
  * not frozen: the largest range above `range_bytes` is split; two neighbours that have together
- * less than an eighth of that are merged, while their collection has more ranges than there are
- * nodes.
+ * less than an eighth of that are merged, while their collection has more than two ranges for each
+ * node.
  */
 #include "coordinator/controller_reshape.h"
 
@@ -27,8 +27,9 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define NEAR 4096    /* operations: so few are behind, and the seal lasts a moment only */
-#define MERGE_PART 8 /* of range_bytes: below, two neighbours are small */
+#define NEAR 4096      /* operations: so few are behind, and the seal lasts a moment only */
+#define MERGE_PART 8   /* of range_bytes: below, two neighbours are small */
+#define MERGE_RANGES 2 /* for each node: with so many of a collection, none are merged */
 
 struct reshaping {
     struct controller *controller;
@@ -153,8 +154,7 @@ static Quire__MapChange *finish(const struct reshaping *it, uint64_t seq, struct
 
 /* ---- gather ---- */
 
-static const struct watched *first_not_in(const struct range_plan *plan,
-                                          const struct range_plan *other)
+static struct watched *first_not_in(const struct range_plan *plan, const struct range_plan *other)
 {
     for (size_t i = 0; i < plan->in_sync_count; i++)
         if (!range_plan_has(other, plan->in_sync[i]))
@@ -180,8 +180,7 @@ static Quire__MapChange *gather(const struct reshaping *it, struct arena *arena,
     if (!range_plan_is_still(&first) || !range_plan_is_still(&second) ||
         second.in_sync_count >= LIMIT_MEMBERS)
         return NULL;
-    struct watched *from = (struct watched *)(uintptr_t)first_not_in(&second, &first);
-    struct watched *to = (struct watched *)(uintptr_t)first_not_in(&first, &second);
+    struct watched *from = first_not_in(&second, &first), *to = first_not_in(&first, &second);
     if (from == NULL || to == NULL)
         return NULL; /* one of them has fewer than are wanted, and gets another */
     if (!watched_has_room(to))
@@ -308,15 +307,23 @@ static int check_free(const struct controller *controller, size_t index, struct 
                          controller->map->message->ranges[index]->id);
 }
 
-/* Where the primary says that the middle is; empty: nowhere, or (*known = false) it has not said.
- */
-static struct bytes middle_of(const struct controller *controller, size_t index, bool *known)
+/* What the primary said of the range under the epoch of now; NULL: nothing. */
+static const struct replica_report *primary_report(const struct controller *controller,
+                                                   size_t index)
 {
     struct range_plan plan;
     range_plan_init(&plan, controller, index);
-    const struct replica_report *report = report_now(&plan, plan.primary);
-    *known = report != NULL && report->primary && !report->unhalved;
-    return *known ? report->middle : bytes_of(NULL, 0);
+    return report_now(&plan, plan.primary);
+}
+
+/* Where the primary says that the middle is: empty when there is none. False: it has not said. */
+static bool find_middle(const struct controller *controller, size_t index, struct bytes *middle)
+{
+    const struct replica_report *report = primary_report(controller, index);
+    if (report == NULL || !report->primary || report->unhalved)
+        return false;
+    *middle = report->middle;
+    return true;
 }
 
 static bool lies_within(const Quire__Range *range, struct bytes at)
@@ -336,10 +343,8 @@ int controller_split(struct controller *controller, uint64_t id, struct bytes at
     if (rc != 0)
         return rc;
     const Quire__Range *range = controller->map->message->ranges[index];
-    bool given = at.size > 0, known = true;
-    if (!given)
-        at = middle_of(controller, index, &known);
-    if (!known)
+    bool given = at.size > 0;
+    if (!given && !find_middle(controller, index, &at))
         return err_set(err, ERR_UNAVAILABLE,
                        "the primary of range %" PRIu64 " has not said yet where its middle is", id);
     if (at.size == 0)
@@ -379,9 +384,7 @@ int controller_merge(struct controller *controller, uint64_t id, struct arena *a
 
 static uint64_t bytes_of_range(const struct controller *controller, size_t index)
 {
-    struct range_plan plan;
-    range_plan_init(&plan, controller, index);
-    const struct replica_report *report = report_now(&plan, plan.primary);
+    const struct replica_report *report = primary_report(controller, index);
     return report == NULL ? UINT64_MAX : report->bytes;
 }
 
@@ -390,21 +393,20 @@ static Quire__MapChange *split_largest(struct controller *controller, struct are
 {
     size_t best = controller->track_count;
     uint64_t most = controller->range_bytes;
+    struct bytes at = {0}, middle;
     for (size_t i = 0; i < controller->track_count; i++) {
-        bool known;
         uint64_t bytes = bytes_of_range(controller, i);
         struct map_ranges all =
             map_ranges(controller->map, controller->map->message->ranges[i]->collection);
         if (bytes == UINT64_MAX || bytes <= most || all.count >= LIMIT_RANGES_PER_COLLECTION ||
-            !lies_within(controller->map->message->ranges[i], middle_of(controller, i, &known)))
+            !find_middle(controller, i, &middle) ||
+            !lies_within(controller->map->message->ranges[i], middle))
             continue;
         best = i;
         most = bytes;
+        at = middle;
     }
-    bool known;
-    return best == controller->track_count
-               ? NULL
-               : begin(controller, best, 1, middle_of(controller, best, &known), arena, now_ms);
+    return best == controller->track_count ? NULL : begin(controller, best, 1, at, arena, now_ms);
 }
 
 static Quire__MapChange *merge_smallest(struct controller *controller, struct arena *arena,
@@ -415,7 +417,8 @@ static Quire__MapChange *merge_smallest(struct controller *controller, struct ar
     uint64_t least = controller->range_bytes / MERGE_PART;
     for (size_t i = 0; i + 1 < controller->track_count; i++) {
         if (map->ranges[i]->collection != map->ranges[i + 1]->collection ||
-            map_ranges(controller->map, map->ranges[i]->collection).count <= 2 * map->n_nodes)
+            map_ranges(controller->map, map->ranges[i]->collection).count <=
+                MERGE_RANGES * map->n_nodes)
             continue;
         uint64_t left = bytes_of_range(controller, i), right = bytes_of_range(controller, i + 1);
         if (left >= least || right >= least - left)

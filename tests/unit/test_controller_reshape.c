@@ -261,7 +261,16 @@ static void test_old_reports_do_not_count(void **state)
         turn(toy, &derived);
     assert_int_equal(by_id(toy, 2)->epoch, 2);
     derived.epoch_back = 0;
-    turn(toy, &derived); /* sealed, and at once told of as if it were done: of the epoch before */
+    turn(toy, &derived); /* what is known by then was said before the seal */
+    assert_non_null(by_id(toy, 2));
+    assert_true(by_id(toy, 2)->reshape->sealed);
+    derived.epoch_back = 1; /* and said again by those who have not heard of it */
+    for (int i = 0; i < 5; i++)
+        turn(toy, &derived);
+    assert_non_null(by_id(toy, 2));
+    derived.epoch_back = 0;
+    turn(toy, &derived);
+    assert_null(by_id(toy, 2));
     toy_destroy(toy);
 }
 
