@@ -1,5 +1,7 @@
 #include "client/backup/lines.h"
 
+#include "client/backup/reading.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,72 +66,59 @@ void backup_line_write(const struct quire_entry *entry, struct buf *out)
 
 /* ---- reading ---- */
 
-struct line {
-    struct arena *arena;
-    bool bad;
-};
-
-static void *take(struct line *line, size_t count, size_t size)
-{
-    void *memory = arena_calloc(line->arena, count + 1, size);
-    if (memory == NULL)
-        abort(); /* the arenas used here have no limit */
-    return memory;
-}
-
 /* "" for what is not there. */
-static const char *text_of(struct line *line, const json_t *value)
+static const char *text_of(struct reading *it, const json_t *value)
 {
     if (value == NULL)
         return "";
     if (!json_is_string(value)) {
-        line->bad = true;
+        it->bad = true;
         return "";
     }
-    const char *copy = arena_copy(line->arena, json_string_value(value), json_string_length(value));
+    const char *copy = arena_copy(it->arena, json_string_value(value), json_string_length(value));
     if (copy == NULL)
         abort();
     return copy;
 }
 
-static const char *const *list_of(struct line *line, const json_t *list, size_t *count)
+static const char *const *list_of(struct reading *it, const json_t *list, size_t *count)
 {
     size_t size = json_array_size(list);
-    const char **out = take(line, size, sizeof *out);
-    line->bad |= list != NULL && !json_is_array(list);
+    const char **out = reading_take(it, size, sizeof *out);
+    it->bad |= list != NULL && !json_is_array(list);
     for (size_t i = 0; i < size; i++)
-        out[i] = text_of(line, json_array_get(list, i));
+        out[i] = text_of(it, json_array_get(list, i));
     *count = size;
     return out;
 }
 
-static void read_attributes(struct line *line, json_t *object, struct quire_entry *out)
+static void read_attributes(struct reading *it, json_t *object, struct quire_entry *out)
 {
     json_t *plain = json_object_get(object, "attributes"), *value;
     const json_t *pairs = json_object_get(object, "attribute_pairs");
     size_t room = json_object_size(plain) + json_array_size(pairs);
-    struct quire_attribute *attributes = take(line, room, sizeof *attributes);
+    struct quire_attribute *attributes = reading_take(it, room, sizeof *attributes);
     const char *name;
     out->attributes = attributes;
     json_object_foreach(plain, name, value)
     {
         struct quire_attribute *attribute = &attributes[out->attribute_count++];
-        attribute->name = arena_strdup(line->arena, name);
-        attribute->value = text_of(line, value);
+        attribute->name = arena_strdup(it->arena, name);
+        attribute->value = text_of(it, value);
     }
     for (size_t i = 0; i < json_array_size(pairs); i++) {
         const json_t *pair = json_array_get(pairs, i);
         struct quire_attribute *attribute = &attributes[out->attribute_count++];
-        attribute->name = text_of(line, json_array_get(pair, 0));
-        attribute->value = text_of(line, json_array_get(pair, 1));
-        line->bad |= json_array_size(pair) != 2;
+        attribute->name = text_of(it, json_array_get(pair, 0));
+        attribute->value = text_of(it, json_array_get(pair, 1));
+        it->bad |= json_array_size(pair) != 2;
     }
 }
 
 int backup_line_read(struct bytes line, struct arena *arena, struct quire_entry *out,
                      struct err *err)
 {
-    struct line it = {.arena = arena};
+    struct reading it = {.arena = arena};
     json_error_t error;
     json_t *object = json_loadb((const char *)line.data, line.size, 0, &error);
     *out = (struct quire_entry)QUIRE_ENTRY_INIT;

@@ -1,5 +1,7 @@
 #include "client/backup/manifest.h"
 
+#include "client/backup/reading.h"
+
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -87,19 +89,6 @@ void backup_manifest_write(const struct backup_manifest *manifest, struct buf *o
 
 /* ---- reading ---- */
 
-struct reading {
-    struct arena *arena;
-    bool bad;
-};
-
-static void *take(struct reading *it, size_t count, size_t size)
-{
-    void *memory = arena_calloc(it->arena, count + 1, size);
-    if (memory == NULL)
-        abort(); /* the arenas used here have no limit */
-    return memory;
-}
-
 static const char *get_text(struct reading *it, const json_t *object, const char *name)
 {
     const char *text = json_string_value(json_object_get(object, name));
@@ -164,7 +153,7 @@ static void read_part(struct reading *it, const json_t *from, struct backup_part
     to->seq = get_number(it, from, "seq");
     to->entries = get_number(it, from, "entries");
     to->block_count = json_array_size(blocks);
-    to->blocks = take(it, to->block_count, sizeof *to->blocks);
+    to->blocks = reading_take(it, to->block_count, sizeof *to->blocks);
     for (size_t i = 0; i < to->block_count; i++) {
         read_block(it, json_array_get(blocks, i), &to->blocks[i]);
         entries += to->blocks[i].entries;
@@ -188,7 +177,7 @@ static void read_collection(struct reading *it, const json_t *from, struct backu
     to->replicas = get_small(it, from, "replicas");
     to->entries = get_number(it, from, "entries");
     to->part_count = json_array_size(parts);
-    to->parts = take(it, to->part_count, sizeof *to->parts);
+    to->parts = reading_take(it, to->part_count, sizeof *to->parts);
     for (size_t i = 0; i < to->part_count; i++) {
         struct backup_part *part = &to->parts[i];
         read_part(it, json_array_get(parts, i), part);
@@ -213,7 +202,7 @@ static int read_document(struct bytes text, struct arena *arena, struct backup_m
     out->began = get_number(&it, document, "began");
     out->ended = get_number(&it, document, "ended");
     out->collection_count = json_array_size(collections);
-    out->collections = take(&it, out->collection_count, sizeof *out->collections);
+    out->collections = reading_take(&it, out->collection_count, sizeof *out->collections);
     for (size_t i = 0; i < out->collection_count; i++)
         read_collection(&it, json_array_get(collections, i), &out->collections[i]);
     json_decref(document);
