@@ -13,7 +13,7 @@ QUERIES = [dict(op='search', query=q, limit=30, facets=30, total_limit=100000) f
            ('anchor bridge', '"garden harbor"', '+kettle -ladder', 'zeph*', 'candel~', 'headword:desert engine',
             'category:forest island', '(anchor OR valley) AND window', '"meadow orchid"~4')]
 QUERIES += [dict(op='define', term='alias 77'), dict(op='define', term='unicode name')]
-COMMANDS = [('browse', '--letter', 'J', '--page', '2'), ('suggest', 'jun'), ('match', '--strategy', 'fuzzy', 'alias 7'),
+COMMANDS = [('browse', '--letter', 'J', '--per-page', '20', '--page', '2'), ('suggest', 'jun'), ('match', '--strategy', 'fuzzy', 'alias 7'),
             ('search', '--facets', '9', '+anchor'), ('explain', 'bridge anchor', 'first')]
 
 
