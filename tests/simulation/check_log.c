@@ -21,6 +21,7 @@ void history_deinit(struct history *history)
     free(history->op);
     free(history->digest);
     free(history->epoch);
+    free(history->index);
     free(history->seen);
     free(history->reign);
 }
@@ -101,9 +102,14 @@ void check_reign(struct replica *replica, uint64_t epoch)
 
 /* ---- what is committed stays ---- */
 
+/* A learner may: a late message of a primary that was deposed meanwhile, before what it has was
+ * committed under the next one. Nobody counts on it. */
 void check_cut(struct replica *replica, uint64_t cut)
 {
     const struct history *history = history_of(replica);
+    const Quire__Range *range = range_in(newest_map(world_of(replica)), replica->range);
+    if (range == NULL || !map_range_in_sync(range, replica->shard->process.id))
+        return;
     size_t at = log_at(&replica->log, cut);
     if (at == replica->log.count || cut > history->count)
         return;
@@ -148,7 +154,7 @@ void check_truncated(struct replica *replica, uint64_t seq)
 {
     struct world *world = world_of(replica);
     const Quire__Range *range = range_in(newest_map(world), replica->range);
-    if (replication_epoch(replica->core) != range->epoch)
+    if (range == NULL || replication_epoch(replica->core) != range->epoch)
         return;
     for (size_t i = 0; i < range->n_in_sync; i++) {
         int shard = shard_of(world, range->in_sync[i]);

@@ -30,20 +30,24 @@ bool clients_idle(const struct world *world)
 
 /* ---- asking ---- */
 
-static const Quire__Range *plan(const struct world *world, const struct client *client, int range)
+/* By the coordinator's map; of that range it may have been told something newer. */
+static const Quire__Range *plan(const struct world *world, const struct client *client, int key)
 {
     const struct map *map = world->coordinator[client->coordinator].map;
+    const uint8_t letter = (uint8_t)('a' + key);
+    const Quire__Range *range = map_range_of(map, 1, bytes_of(&letter, 1)), *newer = NULL;
     if (client->hint != NULL && map_epoch(client->hint) > map_epoch(map))
-        map = client->hint;
-    return range_in(map, range);
+        newer = range_in(client->hint, slot_of(range->id));
+    return newer != NULL ? newer : range;
 }
 
-static void ask(struct world *world, struct client *client, int range)
+static void ask(struct world *world, struct client *client, const Quire__Range *planned, int key)
 {
-    const Quire__Range *planned = plan(world, client, range);
+    int range = slot_of(planned->id);
     struct request request = {.call = client->call,
                               .client = client->index,
                               .range = range,
+                              .key = key,
                               .coordinator = client->coordinator,
                               .wish = client->wish,
                               .epoch = planned->epoch,
@@ -76,13 +80,19 @@ static void attempt(struct world *world, struct client *client)
     struct event *timeout = post(world, ATTEMPT_MS * MS, EVENT_CLIENT_TIMEOUT, 0);
     timeout->number = (uint64_t)client->index;
     timeout->number2 = client->call;
-    for (int i = 0; i < world->ranges; i++)
-        client->floor[i] = world->history[i].acknowledged;
+    for (int i = 0; i < KEYS; i++)
+        client->floor[i] = world->key[i].acknowledged;
     if (!choose_coordinator(world, client))
         return;
-    for (int i = 0; i < world->ranges; i++)
-        if (client->wish == WISH_SCATTER ? !client->answered[i] : i == client->range)
-            ask(world, client, i);
+    const Quire__Range *asked = NULL; /* they are in key order */
+    for (int i = 0; i < KEYS; i++) {
+        if (client->wish == WISH_SCATTER ? client->answered[i] : i != client->key)
+            continue;
+        const Quire__Range *range = plan(world, client, i);
+        if (range != asked)
+            ask(world, client, range, i);
+        asked = range;
+    }
 }
 
 static void begin(struct world *world, struct client *client)
@@ -91,16 +101,16 @@ static void begin(struct world *world, struct client *client)
     client->since = world->now;
     client->wish = one_in(world, 2) ? WISH_WRITE : WISH_PRIMARY + (enum wish)below(world, 4);
     client->partial = one_in(world, 2);
-    client->range = (int)below(world, (uint64_t)world->ranges);
+    client->key = (int)below(world, KEYS);
     client->deadline = world->now + SCATTER_MS * MS;
     memset(client->answered, 0, sizeof client->answered);
     client->record = (struct record){.at.count = 1 + (uint32_t)below(world, RECORD_MAX)};
-    client->written_floor = world->history[client->range].acknowledged;
+    client->written_floor = world->key[client->key].acknowledged;
     if (client->wish == WISH_WRITE)
         client->batch++;
     for (uint32_t i = 0; i < client->record.at.count; i++)
-        client->record.op[i] = (struct operation){client->index, (int)below(world, KEYS),
-                                                  client->batch, ++world->values};
+        client->record.op[i] =
+            (struct operation){client->index, client->key, client->batch, ++world->values};
     attempt(world, client);
 }
 
@@ -117,7 +127,7 @@ static void done(struct world *world, struct client *client)
 static void scattered(struct world *world, struct client *client)
 {
     int missing = 0;
-    for (int i = 0; i < world->ranges; i++)
+    for (int i = 0; i < KEYS; i++)
         missing += !client->answered[i];
     if (missing > 0 && world->now < client->deadline)
         return;
@@ -127,17 +137,27 @@ static void scattered(struct world *world, struct client *client)
     done(world, client);
 }
 
+static void read(struct world *world, struct client *client, const struct response *response)
+{
+    for (int i = 0; i < KEYS; i++) {
+        bool wanted = client->wish == WISH_SCATTER ? !client->answered[i] : i == client->key;
+        if (!wanted || !world->history[response->range].covers[i])
+            continue;
+        check_read(world, client, response, i);
+        client->answered[i] = true;
+    }
+}
+
 static void succeeded(struct world *world, struct client *client, const struct response *response)
 {
     if (client->wish == WISH_WRITE) {
         world->writes++;
         check_write(world, client, response);
     } else {
-        check_read(world, client, response);
+        read(world, client, response);
     }
     if (client->wish != WISH_ANY && response->seq > client->token[response->range])
         client->token[response->range] = response->seq;
-    client->answered[response->range] = true;
     if (client->wish == WISH_SCATTER) {
         scattered(world, client);
         return;
@@ -149,7 +169,7 @@ static void succeeded(struct world *world, struct client *client, const struct r
 static void answered(struct world *world, const struct response *response)
 {
     struct client *client = &world->client[response->client];
-    if (!client->busy || client->call != response->call || client->answered[response->range])
+    if (!client->busy || client->call != response->call)
         return;
     if (response->status == 0) {
         succeeded(world, client, response);

@@ -33,17 +33,23 @@ static void add_map(struct world *world, struct map *map)
     world->maps[world->map_count++] = map;
 }
 
+const Quire__Range *some_range(struct world *world)
+{
+    const Quire__ClusterMap *map = newest_map(world)->message;
+    return map->ranges[below(world, map->n_ranges)];
+}
+
 /* ---- committing ---- */
 
 static void say_ranges(struct world *world)
 {
     const struct map *map = newest_map(world);
     char text[512];
-    for (int i = 0; i < world->ranges && world->trace; i++) {
-        const Quire__Range *range = range_in(map, i);
+    for (size_t i = 0; i < map->message->n_ranges && world->trace; i++) {
+        const Quire__Range *range = map->message->ranges[i];
         int at = snprintf(text, sizeof text, "map %llu, range %d epoch %llu: primary %s, in sync",
-                          (unsigned long long)map_epoch(map), i, (unsigned long long)range->epoch,
-                          range->primary + 6);
+                          (unsigned long long)map_epoch(map), slot_of(range->id),
+                          (unsigned long long)range->epoch, range->primary + 6);
         for (size_t k = 0; k < range->n_in_sync; k++)
             at += snprintf(text + at, sizeof text - (size_t)at, " %s", range->in_sync[k] + 6);
         at += snprintf(text + at, sizeof text - (size_t)at, "; learners");
@@ -59,11 +65,22 @@ static void say_ranges(struct world *world)
 
 static void count_failovers(struct world *world, const struct map *map)
 {
-    if (newest_map(world)->message->n_ranges == 0)
-        return;
-    for (int i = 0; i < world->ranges; i++)
-        world->failovers +=
-            strcmp(range_in(newest_map(world), i)->primary, range_in(map, i)->primary) != 0;
+    for (size_t i = 0; i < map->message->n_ranges; i++) {
+        const Quire__Range *range = map->message->ranges[i];
+        const Quire__Range *old = range_in(newest_map(world), slot_of(range->id));
+        world->failovers += old != NULL && strcmp(old->primary, range->primary) != 0;
+    }
+}
+
+static void begin_histories(struct world *world, const struct map *map)
+{
+    const struct map *before = newest_map(world);
+    for (size_t i = 0; i < map->message->n_ranges; i++)
+        if (range_in(before, slot_of(map->message->ranges[i]->id)) == NULL)
+            history_begin(world, map->message->ranges[i]);
+    world->slots = slot_of(map->message->next_id);
+    if (world->slots > RANGES_MAX)
+        abort();
 }
 
 static void commit(struct world *world, const Quire__MapChange *change)
@@ -79,6 +96,7 @@ static void commit(struct world *world, const Quire__MapChange *change)
         check_change(world, newest_map(world), map);
     if (change->node_set != NULL)
         world->drained[shard_of(world, change->node_set->id)] = change->node_set->draining;
+    begin_histories(world, map);
     add_map(world, map);
     say_ranges(world);
 }
@@ -225,12 +243,12 @@ void consensus_event(struct world *world, struct event *event)
 
 static void add_ranges(struct world *world, Quire__ClusterMap *first, struct arena *arena)
 {
-    static const char *const bounds[] = {"g", "p"};
-    first->ranges = arena_calloc(arena, RANGES_MAX, sizeof first->ranges[0]);
+    static const char *const bounds[] = {"d", "g"};
+    first->ranges = arena_calloc(arena, RANGES_FIRST, sizeof first->ranges[0]);
     for (int i = 0; i < world->ranges; i++) {
         Quire__Range *range = arena_alloc(arena, sizeof *range);
         quire__range__init(range);
-        range->id = 2 + (uint64_t)i;
+        range->id = id_of(i);
         range->collection = 1;
         range->epoch = 1;
         range->has_lo = range->has_hi = range->has_fresh = range->fresh = 1;
@@ -274,7 +292,7 @@ void consensus_start(struct world *world)
     collection.replicas = (uint32_t)world->replicas;
     first.cluster_id = (char *)"simulated";
     first.secret = (ProtobufCBinaryData){sizeof secret, secret};
-    first.next_id = 2 + RANGES_MAX;
+    first.next_id = id_of(world->ranges);
     first.collections = collections;
     first.n_collections = 1;
     first.has_placement = true;

@@ -164,7 +164,7 @@ static void add_requests(struct world *world, const struct register_body *body, 
             continue;
         Quire__ReplicaRequest *request = arena_alloc(arena, sizeof *request);
         quire__replica_request__init(request);
-        request->range = range_in(newest_map(world), range)->id;
+        request->range = id_of(range);
         request->epoch = body->range[range].want_epoch;
         request->node = world->shard[i].process.id;
         request->in_sync = body->range[range].want_in_sync[i];
@@ -184,7 +184,7 @@ static void add_report(struct world *world, const struct register_body *body, in
 {
     Quire__RangeReport *report = arena_alloc(arena, sizeof *report);
     quire__range_report__init(report);
-    report->id = range_in(newest_map(world), range)->id;
+    report->id = id_of(range);
     report->epoch = body->range[range].epoch;
     report->state = (char *)state_name(body->range[range].held, body->range[range].broken);
     report->has_committed_seq = report->has_durable_seq = report->has_last_seq = 1;
@@ -216,7 +216,7 @@ static uint32_t ask_controller(struct coordinator *coordinator, const struct reg
     message.disk_short = body->disk_short;
     message.ranges = reports;
     message.requests = requests;
-    for (int i = 0; i < world->ranges; i++) {
+    for (int i = 0; i < world->slots; i++) {
         if (body->range[i].epoch == 0)
             continue;
         add_report(world, body, i, &message, &arena);

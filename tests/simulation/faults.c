@@ -69,8 +69,7 @@ static int some_place(struct world *world)
                                  : (int)below(world, (uint64_t)world->coordinators));
     if (one_in(world, 2))
         return (int)below(world, (uint64_t)world->shards);
-    int range = (int)below(world, (uint64_t)world->ranges);
-    return shard_of(world, range_in(newest_map(world), range)->primary);
+    return shard_of(world, some_range(world)->primary);
 }
 
 /* ---- connections ---- */
@@ -244,8 +243,7 @@ static void move(struct world *world)
     if (world->leader < 0 || !runs(&world->coordinator[world->leader].process))
         return;
     struct coordinator *leader = &world->coordinator[world->leader];
-    const Quire__Range *range =
-        range_in(newest_map(world), (int)below(world, (uint64_t)world->ranges));
+    const Quire__Range *range = some_range(world);
     const char *from = map_range_member(range, below(world, map_range_members(range)));
     const char *to = world->shard[below(world, (uint64_t)world->shards)].process.id;
     arena_init(&arena, 0);
@@ -317,8 +315,7 @@ static void strike(struct world *world)
 /* A primary and one of its replicas, of some range. */
 static void cut_replicas(struct world *world)
 {
-    const Quire__Range *range =
-        range_in(newest_map(world), (int)below(world, (uint64_t)world->ranges));
+    const Quire__Range *range = some_range(world);
     int one = shard_of(world, range->primary);
     int other = shard_of(world, range->in_sync[below(world, range->n_in_sync)]);
     if (one == other)

@@ -21,11 +21,12 @@ static uint64_t now_ms(const struct replica *replica)
 
 static void apply_one(struct replica *replica, const struct operation *op)
 {
-    struct state *state = &replica->state;
-    uint64_t mix = state->digest ^ (op->value * 0x9e3779b97f4a7c15ull) ^ (uint64_t)op->key;
-    state->digest = (mix ^ mix >> 29) * 0xbf58476d1ce4e5b9ull;
-    state->value[op->key] = op->value;
-    state->applied++;
+    struct cell *cell = &replica->state.key[op->key];
+    uint64_t mix = cell->digest ^ (op->value * 0x9e3779b97f4a7c15ull);
+    cell->digest = (mix ^ mix >> 29) * 0xbf58476d1ce4e5b9ull;
+    cell->value = op->value;
+    cell->count++;
+    replica->state.applied++;
     check_applied(replica, op);
 }
 
@@ -156,7 +157,7 @@ static void respond_pending(struct replica *replica, const struct pending *pendi
         .call = pending->call, .client = pending->client, .range = replica->range};
     request.coordinator = world_of(replica)->client[pending->client].coordinator;
     if (status == 0)
-        check_acknowledged(replica, pending->last_seq);
+        check_acknowledged(replica, pending->last_seq, &pending->last);
     respond(replica, &request, (struct response){.status = status, .seq = pending->last_seq});
 }
 
@@ -231,6 +232,13 @@ void replica_init(struct shard *shard, int range)
     struct replica *replica = &shard->replica[range];
     replica->shard = shard;
     replica->range = range;
+}
+
+/* Most slots are never used. */
+static void make_room(struct replica *replica)
+{
+    if (replica->write != NULL)
+        return;
     replica->write = calloc(WRITES_MAX, sizeof replica->write[0]);
     replica->pending = calloc(PENDING_MAX, sizeof replica->pending[0]);
     if (replica->write == NULL || replica->pending == NULL)
@@ -241,7 +249,7 @@ void replica_deinit(struct replica *replica)
 {
     replica->shard->process.up = false; /* nothing is sent any more */
     replication_destroy(replica->core);
-    for (size_t i = 0; i < WRITES_MAX; i++)
+    for (size_t i = 0; i < WRITES_MAX && replica->write != NULL; i++)
         free(replica->write[i].records.record);
     free(replica->write);
     free(replica->pending);
@@ -278,6 +286,7 @@ void replica_open(struct replica *replica)
     const struct replication_edge edge = {replica,      edge_send,           edge_answer,
                                           edge_append,  edge_commit,         edge_abandon,
                                           edge_request, edge_need_checkpoint};
+    make_room(replica);
     begin_life(replica);
     for (size_t i = 0; i < replica->log.count; i++) {
         const struct record *record = &replica->log.record[i];
@@ -331,7 +340,8 @@ void replica_drop(struct replica *replica)
     replica->generation++;
     replica->copy = COPY_NONE;
     replica->has_data = false;
-    replica->dropped = range_in(replica->shard->map, replica->range)->epoch;
+    const Quire__Range *range = range_in(replica->shard->map, replica->range);
+    replica->dropped = range != NULL ? range->epoch : UINT64_MAX;
     replica->durable.count = 0;
     replica->base = (struct replication_position){0, 0};
     memset(&replica->flushed, 0, sizeof replica->flushed);
@@ -475,7 +485,7 @@ static void serve_write(struct replica *replica, const struct request *request)
         struct response response = {.status = replica_leads(replica) ? 0 : ERR_UNAVAILABLE,
                                     .seq = state->seq[client]};
         if (response.status == 0 && record.op[0].batch == state->batch[client])
-            check_acknowledged(replica, response.seq);
+            check_acknowledged(replica, response.seq, &record.op[record.at.count - 1]);
         respond(replica, request, response);
         return;
     }
@@ -492,8 +502,8 @@ static void serve_write(struct replica *replica, const struct request *request)
     record.at.epoch = replication_epoch(replica->core);
     log_add(&replica->log, &record);
     log_add(&disk_begin(replica)->records, &record);
-    replica->pending[replica->pending_count++] =
-        (struct pending){record_end(&record), request->call, client};
+    replica->pending[replica->pending_count++] = (struct pending){
+        record_end(&record), request->call, client, record.op[record.at.count - 1]};
     replication_pump(replica->core, now);
 }
 
@@ -512,9 +522,7 @@ void replica_serve(struct replica *replica, const struct request *request)
                                     now_ms(replica), NULL);
     if (code == 0 && state->applied < request->token)
         code = ERR_UNAVAILABLE; /* the product waits a little; here the client tries again */
-    respond(replica, request,
-            (struct response){.status = code,
-                              .seq = state->applied,
-                              .value = state->value[request->record.op[0].key],
-                              .digest = state->digest});
+    struct response response = {.status = code, .seq = state->applied};
+    memcpy(response.key, state->key, sizeof response.key);
+    respond(replica, request, response);
 }

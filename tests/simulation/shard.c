@@ -22,14 +22,14 @@ void shard_init(struct world *world, int index)
     shard->process.place = index;
     shard->process.rate = 0.95 + (double)below(world, 101) / 1000;
     snprintf(shard->process.id, sizeof shard->process.id, "shard-%d", index);
-    for (int i = 0; i < world->ranges; i++)
+    for (int i = 0; i < RANGES_MAX; i++)
         replica_init(shard, i);
 }
 
 void shard_deinit(struct shard *shard)
 {
     process_stop(&shard->process);
-    for (int i = 0; i < shard->process.world->ranges; i++)
+    for (int i = 0; i < RANGES_MAX; i++)
         replica_deinit(&shard->replica[i]);
     map_unref(shard->map);
 }
@@ -42,7 +42,7 @@ void shard_start(struct shard *shard)
     shard->assigning = shard->assigns_until = 0;
     say(world, "shard %d starts, incarnation %llu", shard->process.place,
         (unsigned long long)shard->process.life);
-    for (int i = 0; i < world->ranges; i++)
+    for (int i = 0; i < world->slots; i++)
         if (shard->replica[i].has_data)
             replica_open(&shard->replica[i]);
     post_own(&shard->process, below(world, TICK_MS * MS), EVENT_TICK);
@@ -56,7 +56,7 @@ void shard_start(struct shard *shard)
 void shard_crash(struct shard *shard)
 {
     say(shard->process.world, "shard %d is gone", shard->process.place);
-    for (int i = 0; i < shard->process.world->ranges; i++)
+    for (int i = 0; i < shard->process.world->slots; i++)
         replica_close(&shard->replica[i]);
     process_stop(&shard->process);
     map_unref(shard->map);
@@ -68,7 +68,7 @@ void shard_leave(struct shard *shard)
     say(shard->process.world, "shard %d was asked to stop", shard->process.place);
     shard->leaving = true;
     shard->leaving_since = shard->process.world->now;
-    for (int i = 0; i < shard->process.world->ranges; i++)
+    for (int i = 0; i < shard->process.world->slots; i++)
         if (shard->replica[i].core != NULL)
             replication_resign(shard->replica[i].core);
     for (int i = 0; i < shard->process.world->coordinators; i++)
@@ -77,23 +77,15 @@ void shard_leave(struct shard *shard)
 
 /* ---- assignments ---- */
 
-static bool named(char *const *ids, size_t count, const char *id)
-{
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(ids[i], id) == 0)
-            return true;
-    return false;
-}
-
 static void carry_out(struct shard *shard, int index)
 {
     struct replica *replica = &shard->replica[index];
     const Quire__Range *range = range_in(shard->map, index);
-    bool in_sync = named(range->in_sync, range->n_in_sync, shard->process.id);
-    if (!in_sync && !named(range->learners, range->n_learners, shard->process.id)) {
+    if (range == NULL || !map_range_on(range, shard->process.id)) {
         replica_drop(replica);
         return;
     }
+    bool in_sync = map_range_in_sync(range, shard->process.id);
     if (replica->copy == COPY_INSTALLS)
         return; /* it is configured when that is done */
     bool begins = !replica->has_data && in_sync && range->fresh;
@@ -127,7 +119,7 @@ static void assigned(struct shard *shard, uint64_t epoch)
     shard->durable_map_epoch = epoch;
     map_unref(shard->map);
     shard->map = map_ref(shard->process.world->maps[epoch]);
-    for (int i = 0; i < shard->process.world->ranges; i++)
+    for (int i = 0; i < shard->process.world->slots; i++)
         carry_out(shard, i);
 }
 
@@ -142,7 +134,7 @@ static void tell(struct shard *shard, int coordinator)
                                  .map_epoch = shard->map == NULL ? 0 : map_epoch(shard->map),
                                  .leaving = shard->leaving,
                                  .disk_short = shard->disk_full || shard->disk_short};
-    for (int i = 0; i < world->ranges; i++) {
+    for (int i = 0; i < world->slots; i++) {
         struct replica *replica = &shard->replica[i];
         if (replica->core == NULL)
             continue;
@@ -163,7 +155,7 @@ static void tell(struct shard *shard, int coordinator)
 
 static void forget_wishes(struct shard *shard)
 {
-    for (int i = 0; i < shard->process.world->ranges; i++)
+    for (int i = 0; i < shard->process.world->slots; i++)
         memset(shard->replica[i].want, 0, sizeof shard->replica[i].want);
 }
 
@@ -171,7 +163,7 @@ static void registered(struct shard *shard, const struct registered_body *body)
 {
     if (body->life != shard->process.life || body->lease_ms == 0)
         return;
-    for (int i = 0; i < shard->process.world->ranges; i++)
+    for (int i = 0; i < shard->process.world->slots; i++)
         if (shard->replica[i].core != NULL)
             replication_lease(shard->replica[i].core, body->sent_ms + body->lease_ms);
 }
@@ -196,7 +188,7 @@ static bool is_needed(const struct replica *replica)
 
 static bool needed(const struct shard *shard)
 {
-    for (int i = 0; i < shard->process.world->ranges; i++)
+    for (int i = 0; i < shard->process.world->slots; i++)
         if (is_needed(&shard->replica[i]))
             return true;
     return false;
@@ -214,7 +206,7 @@ static void tick(struct shard *shard)
 {
     struct world *world = shard->process.world;
     forget_wishes(shard);
-    for (int i = 0; i < world->ranges; i++)
+    for (int i = 0; i < world->slots; i++)
         if (shard->replica[i].core != NULL)
             replication_tick(shard->replica[i].core, local_ms(&shard->process));
     post_own(&shard->process, TICK_MS * MS, EVENT_TICK);
@@ -245,7 +237,7 @@ static void lost(struct shard *shard, int other)
 {
     if (other >= shard->process.world->shards)
         return;
-    for (int i = 0; i < shard->process.world->ranges; i++)
+    for (int i = 0; i < shard->process.world->slots; i++)
         if (shard->replica[i].core != NULL)
             replication_lost(shard->replica[i].core, shard->process.world->shard[other].process.id,
                              true, local_ms(&shard->process));

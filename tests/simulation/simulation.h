@@ -21,10 +21,12 @@
 #define SHARDS_MAX 6
 #define COORDINATORS_MAX 5
 #define PLACES (SHARDS_MAX + COORDINATORS_MAX) /* shards, then coordinators: for the network */
-#define RANGES_MAX 3
+#define RANGES_FIRST 3                         /* at most, of the first map */
+#define RANGES_MAX 32 /* slots: that there ever were in a schedule, see slot_of() */
+#define FIRST_ID 2    /* of a range */
 #define CLIENTS 4
-#define KEYS 3       /* of each range */
-#define RECORD_MAX 3 /* operations of one record */
+#define KEYS 9       /* of one byte each: "a" and so on */
+#define RECORD_MAX 3 /* operations of one record, which are of one batch and of one key */
 #define MS 1000ull   /* microseconds */
 
 #define TICK_MS 50
@@ -52,11 +54,16 @@ struct log {
     size_t count, room;
 };
 
+struct cell { /* of a key */
+    uint64_t value;
+    uint64_t count;  /* of operations on it since the world began, whichever range had it */
+    uint64_t digest; /* of these, in order */
+};
+
 struct state { /* what applying the log makes */
     uint64_t applied;
-    uint64_t epoch;  /* of the record at `applied` */
-    uint64_t digest; /* of all operations up to there, in order */
-    uint64_t value[KEYS];
+    uint64_t epoch; /* of the record at `applied` */
+    struct cell key[KEYS];
     uint64_t batch[CLIENTS]; /* the last one of each client that was applied... */
     uint64_t seq[CLIENTS];   /* ...and where */
 };
@@ -83,13 +90,14 @@ struct write { /* to a log, under way */
 struct pending { /* a client's write that waits for its commit */
     uint64_t last_seq, call;
     int client;
+    struct operation last;
 };
 
 enum copy { COPY_NONE, COPY_PULLS, COPY_INSTALLS }; /* of a checkpoint, under way */
 
 struct replica {
     struct shard *shard;
-    int range; /* index in the map */
+    int range; /* its slot */
     bool has_data;
     uint64_t dropped;    /* the range's epoch that told it to drop all it had; 0: none did */
     uint64_t generation; /* changes when the core is made anew: events of the one before are void */
@@ -152,23 +160,24 @@ struct client {
     int index;
     enum wish wish;
     bool busy, partial;
-    int range;       /* of a write or a read of one range */
+    int key;         /* of a write or a read of one key */
     int coordinator; /* through which it asks */
     uint64_t batch;
     uint64_t deadline; /* of a scatter read */
     uint64_t since;    /* when the wish began */
     uint64_t call;     /* of the newest attempt */
     struct map *hint;  /* the newest that it was told with ERR_STALE; not its own */
-    bool answered[RANGES_MAX];
+    bool answered[KEYS];
     struct record record;
-    uint64_t token[RANGES_MAX]; /* what it has seen acknowledged */
-    uint64_t floor[RANGES_MAX]; /* what had been acknowledged to anybody when the attempt began */
-    uint64_t written_floor;     /* ...when the write began */
+    uint64_t token[RANGES_MAX]; /* its session: what it has seen of each range, as seqs... */
+    uint64_t seen[KEYS];        /* ...and what that is, as counts of operations */
+    uint64_t floor[KEYS];       /* what had been acknowledged to anybody when the attempt began */
+    uint64_t written_floor;     /* ...when the write began, of its key */
 };
 
 struct request {
     uint64_t call;
-    int client, range, coordinator;
+    int client, range, key, coordinator;
     enum wish wish;
     uint64_t epoch, token;
     struct record record;
@@ -178,9 +187,9 @@ struct response {
     uint64_t call;
     int client, range, shard;
     int status;
-    uint64_t seq; /* of the write, or that the read saw */
-    uint64_t value, digest;
-    struct map *current; /* ERR_STALE: what the shard knows; a reference of the world's */
+    uint64_t seq;          /* of the write, or that the read saw */
+    struct cell key[KEYS]; /* of a read */
+    struct map *current;   /* ERR_STALE: what the shard knows; a reference of the world's */
 };
 
 /* ---- messages between shards, and between shards and coordinators ---- */
@@ -271,13 +280,25 @@ struct reign { /* who sent records as the primary of an epoch; life 0: nobody */
 struct history { /* of a range: what was committed at each seq, by whoever said so first */
     struct operation *op;
     uint64_t *digest, *epoch; /* up to there; of the record */
+    uint64_t *index;          /* the how-manieth on its key it is */
     uint64_t count, room;
-    struct seen *seen; /* a hash table; seen_room: 0 or a power of two */
+    bool covers[KEYS];
+    uint64_t origin;    /* the seq after which it begins... */
+    struct state start; /* ...and what is there then */
+    struct seen *seen;  /* a hash table; seen_room: 0 or a power of two */
     size_t seen_count, seen_room;
     struct reign *reign; /* by epoch */
     uint64_t reign_room;
     uint64_t acknowledged; /* highest seq that was acknowledged, or that a primary showed */
     uint64_t acknowledged_at;
+};
+
+struct key_history { /* what was committed on a key, from 1 on, whichever range had it */
+    struct operation *op;
+    uint64_t *digest; /* up to there */
+    uint64_t count, room;
+    uint64_t newest[CLIENTS]; /* value of each client */
+    uint64_t acknowledged;    /* as many, to anybody */
 };
 
 enum schedule {
@@ -343,6 +364,8 @@ struct world {
     struct coordinator coordinator[COORDINATORS_MAX];
     struct client client[CLIENTS];
     struct history history[RANGES_MAX];
+    struct key_history key[KEYS];
+    int slots; /* that are in use, or were */
     int shards, coordinators, ranges, replicas;
     bool drained[SHARDS_MAX]; /* as operators asked, and it was agreed on */
 
@@ -452,6 +475,7 @@ void consensus_propose(struct coordinator *coordinator, const Quire__MapChange *
 void consensus_event(struct world *world, struct event *event);
 void consensus_change_leader(struct world *world);
 struct map *newest_map(const struct world *world);
+const Quire__Range *some_range(struct world *world); /* of the newest map */
 
 /* client.c */
 void client_start(struct world *world);
@@ -474,24 +498,66 @@ void check_reign(struct replica *replica, uint64_t epoch);
 void check_cut(struct replica *replica, uint64_t cut);
 void check_truncated(struct replica *replica, uint64_t seq);
 void check_kept(struct world *world, int range); /* after each event */
+/* That range is new. */
+void history_begin(struct world *world, const Quire__Range *range);
 void history_deinit(struct history *history);
 
 /* check.c */
 void check_applied(struct replica *replica, const struct operation *op);
 void check_installed(struct replica *replica);
 void check_committed(struct replica *replica, uint64_t seq);
-void check_acknowledged(struct replica *replica, uint64_t seq);
-void check_read(struct world *world, const struct client *client, const struct response *response);
-void check_write(struct world *world, const struct client *client, const struct response *response);
+/* Of a batch, the last operation; at `seq`, or in what the range began with. */
+void check_acknowledged(struct replica *replica, uint64_t seq, const struct operation *last);
+/* What it saw of a key that it asked for. */
+void check_read(struct world *world, struct client *client, const struct response *response,
+                int key);
+void check_write(struct world *world, struct client *client, const struct response *response);
 void check_step(struct world *world); /* after each event */
 /* Of the map, each that is committed. */
 void check_change(struct world *world, const struct map *before, const struct map *after);
 bool at_rest(const struct world *world);
 void check_rest(struct world *world);
 
-static inline const Quire__Range *range_in(const struct map *map, int range)
+/* Ranges are known by slots: an id is never used twice. */
+static inline int slot_of(uint64_t id)
 {
-    return map->message->ranges[range];
+    return (int)(id - FIRST_ID);
+}
+
+static inline uint64_t id_of(int slot)
+{
+    return FIRST_ID + (uint64_t)slot;
+}
+
+/* NULL: that map does not have it. */
+static inline const Quire__Range *range_in(const struct map *map, int slot)
+{
+    for (size_t i = 0; i < map->message->n_ranges; i++)
+        if (map->message->ranges[i]->id == id_of(slot))
+            return map->message->ranges[i];
+    return NULL;
+}
+
+/* Whether a key lies within [lo, hi). */
+static inline bool key_within(int key, struct bytes lo, struct bytes hi)
+{
+    uint8_t letter = (uint8_t)('a' + key);
+    struct bytes name = bytes_of(&letter, 1);
+    return bytes_compare(lo, name) <= 0 && (hi.size == 0 || bytes_compare(name, hi) < 0);
+}
+
+static inline bool key_in(const Quire__Range *range, int key)
+{
+    return key_within(key, map_range_lo(range), map_range_hi(range));
+}
+
+/* Of all keys. */
+static inline uint64_t state_digest(const struct state *state)
+{
+    uint64_t digest = 0;
+    for (int i = 0; i < KEYS; i++)
+        digest = (digest ^ state->key[i].digest) * 0x9e3779b97f4a7c15ull + state->key[i].count;
+    return digest;
 }
 
 #endif

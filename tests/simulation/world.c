@@ -241,7 +241,7 @@ static void begin(struct world *world)
     world->coordinators = 1 + 2 * (int)below(world, 3);
     if (world->schedule != SCHEDULE_ANY && world->coordinators == 1)
         world->coordinators = 3;
-    world->ranges = 1 + (int)below(world, RANGES_MAX);
+    world->ranges = 1 + (int)below(world, RANGES_FIRST);
     world->replicas = 2 + (int)below(world, 2);
     if (world->manner.ranges != 0)
         world->ranges = world->manner.ranges;
@@ -289,7 +289,10 @@ void world_finish(struct world *world)
         coordinator_deinit(&world->coordinator[i]);
     free(world->answered);
     consensus_deinit(world);
-    for (int i = 0; i < RANGES_MAX; i++) {
+    for (int i = 0; i < RANGES_MAX; i++)
         history_deinit(&world->history[i]);
+    for (int i = 0; i < KEYS; i++) {
+        free(world->key[i].op);
+        free(world->key[i].digest);
     }
 }
