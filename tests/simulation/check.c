@@ -105,6 +105,9 @@ void check_applied(struct replica *replica, const struct operation *op)
     const struct state *state = &replica->state;
     uint64_t seq = state->applied;
     grow(history, seq);
+    if (seq == history->count + 1 && history->replaced)
+        violated(world_of(replica), "shard %d applied seq %llu of range %d, which is replaced",
+                 replica->shard->process.place, (ull)seq, replica->range);
     if (seq == history->count + 1) {
         history->count++;
         history->op[seq] = *op;
@@ -151,7 +154,8 @@ static void check_durable(struct replica *replica, uint64_t seq, const Quire__Ra
     for (size_t i = 0; i < range->n_in_sync; i++) {
         int shard = shard_of(world, range->in_sync[i]);
         const struct replica *other = &world->shard[shard].replica[replica->range];
-        if (other->dropped <= range->epoch && !disk_has(other, seq))
+        if (other->dropped <= range->epoch && !disk_has(other, seq) &&
+            !check_prepared(other->shard, replica->range, seq))
             violated(
                 world,
                 "shard %d acknowledged seq %llu of range %d, which is not durable on shard %d, "
@@ -277,17 +281,16 @@ static bool can_acknowledge(const struct world *world, const struct replica *rep
 
 static void check_longest(struct world *world)
 {
-    static const uint64_t limits[] = {[SCHEDULE_CRASH] = 2000,
-                                      [SCHEDULE_SILENCE] = 5000,
-                                      [SCHEDULE_LEAVE] = 300,
-                                      [SCHEDULE_LINK] = 2000,
-                                      [SCHEDULE_DRAIN] = 300};
+    static const uint64_t limits[] = {
+        [SCHEDULE_CRASH] = 2000, [SCHEDULE_SILENCE] = 5000, [SCHEDULE_LEAVE] = 300,
+        [SCHEDULE_LINK] = 2000,  [SCHEDULE_DRAIN] = 300,    [SCHEDULE_SPLIT] = 300};
     static const char *const what[] = {
         [SCHEDULE_CRASH] = "process crashed",
         [SCHEDULE_SILENCE] = "process fell silent",
         [SCHEDULE_LEAVE] = "process was asked to stop",
         [SCHEDULE_LINK] = "link between two shards is cut",
         [SCHEDULE_DRAIN] = "shard was drained",
+        [SCHEDULE_SPLIT] = "range is split or merged",
     };
     uint64_t limit = limits[world->schedule] + SLACK_MS;
     for (int i = 0; i < CLIENTS; i++) {
@@ -313,6 +316,8 @@ void check_step(struct world *world)
         }
         if (range_in(newest_map(world), r) != NULL)
             check_kept(world, r);
+        else if (world->history[r].replaced)
+            check_replaced(world, r);
     }
     if (world->schedule != SCHEDULE_ANY && !world->healed)
         check_longest(world);
@@ -355,6 +360,8 @@ static const char *misplaced(const struct world *world, const Quire__Range *rang
 {
     if (range->n_leaving > 0)
         return "is on the move still";
+    if (range->reshape != NULL)
+        return "is being split or merged still";
     bool room = count_drained(world) + world->replicas <= world->shards;
     for (size_t i = 0; i < map_range_members(range) && world->manner.motion && room; i++)
         if (world->drained[shard_of(world, map_range_member(range, i))])
@@ -383,6 +390,26 @@ static const char *unrest(const struct world *world, const Quire__Range *range)
     return misplaced(world, range);
 }
 
+/* Of a range that is gone nothing is left, and nothing of one that did not come. */
+static bool is_left(const struct world *world, int slot)
+{
+    for (int i = 0; i < world->shards; i++) {
+        const struct replica *replica = &world->shard[i].replica[slot];
+        if (replica->core != NULL || replica->has_data || replica->copy != COPY_NONE ||
+            world->shard[i].derived[slot].kept.there || world->shard[i].derived[slot].building)
+            return true;
+    }
+    return false;
+}
+
+static int find_left(const struct world *world)
+{
+    for (int r = 0; r < world->slots; r++)
+        if (range_in(newest_map(world), r) == NULL && is_left(world, r))
+            return r;
+    return -1;
+}
+
 bool at_rest(const struct world *world)
 {
     if (!clients_idle(world) || world->order % 8 != 0)
@@ -391,7 +418,7 @@ bool at_rest(const struct world *world)
     for (size_t i = 0; i < map->n_ranges; i++)
         if (unrest(world, map->ranges[i]) != NULL)
             return false;
-    return true;
+    return find_left(world) < 0;
 }
 
 static void say_replicas(struct world *world)
@@ -416,6 +443,9 @@ void check_rest(struct world *world)
         if (unrest(world, map->ranges[i]) != NULL)
             violated(world, "long after everything was mended, range %d %s",
                      slot_of(map->ranges[i]->id), unrest(world, map->ranges[i]));
+    if (find_left(world) >= 0)
+        violated(world, "long after everything was mended, a shard holds range %d, which is gone",
+                 find_left(world));
     for (int i = 0; i < CLIENTS; i++)
         if (world->client[i].busy)
             violated(world, "long after everything was mended, client %d waits for its %s", i,

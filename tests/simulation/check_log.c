@@ -140,7 +140,8 @@ void check_kept(struct world *world, int r)
     const Quire__Range *range = range_in(newest_map(world), r);
     for (size_t i = 0; i < range->n_in_sync && history->count > 0; i++) {
         int shard = shard_of(world, range->in_sync[i]);
-        if (!has_all(&world->shard[shard].replica[r], history))
+        if (!has_all(&world->shard[shard].replica[r], history) &&
+            !check_prepared(&world->shard[shard], r, history->count))
             violated(
                 world,
                 "shard %d is in sync, and does not have seq %llu of range %d, which was committed",

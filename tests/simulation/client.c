@@ -74,6 +74,17 @@ static bool choose_coordinator(struct world *world, struct client *client)
     return false;
 }
 
+/* A range that its session names and its map does not have: if it may come yet, that map is too
+ * old to be answered by. */
+static bool knows_session(const struct world *world, const struct client *client)
+{
+    const struct map *map = world->coordinator[client->coordinator].map;
+    for (int i = 0; i < world->slots; i++)
+        if (client->token[i] > 0 && range_in(map, i) == NULL && map_range_may_come(map, id_of(i)))
+            return false;
+    return true;
+}
+
 static void attempt(struct world *world, struct client *client)
 {
     client->call = ++world->calls;
@@ -84,6 +95,8 @@ static void attempt(struct world *world, struct client *client)
         client->floor[i] = world->key[i].acknowledged;
     if (!choose_coordinator(world, client))
         return;
+    if (client->wish != WISH_WRITE && client->wish != WISH_ANY && !knows_session(world, client))
+        return;                       /* and asks again */
     const Quire__Range *asked = NULL; /* they are in key order */
     for (int i = 0; i < KEYS; i++) {
         if (client->wish == WISH_SCATTER ? client->answered[i] : i != client->key)

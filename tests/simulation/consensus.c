@@ -55,6 +55,15 @@ static void say_ranges(struct world *world)
         at += snprintf(text + at, sizeof text - (size_t)at, "; learners");
         for (size_t k = 0; k < range->n_learners; k++)
             at += snprintf(text + at, sizeof text - (size_t)at, " %s", range->learners[k] + 6);
+        if (range->reshape != NULL)
+            at += snprintf(text + at, sizeof text - (size_t)at, "; %s into %d%s",
+                           range->reshape->n_targets == 2 ? "splits" : "merges",
+                           slot_of(range->reshape->targets[0]->id),
+                           range->reshape->sealed ? ", sealed" : "");
+        if (range->has_origin_seq)
+            at += snprintf(text + at, sizeof text - (size_t)at, "; of %llu/%llu",
+                           (unsigned long long)range->origin_epoch,
+                           (unsigned long long)range->origin_seq);
         if (range->n_leaving > 0)
             at += snprintf(text + at, sizeof text - (size_t)at, "; leaving");
         for (size_t k = 0; k < range->n_leaving; k++)
@@ -69,6 +78,8 @@ static void count_failovers(struct world *world, const struct map *map)
         const Quire__Range *range = map->message->ranges[i];
         const Quire__Range *old = range_in(newest_map(world), slot_of(range->id));
         world->failovers += old != NULL && strcmp(old->primary, range->primary) != 0;
+        for (size_t k = 0; old != NULL && k < old->n_leaving; k++)
+            world->moves += !map_range_on(range, old->leaving[k]);
     }
 }
 
@@ -92,8 +103,10 @@ static void commit(struct world *world, const Quire__MapChange *change)
         return;
     }
     count_failovers(world, map);
-    if (newest_map(world)->message->n_ranges > 0)
+    if (newest_map(world)->message->n_ranges > 0) {
         check_change(world, newest_map(world), map);
+        check_reshaped(world, newest_map(world), map);
+    }
     if (change->node_set != NULL)
         world->drained[shard_of(world, change->node_set->id)] = change->node_set->draining;
     begin_histories(world, map);

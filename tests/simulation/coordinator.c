@@ -172,8 +172,10 @@ static void add_requests(struct world *world, const struct register_body *body, 
     }
 }
 
-static const char *state_name(bool held, bool broken)
+static const char *state_name(bool held, bool broken, bool lost)
 {
+    if (lost)
+        return "failed";
     if (!held)
         return "opening";
     return broken ? "read-only" : "serving";
@@ -186,12 +188,18 @@ static void add_report(struct world *world, const struct register_body *body, in
     quire__range_report__init(report);
     report->id = id_of(range);
     report->epoch = body->range[range].epoch;
-    report->state = (char *)state_name(body->range[range].held, body->range[range].broken);
+    report->state = (char *)state_name(body->range[range].held, body->range[range].broken,
+                                       body->range[range].lost);
     report->has_committed_seq = report->has_durable_seq = report->has_last_seq = 1;
     report->committed_seq = body->range[range].committed;
     report->durable_seq = body->range[range].durable;
     report->last_seq = body->range[range].last;
     report->role = (char *)role_name(body->range[range].role);
+    report->bytes = CONTROLLER_RANGE_BYTES / 2; /* neither too large nor small */
+    report->has_derived_seq = body->range[range].derived.derived;
+    report->derived_seq = body->range[range].derived.seq;
+    report->has_derived_failed = report->derived_failed = body->range[range].derived.failed;
+    report->has_drained = report->drained = body->range[range].derived.drained;
     message->ranges[message->n_ranges++] = report;
 }
 

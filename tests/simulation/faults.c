@@ -1,6 +1,7 @@
 /* What goes wrong, by the profile of the schedule: densely, and mended some time later or in the
  * end; in some schedules just one thing happens, and then nobody may wait for long (P4). */
 #include "coordinator/controller_move.h"
+#include "coordinator/controller_reshape.h"
 #include "tests/simulation/simulation.h"
 
 #include <string.h>
@@ -255,6 +256,57 @@ static void move(struct world *world)
     arena_deinit(&arena);
 }
 
+static struct coordinator *working_leader(struct world *world)
+{
+    if (world->leader < 0 || !runs(&world->coordinator[world->leader].process))
+        return NULL;
+    return &world->coordinator[world->leader];
+}
+
+/* Mostly between two keys of the range. */
+static void split(struct world *world)
+{
+    Quire__MapChange *change;
+    struct arena arena;
+    struct err err = {0};
+    struct coordinator *leader = working_leader(world);
+    const Quire__Range *range = some_range(world);
+    uint8_t inside[KEYS], at = 'a';
+    size_t count = 0;
+    for (int i = 1; i < KEYS; i++)
+        if (key_in(range, i - 1) && key_in(range, i))
+            inside[count++] = (uint8_t)('a' + i);
+    at = count == 0 || one_in(world, 8) ? (uint8_t)('a' + below(world, KEYS + 1))
+                                        : inside[below(world, count)];
+    if (leader == NULL || world->slots + 2 > RANGES_MAX)
+        return;
+    arena_init(&arena, 0);
+    if (controller_split(leader->controller, range->id, bytes_of(&at, 1), &arena,
+                         local_ms(&leader->process), &change, &err) == 0) {
+        say(world, "range %d is to be split at %c", slot_of(range->id), at);
+        consensus_propose(leader, change);
+    }
+    arena_deinit(&arena);
+}
+
+static void merge(struct world *world)
+{
+    Quire__MapChange *change;
+    struct arena arena;
+    struct err err = {0};
+    struct coordinator *leader = working_leader(world);
+    const Quire__Range *range = some_range(world);
+    if (leader == NULL || world->slots + 1 > RANGES_MAX)
+        return;
+    arena_init(&arena, 0);
+    if (controller_merge(leader->controller, range->id, &arena, local_ms(&leader->process), &change,
+                         &err) == 0) {
+        say(world, "range %d is to be merged with the next one", slot_of(range->id));
+        consensus_propose(leader, change);
+    }
+    arena_deinit(&arena);
+}
+
 /* ---- which, and when ---- */
 
 static void strike(struct world *world)
@@ -301,6 +353,12 @@ static void strike(struct world *world)
     case KIND_MOVE:
         move(world);
         break;
+    case KIND_SPLIT:
+        split(world);
+        break;
+    case KIND_MERGE:
+        merge(world);
+        break;
     case KIND_DISK:
         if (shard == NULL || shard->disk_full)
             break;
@@ -340,6 +398,12 @@ static void strike_once(struct world *world)
         break;
     case SCHEDULE_DRAIN:
         drain(world, place < SHARDS_MAX ? place : (int)below(world, (uint64_t)world->shards));
+        break;
+    case SCHEDULE_SPLIT:
+        if (one_in(world, 2))
+            split(world);
+        else
+            merge(world);
         break;
     default:
         if (place >= SHARDS_MAX)
@@ -391,7 +455,8 @@ void heal(struct world *world)
     world->healed = true;
     world->loss = world->duplicate = 0;
     world->slow = 0;
-    world->manner.assign_ms = world->manner.agree_ms = world->manner.unwritten = 0;
+    world->manner.assign_ms = world->manner.derive_ms = world->manner.agree_ms =
+        world->manner.unwritten = 0;
     for (int i = 0; i < PLACES; i++) {
         if (!exists(world, i))
             continue;

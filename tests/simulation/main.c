@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 struct totals {
-    uint64_t seeds, failed, writes, reads, partials, failovers, installs, seconds;
+    uint64_t seeds, failed, writes, reads, partials, failovers, installs, moves, splits, merges,
+        seconds;
 };
 
 struct options {
@@ -39,6 +40,9 @@ static bool run_seed(uint64_t seed, bool trace, struct totals *totals)
     totals->partials += world->partials;
     totals->failovers += world->failovers;
     totals->installs += world->installs;
+    totals->moves += world->moves;
+    totals->splits += world->splits;
+    totals->merges += world->merges;
     totals->seconds += world->now / (1000 * MS);
     world_finish(world);
     free(world);
@@ -84,6 +88,9 @@ static void add(struct totals *all, const struct totals *one)
     all->partials += one->partials;
     all->failovers += one->failovers;
     all->installs += one->installs;
+    all->moves += one->moves;
+    all->splits += one->splits;
+    all->merges += one->merges;
     all->seconds += one->seconds;
 }
 
@@ -91,11 +98,14 @@ static void report(const struct totals *all)
 {
     printf(
         "%llu schedules (%llu s of their time), %llu violated a promise; %llu writes, %llu reads, "
-        "%llu incomplete ones, %llu failovers, %llu checkpoints\n",
+        "%llu incomplete ones, %llu failovers, %llu checkpoints, %llu moves, %llu splits, %llu "
+        "merges\n",
         (unsigned long long)all->seeds, (unsigned long long)all->seconds,
         (unsigned long long)all->failed, (unsigned long long)all->writes,
         (unsigned long long)all->reads, (unsigned long long)all->partials,
-        (unsigned long long)all->failovers, (unsigned long long)all->installs);
+        (unsigned long long)all->failovers, (unsigned long long)all->installs,
+        (unsigned long long)all->moves, (unsigned long long)all->splits,
+        (unsigned long long)all->merges);
 }
 
 static int run_jobs(const struct options *options)

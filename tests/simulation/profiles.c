@@ -120,8 +120,9 @@ static const struct profile deaf = {
 
 /* Replicas on the move, while processes and leaders come and go. */
 static const struct profile motion = {
-    KINDS(KIND_DRAIN, KIND_DRAIN, KIND_DRAIN, KIND_MOVE, KIND_MOVE, KIND_MOVE, KIND_CRASH,
-          KIND_LEADER, KIND_LINK, KIND_CUT, KIND_STILL, KIND_LEAVE, KIND_SHORT),
+    KINDS(KIND_DRAIN, KIND_DRAIN, KIND_DRAIN, KIND_MOVE, KIND_MOVE, KIND_MOVE, KIND_SPLIT,
+          KIND_SPLIT, KIND_MERGE, KIND_CRASH, KIND_LEADER, KIND_LINK, KIND_CUT, KIND_STILL,
+          KIND_LEAVE, KIND_SHORT),
     .every_ms = 400,
     .while_ms = 500,
     .long_ms = 3000,
@@ -135,6 +136,45 @@ static const struct profile motion = {
                .agree_ms = 300,
                .assign_ms = 300,
                .unwritten = 40},
+};
+
+/* Ranges that are split and merged, while all that goes wrong. */
+static const struct profile reshaping = {
+    KINDS(KIND_SPLIT, KIND_SPLIT, KIND_SPLIT, KIND_SPLIT, KIND_MERGE, KIND_MERGE, KIND_MERGE,
+          KIND_MOVE, KIND_CRASH, KIND_CRASH, KIND_LEADER, KIND_LINK, KIND_CUT, KIND_STILL,
+          KIND_LEAVE, KIND_SHORT, KIND_DISK),
+    .every_ms = 250,
+    .while_ms = 400,
+    .long_ms = 3000,
+    .coordinators = 4,
+    .loss = 40,
+    .duplicate = 40,
+    .slow = 15,
+    .manner = {.idle_ms = 100,
+               .flush_ms = 300,
+               .copy_ms = 600,
+               .agree_ms = 200,
+               .derive_ms = 300,
+               .assign_ms = 300,
+               .unwritten = 60},
+};
+
+/* The same, when hardly anything else happens: more of them come to their end. */
+static const struct profile reshaping_late = {
+    KINDS(KIND_SPLIT, KIND_SPLIT, KIND_MERGE, KIND_MERGE, KIND_SHORT, KIND_LINK, KIND_STILL),
+    .every_ms = 300,
+    .while_ms = 300,
+    .long_ms = 2500,
+    .coordinators = 3,
+    .loss = 30,
+    .duplicate = 30,
+    .slow = 4,
+    .manner = {.idle_ms = 50,
+               .flush_ms = 300,
+               .copy_ms = 300,
+               .agree_ms = 30,
+               .derive_ms = 100,
+               .assign_ms = 1500},
 };
 
 /* One thing, at a place that is drawn as by the first one. */
@@ -156,11 +196,12 @@ static const struct choice by_seed[] = {
 };
 
 /* One seed in MOTION_EVERY; in the others the map is frozen. */
-#define MOTION_EVERY 8
-static const struct choice by_seed_in_motion[] = {{SCHEDULE_ANY, &motion},
-                                                  {SCHEDULE_ANY, &motion},
-                                                  {SCHEDULE_ANY, &motion},
-                                                  {SCHEDULE_DRAIN, &everything}};
+#define MOTION_EVERY 7
+static const struct choice by_seed_in_motion[] = {
+    {SCHEDULE_ANY, &motion},    {SCHEDULE_ANY, &reshaping},      {SCHEDULE_ANY, &reshaping_late},
+    {SCHEDULE_ANY, &motion},    {SCHEDULE_DRAIN, &everything},   {SCHEDULE_SPLIT, &everything},
+    {SCHEDULE_ANY, &reshaping}, {SCHEDULE_ANY, &reshaping_late},
+};
 
 #define CHOOSE(table, number) (table)[(number) % (sizeof(table) / sizeof *(table))]
 

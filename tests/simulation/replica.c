@@ -314,6 +314,7 @@ static void take_over(struct replica *replica)
     replica->base = (struct replication_position){replica->copied.epoch, replica->copied.applied};
     replica->has_data = true;
     replica->copy = COPY_NONE;
+    replica->shard->derived[replica->range].kept.there = false; /* it is this, or was never used */
 }
 
 void replica_close(struct replica *replica)
@@ -453,7 +454,7 @@ void replica_copied(struct replica *replica, const struct replica *from)
 
 void replica_installed(struct replica *replica)
 {
-    world_of(replica)->installs++;
+    world_of(replica)->installs += !replica->shard->derived[replica->range].kept.there;
     take_over(replica);
     replica_open(replica);
     check_installed(replica);
@@ -478,6 +479,10 @@ static void serve_write(struct replica *replica, const struct request *request)
     if (request->epoch > replication_epoch(replica->core) ||
         (replication_role(replica->core) != REPLICATION_PRIMARY &&
          replication_role(replica->core) != REPLICATION_RECONCILING)) {
+        respond(replica, request, (struct response){.status = ERR_STALE});
+        return;
+    }
+    if (reshape_seals(replica)) {
         respond(replica, request, (struct response){.status = ERR_STALE});
         return;
     }

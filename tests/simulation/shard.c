@@ -58,6 +58,7 @@ void shard_crash(struct shard *shard)
     say(shard->process.world, "shard %d is gone", shard->process.place);
     for (int i = 0; i < shard->process.world->slots; i++)
         replica_close(&shard->replica[i]);
+    reshape_close(shard);
     process_stop(&shard->process);
     map_unref(shard->map);
     shard->map = NULL;
@@ -77,17 +78,21 @@ void shard_leave(struct shard *shard)
 
 /* ---- assignments ---- */
 
+static bool holds(const struct shard *shard, int index)
+{
+    const Quire__Range *range = range_in(shard->map, index);
+    return range != NULL && map_range_on(range, shard->process.id);
+}
+
 static void carry_out(struct shard *shard, int index)
 {
     struct replica *replica = &shard->replica[index];
     const Quire__Range *range = range_in(shard->map, index);
-    if (range == NULL || !map_range_on(range, shard->process.id)) {
-        replica_drop(replica);
-        return;
-    }
     bool in_sync = map_range_in_sync(range, shard->process.id);
     if (replica->copy == COPY_INSTALLS)
         return; /* it is configured when that is done */
+    if (replica->core == NULL && !replica->has_data && reshape_installs(replica, range))
+        return;
     bool begins = !replica->has_data && in_sync && range->fresh;
     if (replica->core == NULL || begins) {
         replica->has_data |= begins;
@@ -119,11 +124,24 @@ static void assigned(struct shard *shard, uint64_t epoch)
     shard->durable_map_epoch = epoch;
     map_unref(shard->map);
     shard->map = map_ref(shard->process.world->maps[epoch]);
-    for (int i = 0; i < shard->process.world->slots; i++)
-        carry_out(shard, i);
+    int slots = shard->process.world->slots;
+    for (int i = 0; i < slots; i++) /* before those that take their places */
+        if (!holds(shard, i))
+            replica_drop(&shard->replica[i]);
+    for (int i = 0; i < slots; i++)
+        if (holds(shard, i))
+            carry_out(shard, i);
+    reshape_follow(shard);
 }
 
 /* ---- registration ---- */
+
+/* In sync of a range that is not new: it has what was acknowledged. */
+static bool is_expected(const struct shard *shard, int index)
+{
+    const Quire__Range *range = shard->map == NULL ? NULL : range_in(shard->map, index);
+    return range != NULL && !range->fresh && map_range_in_sync(range, shard->process.id);
+}
 
 static void tell(struct shard *shard, int coordinator)
 {
@@ -140,6 +158,8 @@ static void tell(struct shard *shard, int coordinator)
             continue;
         body.range[i].held = replica->has_data;
         body.range[i].broken = replica->broken;
+        body.range[i].lost = !replica->has_data && is_expected(shard, i);
+        body.range[i].derived = reshape_report(shard, i);
         body.range[i].role = replication_role(replica->core);
         body.range[i].epoch = replication_epoch(replica->core);
         body.range[i].committed = replica->state.applied;
@@ -283,6 +303,10 @@ void shard_event(struct shard *shard, struct event *event)
     case EVENT_COPIED:
     case EVENT_INSTALLED:
         of_replica(shard, event);
+        break;
+    case EVENT_DERIVED:
+    case EVENT_DERIVED_KEPT:
+        reshape_event(shard, event);
         break;
     case EVENT_PREPARE:
         if (shard->replica[prepare->range].core != NULL)

@@ -126,6 +126,27 @@ struct replica {
     uint64_t copied_life; /* ...and in which life of its process */
 };
 
+struct image { /* of a target of a reshape: what is applied of its sources, within its bounds */
+    bool there;
+    bool sealed; /* the sources took no writes */
+    struct state state;
+    uint64_t seq[2], epoch[2]; /* of the sources in key order: up to where, under which epochs */
+};
+
+struct derived {         /* a target, beside its sources */
+    bool building;       /* in this life, by the map of now */
+    bool failed;         /* it cannot be made here */
+    bool writing;        /* `written` is on its way to the disk */
+    uint64_t generation; /* changes when it begins or ends: events of before are void */
+    struct image memory, written;
+    struct image kept; /* durable; of sealed sources */
+};
+
+struct derived_report { /* of a source; as in RangeReport */
+    bool derived, failed, drained;
+    uint64_t seq;
+};
+
 #define WRITES_MAX 2048
 #define PENDING_MAX 64
 
@@ -140,6 +161,8 @@ struct shard {
     struct map *map;        /* the newest that it has carried out in this life; NULL: none */
     uint64_t durable_map_epoch;
     struct replica replica[RANGES_MAX];
+    struct derived derived[RANGES_MAX];
+    struct derived_report said[RANGES_MAX]; /* of sealed sources, last */
 };
 
 struct coordinator {
@@ -214,7 +237,8 @@ struct register_body {
     uint64_t life, sent_ms, map_epoch;
     bool leaving, disk_short;
     struct {
-        bool held, broken;
+        bool held, broken, lost; /* lost: in sync, and it has nothing */
+        struct derived_report derived;
         enum replication_role role;
         uint64_t epoch, committed, durable, last, want_epoch;
         bool want[SHARDS_MAX], want_in_sync[SHARDS_MAX];
@@ -244,11 +268,13 @@ enum event_kind {
     EVENT_ASSIGNED, /* it has carried that out */
     EVENT_COPIED,
     EVENT_INSTALLED,
-    EVENT_LINK,     /* tells `place` that its connection to `other` is gone */
-    EVENT_LINKED,   /* ...or there again */
-    EVENT_REQUEST,  /* at a shard */
-    EVENT_MAP,      /* a follower learns what was committed */
-    EVENT_PROPOSAL, /* can be committed now, if there is a majority */
+    EVENT_DERIVED,      /* a target of a reshape, again... */
+    EVENT_DERIVED_KEPT, /* ...and it is durable */
+    EVENT_LINK,         /* tells `place` that its connection to `other` is gone */
+    EVENT_LINKED,       /* ...or there again */
+    EVENT_REQUEST,      /* at a shard */
+    EVENT_MAP,          /* a follower learns what was committed */
+    EVENT_PROPOSAL,     /* can be committed now, if there is a majority */
     EVENT_ELECTION,
     EVENT_RESPONSE, /* at a client */
     EVENT_CLIENT,
@@ -283,6 +309,8 @@ struct history { /* of a range: what was committed at each seq, by whoever said 
     uint64_t *index;          /* the how-manieth on its key it is */
     uint64_t count, room;
     bool covers[KEYS];
+    bool replaced;      /* by a split or a merge: */
+    int replaced_by[2]; /* -1: none */
     uint64_t origin;    /* the seq after which it begins... */
     struct state start; /* ...and what is there then */
     struct seen *seen;  /* a hash table; seen_room: 0 or a power of two */
@@ -308,6 +336,7 @@ enum schedule {
     SCHEDULE_LEAVE,
     SCHEDULE_LINK,
     SCHEDULE_DRAIN,
+    SCHEDULE_SPLIT, /* or a merge */
 };
 
 struct proposal;
@@ -324,6 +353,8 @@ enum kind {              /* of trouble */
             KIND_SHORT,  /* a disk on which little is left */
             KIND_DRAIN,  /* an operator drains a shard, or wants one back */
             KIND_MOVE,   /* an operator moves a replica */
+            KIND_SPLIT,  /* an operator splits a range */
+            KIND_MERGE,  /* an operator merges one with the next */
 };
 
 /* How this world is, apart from what goes wrong in it. */
@@ -332,6 +363,7 @@ struct manner {
     uint64_t flush_ms;    /* the longest time between two flushes of an index */
     uint64_t copy_ms;     /* the longest time that a checkpoint takes */
     uint64_t agree_ms;    /* the longest time until the coordinators have agreed on something */
+    uint64_t derive_ms;   /* the longest time between two looks at what is new for a target */
     uint64_t assign_ms;   /* the longest time that a shard takes for an assignment */
     uint64_t unwritten;   /* of so many changes of the map the leader cannot write one; 0: it can */
     int ranges, replicas; /* 0: drawn */
@@ -383,7 +415,7 @@ struct world {
     uint64_t values, calls;
     bool *answered; /* by call */
     uint64_t answered_room;
-    uint64_t writes, reads, partials, failovers, installs, trace_hash;
+    uint64_t writes, reads, partials, failovers, installs, moves, splits, merges, trace_hash;
     char violation[512];
 };
 
@@ -450,6 +482,18 @@ void replica_serve(struct replica *replica, const struct request *request);
 /* It could acknowledge a write now, if the others went along. */
 bool replica_leads(const struct replica *replica);
 
+/* reshape.c */
+/* What a shard says of a source. */
+struct derived_report reshape_report(const struct shard *shard, int slot);
+/* The primary takes no writes. */
+bool reshape_seals(const struct replica *replica);
+/* The map that it has carried out is another one. */
+void reshape_follow(struct shard *shard);
+void reshape_event(struct shard *shard, const struct event *event);
+void reshape_close(struct shard *shard); /* loses what is not durable */
+/* Begins to open what was made of a target; false: it was not made here. */
+bool reshape_installs(struct replica *replica, const Quire__Range *range);
+
 /* shard.c */
 void shard_init(struct world *world, int index);
 void shard_deinit(struct shard *shard);
@@ -501,6 +545,14 @@ void check_kept(struct world *world, int range); /* after each event */
 /* That range is new. */
 void history_begin(struct world *world, const Quire__Range *range);
 void history_deinit(struct history *history);
+
+/* check_reshape.c */
+void check_reshaped(struct world *world, const struct map *before, const struct map *after);
+/* After each event, of a range that the newest map has no more. */
+void check_replaced(struct world *world, int slot);
+/* Whether the shard has all that the target began with, durably, and that is all up to seq. It is
+ * not open yet. */
+bool check_prepared(const struct shard *shard, int slot, uint64_t seq);
 
 /* check.c */
 void check_applied(struct replica *replica, const struct operation *op);
