@@ -158,8 +158,10 @@ static void build(struct shard *shard, int slot)
     for (size_t i = 0; i < reshape->n_sources; i++)
         add_source(&image, target, i, &shard->replica[slot_of(reshape->sources[i])]);
     derived->memory = image;
-    bool kept = is_of_now(shard, reshape, &derived->kept) &&
-                memcmp(derived->kept.seq, image.seq, sizeof image.seq) == 0;
+    bool kept = is_of_now(shard, reshape, &derived->kept);
+    if (kept && (image.seq[0] < derived->kept.seq[0] || image.seq[1] < derived->kept.seq[1]))
+        return; /* a source was opened just now, and does not know yet what is committed */
+    kept = kept && memcmp(derived->kept.seq, image.seq, sizeof image.seq) == 0;
     if (reshape->sealed && !derived->writing && !kept) {
         derived->writing = true;
         derived->written = image;

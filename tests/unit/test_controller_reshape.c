@@ -251,6 +251,45 @@ static void test_merge_gathers(void **state)
     toy_destroy(toy);
 }
 
+/* What the leader answers to a shard that says that it leads this range. */
+static uint32_t lease_of_one_that_leads(struct toy *toy, size_t node, uint64_t id, uint64_t epoch)
+{
+    Quire__Node self = QUIRE__NODE__INIT;
+    Quire__Register message = QUIRE__REGISTER__INIT;
+    Quire__RangeReport report = QUIRE__RANGE_REPORT__INIT, *reports = &report;
+    self.id = ids[node];
+    self.address = (char *)"tcp://127.0.0.1:1";
+    self.has_incarnation = true;
+    self.incarnation = toy->life[node];
+    message.node = &self;
+    message.ranges = &reports;
+    message.n_ranges = 1;
+    report.id = id;
+    report.epoch = epoch;
+    report.state = (char *)"serving";
+    report.role = (char *)"primary";
+    return controller_heard(toy->controller, &message, toy->now);
+}
+
+/* It has not carried out yet that the source is gone, and the targets may go on without it. */
+static void test_no_lease_for_what_is_gone(void **state)
+{
+    (void)state;
+    struct toy *toy = leading(2, 2, two);
+    struct derived derived = {.last = 70, .is = {true, true}, .seq = {70, 70}};
+    turn(toy, &derived);
+    assert_int_equal(split(toy, 2, "am", NULL), 0);
+    assert_true(lease_of_one_that_leads(toy, 0, 2, 2) > 0);
+    turn(toy, &derived);
+    uint64_t sealed = by_id(toy, 2)->epoch;
+    assert_true(lease_of_one_that_leads(toy, 0, 2, sealed) > 0);
+    turn(toy, &derived);
+    assert_null(by_id(toy, 2));
+    assert_int_equal(lease_of_one_that_leads(toy, 0, 2, sealed), 0);
+    assert_true(lease_of_one_that_leads(toy, 0, 6, by_id(toy, 6)->epoch) > 0);
+    toy_destroy(toy);
+}
+
 static void test_old_reports_do_not_count(void **state)
 {
     (void)state;
@@ -448,11 +487,17 @@ static void test_map_refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_split),         cmocka_unit_test(test_split_in_the_middle),
-        cmocka_unit_test(test_refused),       cmocka_unit_test(test_merge),
-        cmocka_unit_test(test_merge_gathers), cmocka_unit_test(test_old_reports_do_not_count),
-        cmocka_unit_test(test_given_up),      cmocka_unit_test(test_goes_on_after_failover),
-        cmocka_unit_test(test_split_by_size), cmocka_unit_test(test_merge_by_size),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_split_in_the_middle),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_merge),
+        cmocka_unit_test(test_merge_gathers),
+        cmocka_unit_test(test_no_lease_for_what_is_gone),
+        cmocka_unit_test(test_old_reports_do_not_count),
+        cmocka_unit_test(test_given_up),
+        cmocka_unit_test(test_goes_on_after_failover),
+        cmocka_unit_test(test_split_by_size),
+        cmocka_unit_test(test_merge_by_size),
         cmocka_unit_test(test_map_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
