@@ -57,6 +57,7 @@ struct consensus_raft {
     struct raft_dialer dialer;
     struct consensus_fsm fsm;
     char *dir;
+    char *listen; /* as in the options */
     uint64_t disk_reserve;
     struct list waiting;  /* proposals not yet handed to raft */
     struct list finished; /* proposals to be delivered */
@@ -598,6 +599,7 @@ static void release(struct consensus_raft *self)
     void (*closed)(void *) = self->closed;
     void *data = self->closed_data;
     free(self->dir);
+    free(self->listen);
     free(self);
     if (closed != NULL)
         closed(data);
@@ -672,6 +674,7 @@ static int check_same_address(const struct consensus_raft *self, const char *add
                               struct err *err)
 {
     const struct raft_configuration *all = &self->raft.configuration;
+    const char *option = self->listen != NULL ? "--raft-advertise" : "--raft-listen";
     const char *known = NULL;
     for (unsigned i = 0; i < all->n; i++)
         if (all->servers[i].id == self->raft.id)
@@ -680,34 +683,36 @@ static int check_same_address(const struct consensus_raft *self, const char *add
         return 0;
     if (all->n == 1)
         return err_set(err, ERR_INVALID,
-                       "this coordinator takes part as %s: start it with --raft-listen %s; to give "
-                       "it the address %s for good, run it once with --recover-alone --force "
-                       "--raft-listen %s",
-                       known, known, address, address);
+                       "this coordinator takes part as %s: start it with %s %s; to give it the "
+                       "address %s for good, run it once with --recover-alone --force %s %s",
+                       known, option, known, address, option, address);
     return err_set(err, ERR_INVALID,
-                   "the other coordinators know this one as %s: start it with --raft-listen %s; to "
-                   "give it the address %s, remove it ('quire coordinator remove') and let it join "
-                   "with an empty folder",
-                   known, known, address);
+                   "the other coordinators know this one as %s: start it with %s %s; to give it "
+                   "the address %s, remove it ('quire coordinator remove') and let it join with an "
+                   "empty folder",
+                   known, option, known, address);
 }
 
-/* uv_ip4_addr() and raft both want numbers: a name is refused here with a sentence. */
 static int check_address(const char *address, struct err *err)
 {
-    const char *colon = strrchr(address, ':');
-    char host[64];
+    char host[256];
+    int port;
+    if (raft_address_split(address, host, sizeof host, &port))
+        return 0;
+    return err_set(err, ERR_INVALID, "the raft address %s is not HOST:PORT", address);
+}
+
+/* To listen, raft wants numbers: a name is refused here with a sentence. */
+static int check_listen(const char *listen, struct err *err)
+{
     struct sockaddr_in parsed;
-    if (colon == NULL || (size_t)(colon - address) >= sizeof host)
-        return err_set(err, ERR_INVALID, "the raft address %s is not HOST:PORT", address);
-    memcpy(host, address, (size_t)(colon - address));
-    host[colon - address] = '\0';
-    char *end;
-    long port = strtol(colon + 1, &end, 10);
-    if (colon[1] == '\0' || *end != '\0' || port < 0 || port > 65535 ||
-        uv_ip4_addr(host, (int)port, &parsed) != 0)
+    char host[256];
+    int port;
+    if (!raft_address_split(listen, host, sizeof host, &port) ||
+        uv_ip4_addr(host, port, &parsed) != 0)
         return err_set(err, ERR_INVALID,
                        "the raft address %s is not an IPv4 address and a port (127.0.0.1:17400)",
-                       address);
+                       listen);
     return 0;
 }
 
@@ -715,7 +720,10 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
                         const struct consensus_fsm *fsm, struct consensus **out, struct err *err)
 {
     *out = NULL;
+    const char *listen = options->listen != NULL ? options->listen : options->address;
     int rc = check_address(options->address, err);
+    if (rc == 0)
+        rc = check_listen(listen, err);
     if (rc != 0)
         return rc;
     if (mkdir(options->dir, 0700) != 0 && errno != EEXIST)
@@ -727,6 +735,7 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
     self->loop = loop;
     self->fsm = *fsm;
     self->dir = strdup(options->dir);
+    self->listen = options->listen != NULL ? strdup(options->listen) : NULL;
     self->disk_reserve =
         options->disk_reserve != 0 ? options->disk_reserve : CONSENSUS_DISK_RESERVE;
     self->on_ready = options->ready;
@@ -738,7 +747,7 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
     rc = check_disk(self, self->disk_reserve / 2, err); /* raft preallocates as it starts */
     if (rc != 0)
         goto err_after_alloc;
-    rc = raft_dial_init(&self->dialer, loop);
+    rc = raft_dial_init(&self->dialer, loop, self->listen);
     if (rc != 0) {
         rc = err_set(err, translate(rc), "%s", raft_strerror(rc));
         goto err_after_alloc;
@@ -768,8 +777,8 @@ int consensus_raft_open(uv_loop_t *loop, const struct consensus_raft_options *op
             rc = err_set(err, translate(rc), "open the log of the cluster map in %s: %s",
                          options->dir, why);
         else /* what it says nothing about is the socket */
-            rc = err_set(err, ERR_IO, "listen on the raft address %s: %s (is it taken?)",
-                         options->address, raft_strerror(rc));
+            rc = err_set(err, ERR_IO, "listen on the raft address %s: %s (is it taken?)", listen,
+                         raft_strerror(rc));
         op_close(&self->base, NULL, NULL); /* frees itself as the loop runs */
         return rc;
     }
@@ -788,6 +797,7 @@ err_after_transport:
     raft_dial_deinit(&self->dialer);
 err_after_alloc:
     free(self->dir);
+    free(self->listen);
     free(self);
     return rc;
 }

@@ -9,7 +9,8 @@
 
 struct consensus_raft_options {
     const char *dir;       /* created when missing */
-    const char *address;   /* HOST:PORT, where raft listens */
+    const char *address;   /* HOST:PORT that the others dial: an IPv4 address or a name */
+    const char *listen;    /* HOST:PORT, where raft listens: an IPv4 address; NULL: the address */
     uint64_t id;           /* of this voter; not 0; the same for the life of the directory */
     uint64_t disk_reserve; /* bytes that have to be free before a proposal is taken (half of
                                    it to start); 0: the default */

@@ -397,7 +397,8 @@ static int open_consensus(struct coordinator *coordinator,
         return err_set(err, ERR_INVALID, "the path of the data folder is too long");
     struct consensus_raft_options raft = {
         .dir = dir,
-        .address = options->raft_listen,
+        .address = coordinator->raft_address,
+        .listen = options->raft_address != NULL ? options->raft_listen : NULL,
         .id = join_raft_id(options->node_id),
         .join = coordinator->join_url[0] != '\0',
         .ready = on_consensus_ready,
@@ -441,7 +442,8 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
     snprintf(coordinator->node_id, sizeof coordinator->node_id, "%s", options->node_id);
     coordinator->ready = options->ready;
     coordinator->ready_data = options->data;
-    coordinator->raft_address = strdup(options->raft_listen);
+    coordinator->raft_address =
+        strdup(options->raft_address != NULL ? options->raft_address : options->raft_listen);
     list_init(&coordinator->admin);
     admit_init(coordinator, &options->admit);
     coordinator->admit.enter = server_enter;
@@ -462,7 +464,8 @@ int coordinator_start(uv_loop_t *loop, const struct coordinator_options *options
     later_init(&coordinator->later, loop);
     admit_start(coordinator);
     nodes_init(&coordinator->nodes, coordinator->rpc, &coordinator->later, coordinator->controller);
-    int rc = join_wanted(options->dir, options->join, coordinator->join_url, err);
+    int rc =
+        join_wanted(options->dir, options->join, options->advertise, coordinator->join_url, err);
     if (rc == 0)
         rc = open_consensus(coordinator, options, err);
     if (rc != 0) {

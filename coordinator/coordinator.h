@@ -35,13 +35,14 @@ struct metrics;
 #define COORDINATOR_STATS_CACHE_BYTES (32u << 20) /* unless it is told otherwise */
 
 struct coordinator_options {
-    const char *dir;         /* exists; locked by the caller */
-    const char *node_id;     /* UUID */
-    const char *listen;      /* url */
-    const char *advertise;   /* url that others dial */
-    const char *raft_listen; /* HOST:PORT; also what the other coordinators dial */
-    const char *join; /* url of a coordinator of the cluster to join; NULL: a first start makes a
-                         cluster of its own */
+    const char *dir;          /* exists; locked by the caller */
+    const char *node_id;      /* UUID */
+    const char *listen;       /* url */
+    const char *advertise;    /* url that others dial */
+    const char *raft_listen;  /* HOST:PORT; HOST is an IPv4 address */
+    const char *raft_address; /* HOST:PORT that the other coordinators dial; NULL: raft_listen */
+    const char *join; /* urls of coordinators of the cluster to join, with commas between (join.h);
+                         NULL: a first start makes a cluster of its own */
     size_t stats_cache_bytes; /* of the statistics cache; 0: none */
     struct admit_options admit;
     uint32_t slow_query_ms;  /* requests that take longer are logged; 0: none */

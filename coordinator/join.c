@@ -28,11 +28,18 @@
 #include "proto/base/hash.h"
 #include "proto/base/log.h"
 #include "proto/limits.h"
+#include "proto/rpc/url.h"
 
+#include <errno.h>
+#include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#define LOOK_EACH_MS 1000
 
 uint64_t join_raft_id(const char *node_id)
 {
@@ -53,28 +60,107 @@ bool join_took_part(const char *dir)
     return false;
 }
 
-int join_wanted(const char *dir, const char *join, char *url, struct err *err)
+/* The list without `self`; whether that came first in it. */
+static bool leave_out(const char *list, const char *self, char *out)
 {
-    url[0] = '\0';
-    int code = data_dir_read(dir, JOIN_FILE, url, DATA_DIR_TEXT_MAX, err);
+    bool first = false;
+    char *end = out;
+    *out = '\0';
+    for (const char *at = list; *at != '\0';) {
+        size_t length = strcspn(at, ",");
+        if (strlen(self) == length && strncmp(at, self, length) == 0)
+            first |= at == list;
+        else if (length > 0)
+            end += sprintf(end, "%s%.*s", end > out ? "," : "", (int)length, at);
+        at += length + (at[length] == ',');
+    }
+    return first;
+}
+
+/* Waits for LOOK_EACH_MS at most. */
+static bool connects(const struct addrinfo *to)
+{
+    int error = -1;
+    socklen_t size = sizeof error;
+    int fd = socket(to->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return false;
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+    if (connect(fd, to->ai_addr, to->ai_addrlen) == 0)
+        error = 0;
+    else if (errno == EINPROGRESS && poll(&wait, 1, LOOK_EACH_MS) == 1)
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    close(fd);
+    return error == 0;
+}
+
+static bool listens(const char *url)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *found;
+    char host[URL_MAX + 1], service[8];
+    int port;
+    if (!url_split(url, host, sizeof host, &port))
+        return false;
+    snprintf(service, sizeof service, "%d", port);
+    if (getaddrinfo(host, service, &hints, &found) != 0)
+        return false;
+    bool answers = false;
+    for (const struct addrinfo *it = found; it != NULL && !answers; it = it->ai_next)
+        answers = connects(it);
+    freeaddrinfo(found);
+    return answers;
+}
+
+static bool anybody_listens(const char *urls)
+{
+    char list[DATA_DIR_TEXT_MAX];
+    const char *url[LIMIT_COORDINATORS];
+    snprintf(list, sizeof list, "%s", urls);
+    size_t count = urls_split(list, url, LIMIT_COORDINATORS);
+    log_event(LOG_INFO, "looks for a cluster to join before it begins one", LOG_STR("at", urls),
+              LOG_U64("for_ms", JOIN_LOOK_MS));
+    for (uint64_t until = clock_ms() + JOIN_LOOK_MS; count > 0;) {
+        for (size_t i = 0; i < count; i++)
+            if (listens(url[i]))
+                return true;
+        if (clock_ms() >= until)
+            break;
+        usleep(JOIN_RETRY_MS * 1000);
+    }
+    return false;
+}
+
+int join_wanted(const char *dir, const char *join, const char *self, char *urls, struct err *err)
+{
+    urls[0] = '\0';
+    int code = data_dir_read(dir, JOIN_FILE, urls, DATA_DIR_TEXT_MAX, err);
     if (code != 0 && code != ERR_NOT_FOUND)
         return code;
     bool begun = code == 0;
     if (join == NULL || (!begun && join_took_part(dir)))
         return 0;
     if (strlen(join) + 2 > DATA_DIR_TEXT_MAX)
-        return err_set(err, ERR_TOO_LARGE, "the address to join has at most %d bytes",
+        return err_set(err, ERR_TOO_LARGE, "the addresses to join have at most %d bytes",
                        DATA_DIR_TEXT_MAX - 2);
-    snprintf(url, DATA_DIR_TEXT_MAX, "%s", join);
-    return data_dir_write(dir, JOIN_FILE, join, err);
+    bool first = leave_out(join, self, urls);
+    if (urls[0] == '\0' && !first)
+        return err_set(err, ERR_INVALID, "--join names nobody");
+    if (first && !begun && !anybody_listens(urls)) {
+        urls[0] = '\0';
+        return 0;
+    }
+    return data_dir_write(dir, JOIN_FILE, urls, err);
 }
 
 struct joining { /* or only finding out whether it has joined that cluster long ago */
     struct coordinator *coordinator;
-    struct rpc_peer *peer;
+    struct rpc_peer *peers[LIMIT_COORDINATORS];
+    size_t count, next; /* peers; whom it asks next */
     struct rpc_call call;
     struct later_item later;
-    bool asking, stopped, complained;
+    size_t complaints; /* logged: one of each at first */
+    bool asking, stopped;
 };
 
 static void ask(struct later_item *item);
@@ -94,10 +180,14 @@ static void on_answer(struct rpc_call *call, int status, const struct err *err, 
         coordinator_was_removed(joining->coordinator);
         return;
     }
-    if (status != 0 && !joining->complained)
-        log_event(LOG_WARN, "not taken in yet", LOG_STR("by", rpc_peer_url(joining->peer)),
+    if (status != 0 && joining->complaints < joining->count) {
+        log_event(LOG_WARN, "not taken in yet",
+                  LOG_STR("by", rpc_peer_url(joining->peers[joining->next])),
                   LOG_STR("reason", err->text));
-    joining->complained |= status != 0;
+        joining->complaints++;
+    }
+    if (status != 0)
+        joining->next = (joining->next + 1) % joining->count;
     later_post(&joining->coordinator->later, &joining->later, JOIN_RETRY_MS, ask);
 }
 
@@ -124,21 +214,37 @@ static void ask(struct later_item *item)
     message_pack(&message.base, &packed);
     joining->asking = true;
     joining->call = (struct rpc_call){.data = joining, .done = on_answer};
-    rpc_call_start(&joining->call, joining->peer, QUIRE__KIND__KIND_COORDINATOR_JOIN,
-                   buf_bytes(&packed), COORDINATOR_WRITE_MS, 0);
+    rpc_call_start(&joining->call, joining->peers[joining->next],
+                   QUIRE__KIND__KIND_COORDINATOR_JOIN, buf_bytes(&packed), COORDINATOR_WRITE_MS, 0);
     buf_deinit(&packed);
 }
 
-static struct joining *create(struct coordinator *coordinator, const char *url, struct err *err)
+static void destroy_peers(struct joining *joining)
 {
+    for (size_t i = 0; i < joining->count; i++)
+        rpc_peer_destroy(joining->peers[i]); /* ends the call, later */
+    joining->count = 0;
+}
+
+static struct joining *create(struct coordinator *coordinator, const char *urls, struct err *err)
+{
+    char list[DATA_DIR_TEXT_MAX];
+    const char *url[LIMIT_COORDINATORS];
     struct joining *joining = calloc(1, sizeof *joining);
     if (joining == NULL) {
         err_set(err, ERR_NOMEM, "out of memory");
         return NULL;
     }
     joining->coordinator = coordinator;
-    if (rpc_peer_create(coordinator->rpc, url, &joining->peer, err) == 0)
+    snprintf(list, sizeof list, "%s", urls);
+    size_t count = urls_split(list, url, LIMIT_COORDINATORS);
+    for (; joining->count < count; joining->count++)
+        if (rpc_peer_create(coordinator->rpc, url[joining->count], &joining->peers[joining->count],
+                            err) != 0)
+            break;
+    if (count > 0 && joining->count == count)
         return joining;
+    destroy_peers(joining);
     free(joining);
     return NULL;
 }
@@ -151,14 +257,14 @@ static void stop(struct joining **at)
     *at = NULL;
     later_cancel(&joining->later);
     joining->stopped = true;
-    rpc_peer_destroy(joining->peer); /* ends the call, later */
+    destroy_peers(joining);
     if (!joining->asking)
         free(joining);
 }
 
-int join_start(struct coordinator *coordinator, const char *url, struct err *err)
+int join_start(struct coordinator *coordinator, const char *urls, struct err *err)
 {
-    coordinator->joining = create(coordinator, url, err);
+    coordinator->joining = create(coordinator, urls, err);
     if (coordinator->joining == NULL)
         return err->code;
     later_post(&coordinator->later, &coordinator->joining->later, 0, ask);
@@ -214,18 +320,21 @@ void join_check(struct coordinator *coordinator)
     Quire__CoordinatorInquire message = QUIRE__COORDINATOR_INQUIRE__INIT;
     struct buf packed;
     struct err err;
-    if (coordinator->join == NULL || coordinator->join_url[0] != '\0')
+    char others[DATA_DIR_TEXT_MAX];
+    if (coordinator->join == NULL || coordinator->join_url[0] != '\0' ||
+        strlen(coordinator->join) >= sizeof others)
         return;
-    struct joining *checking = create(coordinator, coordinator->join, &err);
+    leave_out(coordinator->join, coordinator->advertise, others);
+    struct joining *checking = create(coordinator, others, &err);
     if (checking == NULL)
-        return; /* it is no url; nothing depends on it any more */
+        return; /* there is nobody else; nothing depends on it any more */
     coordinator->checking = checking;
     message.id = coordinator->node_id;
     buf_init(&packed);
     message_pack(&message.base, &packed);
     checking->asking = true;
     checking->call = (struct rpc_call){.data = checking, .done = on_checked};
-    rpc_call_start(&checking->call, checking->peer, QUIRE__KIND__KIND_COORDINATOR_INQUIRE,
+    rpc_call_start(&checking->call, checking->peers[0], QUIRE__KIND__KIND_COORDINATOR_INQUIRE,
                    buf_bytes(&packed), JOIN_CHECK_MS, 0);
     buf_deinit(&packed);
 }

@@ -6,6 +6,8 @@
 #include "coordinator/stats_cache.h"
 #include "proto/base/clock.h"
 #include "proto/http/admission_metrics.h"
+#include "proto/http/http.h"
+#include "proto/http/observer.h"
 #include "proto/http/request_metrics.h"
 
 #include <stdio.h>
@@ -191,15 +193,15 @@ static const char *why_not(const struct coordinator *coordinator, char *room, si
     return room;
 }
 
-void coordinator_observe_look(struct coordinator *coordinator, struct http_server *http)
+void coordinator_observe_look(struct coordinator *coordinator, struct observer *observer)
 {
     char room[HTTP_REASON_MAX];
     if (coordinator == NULL || coordinator->closing) {
-        http_set_ready(http, false, "the coordinator is stopping");
+        observer_set_ready(observer, false, "the coordinator is stopping");
         return;
     }
     const char *why = why_not(coordinator, room, sizeof room);
-    http_set_ready(http, why == NULL, why);
+    observer_set_ready(observer, why == NULL, why);
     look_at_map(coordinator);
     look_at_figures(coordinator);
 }

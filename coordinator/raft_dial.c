@@ -1,6 +1,6 @@
 /* Raft's dialling.
  *
- *   connect, within RAFT_DIAL_MS -> write the handshake -> hand the stream to raft
+ *   look up, connect, within RAFT_DIAL_MS -> write the handshake -> hand the stream to raft
  *
  * The handshake is what raft's listener reads (uv_tcp_listen.c of libraft 0.15), in le64: its
  * version, the id of who dials, the size of his address; then the address, with zeros up to a
@@ -14,8 +14,10 @@
 #include "proto/base/bytes.h"
 
 #include <assert.h>
+#include <ctype.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,6 +29,7 @@ struct dial {
     struct raft_dialer *dialer;
     struct raft_uv_connect *request;
     uv_tcp_t *tcp; /* raft frees it, in the end */
+    uv_getaddrinfo_t lookup;
     uv_connect_t connect;
     uv_write_t write;
     uv_timer_t timeout;
@@ -109,15 +112,46 @@ static void make_handshake(const struct raft_dialer *dialer, struct buf *out)
     buf_append(out, zeros, padding);
 }
 
-static bool parse_address(const char *address, struct sockaddr_in *out)
+bool raft_address_split(const char *address, char *host, size_t size, int *port)
 {
     const char *colon = strrchr(address, ':');
-    char host[64];
-    if (colon == NULL || (size_t)(colon - address) >= sizeof host)
+    char *end;
+    if (colon == NULL || colon == address || (size_t)(colon - address) >= size)
         return false;
     memcpy(host, address, (size_t)(colon - address));
     host[colon - address] = '\0';
-    return uv_ip4_addr(host, (int)strtol(colon + 1, NULL, 10), out) == 0;
+    unsigned long number = strtoul(colon + 1, &end, 10);
+    *port = (int)number;
+    return isdigit((unsigned char)colon[1]) && *end == '\0' && number <= 65535;
+}
+
+static void on_looked_up(uv_getaddrinfo_t *lookup, int status, struct addrinfo *found)
+{
+    struct dial *dial = lookup->data;
+    if (!dial->ended &&
+        (status != 0 || uv_tcp_connect(&dial->connect, dial->tcp, found->ai_addr, on_connected)))
+        ended(dial, RAFT_NOCONNECTION);
+    uv_freeaddrinfo(found);
+    handle_closed(dial);
+}
+
+/* 0, or an error of libuv: then nothing is under way. A lookup counts as a handle: it goes on when
+ * the dial has ended, for as long as the system's resolver takes. */
+static int find_and_connect(struct dial *dial, const char *address)
+{
+    static const struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+    char host[256], service[8];
+    int port;
+    struct sockaddr_in numeric;
+    if (!raft_address_split(address, host, sizeof host, &port))
+        return UV_EINVAL;
+    if (uv_ip4_addr(host, port, &numeric) == 0)
+        return uv_tcp_connect(&dial->connect, dial->tcp, (struct sockaddr *)&numeric, on_connected);
+    snprintf(service, sizeof service, "%d", port);
+    dial->lookup.data = dial;
+    int rc = uv_getaddrinfo(dial->dialer->loop, &dial->lookup, on_looked_up, host, service, &hints);
+    dial->handles += rc == 0;
+    return rc;
 }
 
 /* The socket is there before it is connected, so that its options hold from the first packet on. */
@@ -137,11 +171,8 @@ static int dial_start(struct raft_uv_transport *transport, struct raft_uv_connec
                       raft_id id, const char *address, raft_uv_connect_cb cb)
 {
     struct raft_dialer *dialer = transport->impl;
-    struct sockaddr_in to;
     (void)id;
     assert(!dialer->closing);
-    if (!parse_address(address, &to))
-        return RAFT_NOCONNECTION;
     struct dial *dial = calloc(1, sizeof *dial);
     uv_tcp_t *tcp = raft_malloc(sizeof *tcp);
     if (dial == NULL || tcp == NULL) {
@@ -164,7 +195,7 @@ static int dial_start(struct raft_uv_transport *transport, struct raft_uv_connec
     dial->handles = 1;
     list_push(&dialer->dials, &dial->link);
     uv_timer_start(&dial->timeout, on_timeout, RAFT_DIAL_MS, 0);
-    if (uv_tcp_connect(&dial->connect, tcp, (struct sockaddr *)&to, on_connected) != 0)
+    if (find_and_connect(dial, address) != 0)
         ended(dial, RAFT_NOCONNECTION); /* raft is told later, as it expects */
     return 0;
 }
@@ -176,7 +207,7 @@ static int start(struct raft_uv_transport *transport, raft_id id, const char *ad
     struct raft_dialer *dialer = transport->impl;
     dialer->id = id;
     dialer->address = address; /* raft's own, there until after the close */
-    return dialer->tcp.init(&dialer->tcp, id, address);
+    return dialer->tcp.init(&dialer->tcp, id, dialer->listen != NULL ? dialer->listen : address);
 }
 
 static void on_accepted(struct raft_uv_transport *tcp, raft_id id, const char *address,
@@ -213,9 +244,10 @@ static void close_all(struct raft_uv_transport *transport, raft_uv_transport_clo
     dialer->tcp.close(&dialer->tcp, on_tcp_closed);
 }
 
-int raft_dial_init(struct raft_dialer *dialer, uv_loop_t *loop)
+int raft_dial_init(struct raft_dialer *dialer, uv_loop_t *loop, const char *listen)
 {
     *dialer = (struct raft_dialer){.loop = loop,
+                                   .listen = listen,
                                    .transport = {.impl = dialer,
                                                  .init = start,
                                                  .listen = start_listening,

@@ -1,14 +1,14 @@
 /* quire-shard: holds prefix ranges of collections and answers the coordinators of its cluster. */
+#include "proto/base/admission.h"
 #include "proto/base/data_dir.h"
 #include "proto/base/log.h"
 #include "proto/base/memory_limit.h"
-#include "proto/base/size_parse.h"
+#include "proto/base/settings.h"
 #include "proto/http/http_address.h"
 #include "proto/http/observer.h"
+#include "proto/rpc/url.h"
 #include "shard/server.h"
 
-#include <errno.h>
-#include <getopt.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,23 +25,21 @@
 #define MAP_THRESHOLD (256 << 10)
 #define TRIM_THRESHOLD (1 << 20)
 
-enum { EXIT_USAGE = 2 };
-
 struct options {
-    const char *dir, *listen, *advertise, *zone, *http;
-    char *coordinators;
-    int threads;
+    const char *dir, *listen, *advertise, *coordinators, *zone, *http;
+    uint32_t threads;
     size_t memory_limit;
-    size_t cache_bytes, memory_bytes;      /* 0: from the memory limit */
-    size_t merge_bytes_per_second;         /* 0: no limit */
-    uint32_t queue_target_ms, queue_limit; /* as in server_settings */
+    size_t cache_bytes, memory_bytes; /* 0: from the memory limit */
+    size_t merge_bytes_per_second;    /* 0: no limit */
+    uint32_t queue_target_ms;         /* 0: only deadlines count */
+    uint32_t queue_limit;
     enum log_level level;
     bool json;
 };
 
 struct process {
     struct server *server;     /* NULL: not yet, or not any more */
-    struct observer *observer; /* NULL: without --http */
+    struct observer *observer; /* NULL: nobody watches */
     uv_signal_t signals[2];
     bool stopping;
 };
@@ -78,6 +76,9 @@ static void usage(FILE *to)
         "                         (default: not at all)\n"
         "  --log-level LEVEL      debug, info, warn or error (default info)\n"
         "  --log-json             log lines as JSON\n"
+        "  --config FILE          reads options from a file, a line each: name = value; what the\n"
+        "                         command line says wins; may stand several times\n"
+        "  --check-config         reads all of that, says what is wrong with it, starts nothing\n"
         "  --help, --version\n"
         "\n"
         "SIZE takes a suffix K, M or G. The memory limit is the cgroup's, else the machine's.\n"
@@ -89,152 +90,41 @@ static void usage(FILE *to)
 
 /* ---- options ---- */
 
-static int complain(const char *text)
+static int parse_options(int argc, char **argv, struct options *out, struct settings *settings,
+                         enum settings_verdict *verdict, struct err *err)
 {
-    fprintf(stderr, "quire-shard: %s\nTry 'quire-shard --help'.\n", text);
-    return EXIT_USAGE;
-}
-
-static bool parse_threads(const char *text, int *out)
-{
-    char *end;
-    long value = strtol(text, &end, 10);
-    *out = (int)value;
-    return end != text && *end == 0 && value >= 1 && value <= THREADS_MAX;
-}
-
-static bool parse_count(const char *text, uint32_t least, uint32_t most, uint32_t *out)
-{
-    char *end;
-    unsigned long value = strtoul(text, &end, 10);
-    *out = (uint32_t)value;
-    return text[0] >= '0' && text[0] <= '9' && *end == 0 && value >= least && value <= most;
-}
-
-static int parse_options(int argc, char **argv, struct options *out)
-{
-    enum {
-        DIR_ = 256,
-        LISTEN,
-        ADVERTISE,
-        COORDINATORS,
-        ZONE,
-        THREADS,
-        CACHE,
-        MEMORY,
-        MEMORY_LIMIT,
-        MERGE,
-        QUEUE_TARGET,
-        QUEUE_LIMIT,
-        HTTP,
-        LEVEL,
-        JSON,
-        HELP,
-        VERSION
-    };
-    static const struct option known[] = {
-        {"dir", required_argument, NULL, DIR_},
-        {"listen", required_argument, NULL, LISTEN},
-        {"advertise", required_argument, NULL, ADVERTISE},
-        {"coordinators", required_argument, NULL, COORDINATORS},
-        {"zone", required_argument, NULL, ZONE},
-        {"threads", required_argument, NULL, THREADS},
-        {"cache-bytes", required_argument, NULL, CACHE},
-        {"memory-bytes", required_argument, NULL, MEMORY},
-        {"memory-limit", required_argument, NULL, MEMORY_LIMIT},
-        {"merge-bytes-per-second", required_argument, NULL, MERGE},
-        {"queue-target-ms", required_argument, NULL, QUEUE_TARGET},
-        {"queue-limit", required_argument, NULL, QUEUE_LIMIT},
-        {"http", required_argument, NULL, HTTP},
-        {"log-level", required_argument, NULL, LEVEL},
-        {"log-json", no_argument, NULL, JSON},
-        {"help", no_argument, NULL, HELP},
-        {"version", no_argument, NULL, VERSION},
-        {NULL, 0, NULL, 0},
-    };
-    static char default_coordinators[] = DEFAULT_COORDINATORS;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
     *out = (struct options){.listen = DEFAULT_LISTEN,
-                            .coordinators = default_coordinators,
-                            .threads = (int)sysconf(_SC_NPROCESSORS_ONLN),
+                            .coordinators = DEFAULT_COORDINATORS,
+                            .threads = cores < 1             ? 1
+                                       : cores > THREADS_MAX ? THREADS_MAX
+                                                             : (uint32_t)cores,
                             .merge_bytes_per_second = DEFAULT_MERGE_BYTES,
+                            .queue_target_ms = ADMISSION_TARGET_MS,
+                            .queue_limit = SERVER_READ_QUEUE,
                             .level = LOG_INFO};
-    int which;
-    while ((which = getopt_long(argc, argv, "", known, NULL)) != -1) {
-        switch (which) {
-        case DIR_:
-            out->dir = optarg;
-            break;
-        case LISTEN:
-            out->listen = optarg;
-            break;
-        case ADVERTISE:
-            out->advertise = optarg;
-            break;
-        case COORDINATORS:
-            out->coordinators = optarg;
-            break;
-        case ZONE:
-            out->zone = optarg;
-            break;
-        case THREADS:
-            if (!parse_threads(optarg, &out->threads))
-                return complain("--threads is a number from 1 to 256");
-            break;
-        case CACHE:
-            if (!size_parse(optarg, &out->cache_bytes) || out->cache_bytes == 0)
-                return complain("--cache-bytes is a size like 512M");
-            break;
-        case MEMORY:
-            if (!size_parse(optarg, &out->memory_bytes) || out->memory_bytes == 0)
-                return complain("--memory-bytes is a size like 512M");
-            break;
-        case MEMORY_LIMIT:
-            if (!size_parse(optarg, &out->memory_limit) || out->memory_limit == 0)
-                return complain("--memory-limit is a size like 512M");
-            break;
-        case MERGE:
-            if (!size_parse(optarg, &out->merge_bytes_per_second))
-                return complain("--merge-bytes-per-second is a size like 32M, or 0");
-            break;
-        case QUEUE_TARGET:
-            if (!parse_count(optarg, 0, 60000, &out->queue_target_ms))
-                return complain("--queue-target-ms is a number of milliseconds from 0 to 60000");
-            if (out->queue_target_ms == 0)
-                out->queue_target_ms = SERVER_NO_TARGET;
-            break;
-        case QUEUE_LIMIT:
-            if (!parse_count(optarg, 1, 65536, &out->queue_limit))
-                return complain("--queue-limit is a number from 1 to 65536");
-            break;
-        case HTTP:
-            if (!http_address_valid(optarg))
-                return complain("--http is HOST:PORT, with an IPv4 address or a name, and a port "
-                                "from 0 to 65535");
-            out->http = optarg;
-            break;
-        case LEVEL:
-            if (!log_level_parse(optarg, &out->level))
-                return complain("the log level is debug, info, warn or error");
-            break;
-        case JSON:
-            out->json = true;
-            break;
-        case HELP:
-            usage(stdout);
-            exit(EXIT_SUCCESS);
-        case VERSION:
-            puts("quire-shard " QUIRE_VERSION);
-            exit(EXIT_SUCCESS);
-        default:
-            fputs("Try 'quire-shard --help'.\n", stderr);
-            return EXIT_USAGE;
-        }
-    }
-    if (out->dir == NULL)
-        return complain("--dir is missing");
-    if (optind < argc)
-        return complain("there is an argument too many");
-    return 0;
+    const struct setting table[] = {
+        SETTING_TEXT("dir", &out->dir),
+        SETTING_VALID("listen", &out->listen, url_valid, URL_MEANING),
+        SETTING_VALID("advertise", &out->advertise, url_valid, URL_MEANING),
+        SETTING_VALID("coordinators", &out->coordinators, urls_valid, URLS_MEANING),
+        SETTING_TEXT("zone", &out->zone),
+        SETTING_COUNT("threads", &out->threads, 1, THREADS_MAX),
+        SETTING_SIZE("cache-bytes", &out->cache_bytes, 1),
+        SETTING_SIZE("memory-bytes", &out->memory_bytes, 1),
+        SETTING_SIZE("memory-limit", &out->memory_limit, 1),
+        SETTING_SIZE("merge-bytes-per-second", &out->merge_bytes_per_second, 0),
+        SETTING_COUNT("queue-target-ms", &out->queue_target_ms, 0, 60000),
+        SETTING_COUNT("queue-limit", &out->queue_limit, 1, 65536),
+        SETTING_VALID("http", &out->http, http_address_valid, HTTP_ADDRESS_MEANING),
+        SETTING_LEVEL("log-level", &out->level),
+        SETTING_FLAG("log-json", &out->json),
+    };
+    int code =
+        settings_read(settings, table, sizeof table / sizeof *table, argc, argv, verdict, err);
+    if (code == 0 && *verdict <= SETTINGS_CHECK && out->dir == NULL)
+        return err_set(err, ERR_INVALID, "--dir is missing");
+    return code;
 }
 
 /* ---- running ---- */
@@ -255,22 +145,22 @@ static void on_signal(uv_signal_t *handle, int number)
         return;
     process->stopping = true;
     server_stop(process->server, on_stopped, process);
-    observer_look(process->observer); /* not ready any more, before anybody reads of it */
+    observer_stopping(process->observer);
     log_event(LOG_INFO, "stopping", LOG_STR("signal", strsignal(number)));
 }
 
-static void look(void *data, struct http_server *http)
+static void look(void *data, struct observer *observer)
 {
     struct process *process = data;
     if (process->server != NULL)
-        server_look(process->server, http);
+        server_look(process->server, observer);
 }
 
 static int observe(uv_loop_t *loop, const char *address, struct process *process, struct err *err)
 {
     const struct observer_settings settings = {
         .loop = loop, .address = address, .program = "quire-shard", .look = look, .data = process};
-    return address != NULL ? observer_create(&settings, &process->observer, err) : 0;
+    return observer_create(&settings, &process->observer, err);
 }
 
 static int run(uv_loop_t *loop, struct process *process)
@@ -287,18 +177,10 @@ static int run(uv_loop_t *loop, struct process *process)
     return closed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
-static size_t split_coordinators(char *list, const char *out[SERVER_COORDINATORS_MAX])
-{
-    size_t count = 0;
-    for (char *rest = list, *one; (one = strsep(&rest, ",")) != NULL;)
-        if (one[0] != 0 && count < SERVER_COORDINATORS_MAX)
-            out[count++] = one;
-    return count;
-}
-
 static int serve(const struct options *options, const char *id)
 {
     const char *coordinators[SERVER_COORDINATORS_MAX];
+    char *list = strdup(options->coordinators); /* for as long as the process lives */
     size_t limit = memory_limit();
     uv_loop_t loop;
     uv_loop_init(&loop);
@@ -310,13 +192,14 @@ static int serve(const struct options *options, const char *id)
         .advertise = options->advertise,
         .zone = options->zone,
         .coordinators = coordinators,
-        .coordinator_count = split_coordinators(options->coordinators, coordinators),
-        .threads = options->threads < 1 ? 1 : options->threads,
+        .coordinator_count = urls_split(list, coordinators, SERVER_COORDINATORS_MAX),
+        .threads = (int)options->threads,
         .cache_bytes = options->cache_bytes > 0 ? options->cache_bytes : limit / 4,
         .memory_bytes = options->memory_bytes > 0 ? options->memory_bytes : limit / 8,
         .merge_bytes_per_second = options->merge_bytes_per_second,
         .memory_limit = options->memory_limit > 0 ? options->memory_limit : limit,
-        .queue_target_ms = options->queue_target_ms,
+        .queue_target_ms =
+            options->queue_target_ms != 0 ? options->queue_target_ms : SERVER_NO_TARGET,
         .queue_limit = options->queue_limit,
     };
     struct process process = {0};
@@ -337,7 +220,7 @@ static int serve(const struct options *options, const char *id)
     log_event(LOG_INFO, line, LOG_STR("id", id), LOG_U64("memory_bytes", settings.memory_bytes),
               LOG_U64("cache_bytes", settings.cache_bytes),
               LOG_U64("merge_bytes_per_second", settings.merge_bytes_per_second),
-              LOG_U64("threads", (uint64_t)settings.threads));
+              LOG_U64("threads", options->threads));
     return run(&loop, &process);
 }
 
@@ -352,26 +235,35 @@ static void limit_heaps(int threads)
     mallopt(M_TRIM_THRESHOLD, TRIM_THRESHOLD);
 }
 
-int main(int argc, char **argv)
+static int run_locked(const struct options *options)
 {
-    struct options options;
     char id[UUID_TEXT_SIZE];
-    int code = parse_options(argc, argv, &options);
-    if (code != 0)
-        return code;
-    limit_heaps(options.threads);
-    signal(SIGPIPE, SIG_IGN);
+    char name[64];
     struct err err;
-    int lock;
-    if (data_dir_lock(options.dir, &lock, &err) != 0 ||
-        data_dir_node_id(options.dir, id, &err) != 0) {
+    int lock; /* held until the process ends */
+    if (data_dir_lock(options->dir, &lock, &err) != 0 ||
+        data_dir_node_id(options->dir, id, &err) != 0) {
         fprintf(stderr, "quire-shard: %s\n", err.text);
         return EXIT_FAILURE;
     }
-    char name[64];
     snprintf(name, sizeof name, "shard-%.8s", id);
-    log_configure(options.level, options.json, name);
-    code = serve(&options, id);
-    close(lock);
+    log_configure(options->level, options->json, name);
+    return serve(options, id);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    struct settings settings; /* what the options point to, until the end */
+    enum settings_verdict verdict;
+    struct err err = {0};
+    if (parse_options(argc, argv, &options, &settings, &verdict, &err) != 0)
+        return settings_complain("quire-shard", &err);
+    if (verdict != SETTINGS_START)
+        return settings_told("quire-shard", verdict, usage);
+    limit_heaps((int)options.threads);
+    signal(SIGPIPE, SIG_IGN);
+    int code = run_locked(&options);
+    settings_free(&settings);
     return code;
 }

@@ -2,6 +2,8 @@
 
 #include "proto/base/clock.h"
 #include "proto/http/admission_metrics.h"
+#include "proto/http/http.h"
+#include "proto/http/observer.h"
 #include "proto/http/request_metrics.h"
 #include "shard/server_internal.h"
 
@@ -310,20 +312,20 @@ static void show(struct server *server, const struct sight *sight)
 }
 
 /* Once it stops taking requests its parts go, on another thread. */
-void server_look(struct server *server, struct http_server *http)
+void server_look(struct server *server, struct observer *observer)
 {
     char why[HTTP_REASON_MAX];
     struct sight sight = {.node_id = server->node_id};
     if (server->stopping) {
-        http_set_ready(http, false, "the shard is stopping");
+        observer_set_ready(observer, false, "the shard is stopping");
         return;
     }
     replicas_each(server->replicas, see, &sight);
     show(server, &sight);
     if (server->leaving)
-        http_set_ready(http, false, "the shard is stopping: others take over what it leads");
+        observer_set_ready(observer, false, "the shard is stopping: others take over what it leads");
     else if (is_ready(server, &sight, why, sizeof why))
-        http_set_ready(http, true, "");
+        observer_set_ready(observer, true, "");
     else
-        http_set_ready(http, false, why);
+        observer_set_ready(observer, false, why);
 }

@@ -14,7 +14,7 @@
 
 struct server;
 struct metrics;
-struct http_server;
+struct observer;
 
 #define SERVER_READ_QUEUE 1024   /* reads of a class that wait; beyond: ERR_OVERLOADED */
 #define SERVER_INGEST_QUEUE 1024 /* writes waiting to be prepared; beyond: ERR_OVERLOADED */
@@ -53,10 +53,10 @@ struct server_settings {
  * them. */
 int server_create(const struct server_settings *settings, struct server **out, struct err *err);
 int server_port(const struct server *server);
-/* Brings its figures up to date, and tells http whether it is ready: a coordinator answers its
+/* Brings its figures up to date, and tells the observer whether it is ready: a coordinator answers its
  * registrations, every range that it should serve is open and has applied its log, and it is not
  * about to stop. observe.c; until `stopped` is called. */
-void server_look(struct server *server, struct http_server *http);
+void server_look(struct server *server, struct observer *observer);
 /* Lets others take over, then refuses new requests, answers those in flight, flushes every range,
  * closes everything, frees the server, and then calls `stopped`. */
 void server_stop(struct server *server, void (*stopped)(void *data), void *data);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #define HTTP_ADDRESS_MAX 255 /* bytes of HOST */
+#define HTTP_ADDRESS_MEANING "HOST:PORT, with an IPv4 address or a name, and a port from 0 to 65535"
 
 /* Whether it has the form; whether the name is known shows when it is listened on. */
 bool http_address_valid(const char *text);

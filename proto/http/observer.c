@@ -1,6 +1,8 @@
 #include "proto/http/observer.h"
 
 #include "proto/base/log.h"
+#include "proto/http/http.h"
+#include "proto/http/notify.h"
 #include "proto/http/process_metrics.h"
 
 #include <stdio.h>
@@ -11,7 +13,9 @@ struct observer {
     struct observer_settings settings;
     struct metrics *metrics;
     struct process_metrics *process;
-    struct http_server *http;
+    struct http_server *http; /* NULL: no pages */
+    struct notify notify;
+    bool supervised; /* by systemd */
     uv_timer_t timer;
 };
 
@@ -39,14 +43,20 @@ static void log_address(const struct observer *observer)
 int observer_create(const struct observer_settings *settings, struct observer **out,
                     struct err *err)
 {
+    struct notify notify;
+    bool supervised = notify_init(&notify);
     *out = NULL;
+    if (settings->address == NULL && !supervised)
+        return 0;
     struct observer *observer = calloc(1, sizeof *observer);
     if (observer == NULL || (observer->metrics = metrics_create()) == NULL)
         abort();
     observer->settings = *settings;
+    observer->notify = notify;
+    observer->supervised = supervised;
     observer->process = process_metrics_create(observer->metrics, settings->program);
     const struct http_settings http = {.address = settings->address, .metrics = observer->metrics};
-    int code = http_create(&http, &observer->http, err);
+    int code = settings->address != NULL ? http_create(&http, &observer->http, err) : 0;
     if (code != 0) {
         free_all(observer);
         return code;
@@ -54,7 +64,8 @@ int observer_create(const struct observer_settings *settings, struct observer **
     uv_timer_init(settings->loop, &observer->timer);
     observer->timer.data = observer;
     uv_timer_start(&observer->timer, on_timer, 0, OBSERVER_MS);
-    log_address(observer);
+    if (observer->http != NULL)
+        log_address(observer);
     *out = observer;
     return 0;
 }
@@ -68,8 +79,28 @@ void observer_look(struct observer *observer)
 {
     if (observer == NULL)
         return;
-    http_beat(observer->http);
-    observer->settings.look(observer->settings.data, observer->http);
+    if (observer->http != NULL)
+        http_beat(observer->http);
+    if (observer->supervised)
+        notify_beat(&observer->notify);
+    observer->settings.look(observer->settings.data, observer);
+}
+
+void observer_set_ready(struct observer *observer, bool ready, const char *why)
+{
+    if (observer->http != NULL)
+        http_set_ready(observer->http, ready, why);
+    if (observer->supervised)
+        notify_set_ready(&observer->notify, ready, why);
+}
+
+void observer_stopping(struct observer *observer)
+{
+    if (observer == NULL)
+        return;
+    if (observer->supervised)
+        notify_stopping(&observer->notify);
+    observer_look(observer); /* not ready any more, before anybody reads of it */
 }
 
 static void on_closed(uv_handle_t *handle)

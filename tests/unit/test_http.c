@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -437,12 +438,97 @@ struct looked {
     uv_loop_t *loop;
 };
 
-static void look(void *data, struct http_server *http)
+static void look(void *data, struct observer *observer)
 {
     struct looked *looked = data;
-    http_set_ready(http, looked->count > 0, "not looked at twice");
+    observer_set_ready(observer, looked->count > 0, "not looked at twice");
     if (++looked->count == 3)
         uv_stop(looked->loop);
+}
+
+/* What systemd would hear on the socket of a unit. */
+struct supervisor {
+    int fd;
+    char heard[4096]; /* messages, each with a newline after it */
+};
+
+static void supervise(struct supervisor *supervisor)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    *supervisor = (struct supervisor){.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0)};
+    snprintf(address.sun_path + 1, sizeof address.sun_path - 1, "quire-test-http-%d", getpid());
+    socklen_t size =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(address.sun_path + 1));
+    assert_int_equal(bind(supervisor->fd, (struct sockaddr *)&address, size), 0);
+    char name[128];
+    snprintf(name, sizeof name, "@%s", address.sun_path + 1);
+    setenv("NOTIFY_SOCKET", name, 1);
+    setenv("WATCHDOG_USEC", "5000000", 1);
+}
+
+static void hear(struct supervisor *supervisor)
+{
+    size_t used = strlen(supervisor->heard);
+    ssize_t size;
+    while ((size = recv(supervisor->fd, supervisor->heard + used,
+                        sizeof supervisor->heard - used - 2, 0)) > 0) {
+        used += (size_t)size;
+        supervisor->heard[used++] = '\n';
+        supervisor->heard[used] = '\0';
+    }
+}
+
+static int times(const char *text, const char *what)
+{
+    int count = 0;
+    for (const char *at = text; (at = strstr(at, what)) != NULL; at++)
+        count++;
+    return count;
+}
+
+static void test_notify(void **state)
+{
+    (void)state;
+#ifndef QUIRE_SYSTEMD
+    skip();
+#endif
+    uv_loop_t loop;
+    struct looked looked = {.loop = &loop};
+    struct supervisor supervisor;
+    struct observer *observer;
+    struct err err;
+    uv_loop_init(&loop);
+    const struct observer_settings settings = {
+        .loop = &loop, .program = "test", .look = look, .data = &looked};
+    assert_int_equal(observer_create(&settings, &observer, &err), 0);
+    assert_null(observer); /* nobody watches */
+    supervise(&supervisor);
+    assert_int_equal(observer_create(&settings, &observer, &err), 0);
+    assert_non_null(observer);
+    assert_non_null(observer_metrics(observer));
+    uv_run(&loop, UV_RUN_DEFAULT); /* until it was looked at three times */
+    hear(&supervisor);
+    assert_int_equal(times(supervisor.heard, "STATUS=not looked at twice\n"), 1);
+    assert_int_equal(times(supervisor.heard, "READY=1\nSTATUS=ready\n"), 1);
+    assert_int_equal(times(supervisor.heard, "READY=1"), 1);
+    assert_int_equal(times(supervisor.heard, "WATCHDOG=1\n"), 3);
+    assert_true(strstr(supervisor.heard, "not looked at") < strstr(supervisor.heard, "READY=1"));
+    looked.count = -100; /* not ready any more, and once more: that is no second start */
+    observer_look(observer);
+    looked.count = 10;
+    observer_look(observer);
+    observer_stopping(observer);
+    hear(&supervisor);
+    assert_int_equal(times(supervisor.heard, "READY=1"), 1);
+    assert_int_equal(times(supervisor.heard, "STATUS=not looked at twice\n"), 2);
+    assert_int_equal(times(supervisor.heard, "STATUS=ready\n"), 2);
+    assert_int_equal(times(supervisor.heard, "STOPPING=1\n"), 1);
+    observer_close(observer);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    unsetenv("NOTIFY_SOCKET");
+    unsetenv("WATCHDOG_USEC");
+    close(supervisor.fd);
 }
 
 static void test_observer(void **state)
@@ -491,6 +577,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_process, start, stop),
         cmocka_unit_test_setup_teardown(test_requests, start, stop),
         cmocka_unit_test(test_observer),
+        cmocka_unit_test(test_notify),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

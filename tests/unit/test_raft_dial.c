@@ -57,7 +57,7 @@ static void on_closed(struct raft_uv_transport *transport)
 static void side_open(struct side *side, uv_loop_t *loop, raft_id id, const char *address)
 {
     *side = (struct side){.loop = loop};
-    assert_int_equal(raft_dial_init(&side->dialer, loop), 0);
+    assert_int_equal(raft_dial_init(&side->dialer, loop, NULL), 0);
     side->dialer.transport.data = side;
     side->request.data = side;
     assert_int_equal(side->dialer.transport.init(&side->dialer.transport, id, address), 0);
@@ -123,6 +123,48 @@ static void test_handshake(void **state)
         side_close(&b);
         finish(&loop);
     }
+}
+
+/* Dialled by a name, while it listens at another address than its own. */
+static void test_name(void **state)
+{
+    (void)state;
+    uv_loop_t loop;
+    struct side a, b;
+    char listen[64], named[64];
+    uv_loop_init(&loop);
+    free_address(listen, sizeof listen);
+    snprintf(named, sizeof named, "localhost%s", strchr(listen, ':'));
+    side_open(&a, &loop, 7, "a.example:17400");
+    side_open(&b, &loop, 2, listen);
+    assert_int_equal(b.dialer.transport.listen(&b.dialer.transport, on_accept), 0);
+    side_dial(&a, named);
+    while (a.done == 0 || b.accepted == 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(a.status, 0);
+    assert_true(b.accepted == 7);
+    assert_string_equal(b.from, "a.example:17400");
+    side_close(&b);
+    side_dial(&a, named); /* nobody is there any more */
+    while (a.done == 0)
+        uv_run(&loop, UV_RUN_ONCE);
+    assert_int_equal(a.status, RAFT_NOCONNECTION);
+    side_close(&a);
+    finish(&loop);
+}
+
+/* It is closed while a name is looked up: told so, once. */
+static void test_close_during_lookup(void **state)
+{
+    (void)state;
+    uv_loop_t loop;
+    struct side a;
+    uv_loop_init(&loop);
+    side_open(&a, &loop, 1, "127.0.0.1:1");
+    side_dial(&a, "localhost:1");
+    side_close(&a);
+    assert_int_equal(a.done, 1);
+    finish(&loop);
 }
 
 static void test_refused(void **state)
@@ -222,10 +264,9 @@ static void test_close_under_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_handshake),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_no_answer),
-        cmocka_unit_test(test_close_under_way),
+        cmocka_unit_test(test_handshake),           cmocka_unit_test(test_name),
+        cmocka_unit_test(test_close_during_lookup), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_no_answer),           cmocka_unit_test(test_close_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
