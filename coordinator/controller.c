@@ -314,32 +314,25 @@ static bool in_sync_here(const struct track *track, size_t n_in_sync, const stru
     return false;
 }
 
-static size_t count_led(const struct watched *node)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < node->report_count; i++)
-        count += node->reports[i].primary;
-    return count;
-}
-
 /* Whether a lease could make it act as the primary of a range that has another one. Where it is
  * still in sync it cannot: the other one acknowledges nothing before this one follows it. Where the
- * other one no longer wants to wait for that, this one's last lease has to run out. So it has of a
- * range that is gone: what took its place may be written without this one, which does not know. */
+ * other one no longer wants to wait for that, this one's last lease has to run out. Where it is not
+ * in sync, or the range is gone, it has to know that: by an assignment of before, which is under
+ * way yet, it could be the primary the moment it comes. */
 static bool is_deposed(const struct controller *controller, const struct watched *node)
 {
-    size_t gone = count_led(node); /* less those that are there */
+    size_t gone = node->report_count; /* less those that are there */
     for (size_t i = 0; i < controller->track_count; i++) {
         const struct track *track = &controller->tracks[i];
         if (track->deposed == node)
             return true;
         const struct replica_report *report = watched_report(node, track->id);
-        gone -= report != NULL && report->primary;
+        gone -= report != NULL;
         if (in_sync_here(track, controller->map->message->ranges[i]->n_in_sync, node)) {
             bool follows = report != NULL && report->epoch == track->epoch;
             if (!follows && range_does_without(controller, i, node))
                 return true;
-        } else if (report != NULL && report->primary) {
+        } else if (report != NULL && (report->primary || report->epoch < track->epoch)) {
             return true;
         }
     }

@@ -264,6 +264,17 @@ static bool counts(const struct replica *replica, const Quire__Range *range, int
            map_range_in_sync(range, world->shard[shard].process.id);
 }
 
+/* The newest epoch of the range that it has seen, and not forgotten by a crash. */
+static uint64_t epoch_seen(const struct replica *replica)
+{
+    const struct world *world = replica->shard->process.world;
+    const Quire__Range *range =
+        range_in(world->maps[replica->shard->durable_map_epoch], replica->range);
+    uint64_t seen = range == NULL ? 0 : range->epoch;
+    uint64_t epoch = replica->core == NULL ? 0 : replication_epoch(replica->core);
+    return epoch > seen ? epoch : seen;
+}
+
 /* A primary with a lease all of whose in-sync replicas, as it knows them, would follow it. */
 static bool can_acknowledge(const struct world *world, const struct replica *replica)
 {
@@ -272,8 +283,7 @@ static bool can_acknowledge(const struct world *world, const struct replica *rep
     const Quire__Range *range = range_in(replica->shard->map, replica->range);
     for (int i = 0; i < world->shards; i++) {
         const struct replica *other = &world->shard[i].replica[replica->range];
-        if (other->core != NULL && counts(replica, range, i) &&
-            replication_epoch(other->core) > replication_epoch(replica->core))
+        if (counts(replica, range, i) && epoch_seen(other) > replication_epoch(replica->core))
             return false;
     }
     return true;
@@ -283,7 +293,8 @@ static void check_longest(struct world *world)
 {
     static const uint64_t limits[] = {
         [SCHEDULE_CRASH] = 2000, [SCHEDULE_SILENCE] = 5000, [SCHEDULE_LEAVE] = 300,
-        [SCHEDULE_LINK] = 2000,  [SCHEDULE_DRAIN] = 300,    [SCHEDULE_SPLIT] = 300};
+        [SCHEDULE_LINK] = 2000,  [SCHEDULE_DRAIN] = 300,    [SCHEDULE_SPLIT] = 300,
+        [SCHEDULE_STUCK] = 2500};
     static const char *const what[] = {
         [SCHEDULE_CRASH] = "process crashed",
         [SCHEDULE_SILENCE] = "process fell silent",
@@ -291,6 +302,7 @@ static void check_longest(struct world *world)
         [SCHEDULE_LINK] = "link between two shards is cut",
         [SCHEDULE_DRAIN] = "shard was drained",
         [SCHEDULE_SPLIT] = "range is split or merged",
+        [SCHEDULE_STUCK] = "range is split or merged in vain",
     };
     uint64_t limit = limits[world->schedule] + SLACK_MS;
     for (int i = 0; i < CLIENTS; i++) {
@@ -446,6 +458,9 @@ void check_rest(struct world *world)
     if (find_left(world) >= 0)
         violated(world, "long after everything was mended, a shard holds range %d, which is gone",
                  find_left(world));
+    if (world->schedule == SCHEDULE_SPLIT && world->reshape_asked &&
+        world->splits + world->merges != 1)
+        violated(world, "one range was to be split or merged, and it did not come to that");
     for (int i = 0; i < CLIENTS; i++)
         if (world->client[i].busy)
             violated(world, "long after everything was mended, client %d waits for its %s", i,

@@ -7,27 +7,79 @@ typedef unsigned long long ull;
 
 /* ---- the ranges cover the key space exactly once: by probes, not by what validates maps ---- */
 
-static int count_holders(const struct map *map, struct bytes key)
+struct probe {
+    size_t size;
+    uint8_t bytes[4];
+};
+
+/* Shorter ones come before those that they begin. */
+static int compare(ProtobufCBinaryData a, const struct probe *b)
 {
+    for (size_t i = 0; i < a.len && i < b->size; i++)
+        if (a.data[i] != b->bytes[i])
+            return a.data[i] < b->bytes[i] ? -1 : 1;
+    return a.len == b->size ? 0 : a.len < b->size ? -1 : 1;
+}
+
+static void check_probe(struct world *world, const struct map *map, const struct probe *key)
+{
+    const Quire__Range *holder = NULL;
     int count = 0;
     for (size_t i = 0; i < map->message->n_ranges; i++) {
-        struct bytes lo = map_range_lo(map->message->ranges[i]);
-        struct bytes hi = map_range_hi(map->message->ranges[i]);
-        count += bytes_compare(lo, key) <= 0 && (hi.size == 0 || bytes_compare(key, hi) < 0);
+        const Quire__Range *range = map->message->ranges[i];
+        if (compare(range->lo, key) > 0 || (range->hi.len > 0 && compare(range->hi, key) <= 0))
+            continue;
+        holder = range;
+        count++;
     }
-    return count;
+    if (count != 1)
+        violated(world, "map %llu has %d ranges for a key that begins with %02x%02x (%zu bytes)",
+                 (ull)map_epoch(map), count, key->bytes[0], key->bytes[1], key->size);
+    else if (map_range_of(map, 1, bytes_of(key->bytes, key->size)) != holder)
+        violated(world, "map %llu finds another range than %d for a key", (ull)map_epoch(map),
+                 slot_of(holder->id));
+}
+
+static void add_byte(struct probe *key, uint8_t byte)
+{
+    if (key->size < sizeof key->bytes)
+        key->bytes[key->size++] = byte;
+}
+
+/* Each bound, what is right before it and right behind it. */
+static void check_bound(struct world *world, const struct map *map, ProtobufCBinaryData bound)
+{
+    struct probe key = {.size = bound.len};
+    if (bound.len == 0 || bound.len >= sizeof key.bytes)
+        return;
+    memcpy(key.bytes, bound.data, bound.len);
+    check_probe(world, map, &key);
+    add_byte(&key, 0);
+    check_probe(world, map, &key);
+    key.size = bound.len;
+    if (key.bytes[bound.len - 1]-- == 0) {
+        key.size--; /* what it begins with */
+    } else {
+        add_byte(&key, 0xff);
+    }
+    check_probe(world, map, &key);
 }
 
 static void check_cover(struct world *world, const struct map *map)
 {
-    uint8_t key[2] = {0, 0xff};
-    for (size_t i = 0; i <= 2 * (KEYS + 2); i++) {
-        key[0] = (uint8_t)('a' - 1 + i / 2);
-        size_t size = i == 0 ? 0 : 1 + i % 2;
-        int holders = count_holders(map, bytes_of(key, size));
-        if (holders != 1)
-            violated(world, "map %llu has %d ranges for the key \"%.*s\"", (ull)map_epoch(map),
-                     holders, (int)size, (const char *)key);
+    uint64_t random = map_epoch(map) * 0x9e3779b97f4a7c15ull ^ world->seed;
+    for (size_t i = 0; i < map->message->n_ranges; i++) {
+        check_bound(world, map, map->message->ranges[i]->lo);
+        check_bound(world, map, map->message->ranges[i]->hi);
+    }
+    for (int i = 0; i < 3 * KEYS; i++) {
+        struct probe key = {0};
+        random = (random ^ random >> 31) * 0xbf58476d1ce4e5b9ull;
+        if (i > 0)
+            add_byte(&key, i <= KEYS ? (uint8_t)('a' + i - 1) : (uint8_t)(random >> 56));
+        for (uint64_t k = random >> 48 & 3; k > 0 && i > KEYS; k--)
+            add_byte(&key, (uint8_t)(random >> (8 * k)));
+        check_probe(world, map, &key);
     }
 }
 
@@ -95,8 +147,11 @@ void check_reshaped(struct world *world, const struct map *before, const struct 
     check_cover(world, after);
     for (size_t i = 0; i < before->message->n_ranges; i++) {
         const Quire__Range *range = before->message->ranges[i];
-        if (range_in(after, slot_of(range->id)) == NULL)
+        const Quire__Range *next = range_in(after, slot_of(range->id));
+        if (next == NULL)
             check_source(world, range, after);
+        else if (range->reshape != NULL && next->reshape == NULL)
+            world->aborts += range->reshape->sources[0] == range->id;
     }
     for (size_t i = 0; i < after->message->n_ranges; i++) {
         const Quire__Range *range = after->message->ranges[i];

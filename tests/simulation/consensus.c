@@ -108,7 +108,8 @@ static void commit(struct world *world, const Quire__MapChange *change)
         check_reshaped(world, newest_map(world), map);
     }
     if (change->node_set != NULL)
-        world->drained[shard_of(world, change->node_set->id)] = change->node_set->draining;
+        world->drained[shard_of(world, change->node_set->id)] =
+            world->may_drain[shard_of(world, change->node_set->id)] = change->node_set->draining;
     begin_histories(world, map);
     add_map(world, map);
     say_ranges(world);

@@ -38,7 +38,8 @@ void coordinator_deinit(struct coordinator *coordinator)
 void coordinator_start(struct coordinator *coordinator)
 {
     struct world *world = world_of(coordinator);
-    const struct controller_options options = {.replace_ms = REPLACE_MS};
+    const struct controller_options options = {
+        .replace_ms = REPLACE_MS, .calm_ms = CALM_MS, .range_bytes = RANGE_BYTES};
     process_start(&coordinator->process);
     say(world, "coordinator %d starts", index_of(coordinator));
     coordinator->leads = false;
@@ -181,6 +182,21 @@ static const char *state_name(bool held, bool broken, bool lost)
     return broken ? "read-only" : "serving";
 }
 
+/* Its size, and where its middle is. */
+static void add_size(const struct world *world, int range, Quire__RangeReport *report,
+                     struct arena *arena)
+{
+    int middle = 0;
+    uint64_t keys = keys_of(&world->history[range], &middle);
+    uint8_t letter = (uint8_t)('a' + middle);
+    report->bytes = RANGE_BYTES / 2; /* neither too large nor small */
+    if (!world->sizes || world->healed || world->slots + 2 > RANGES_MAX)
+        return;
+    report->bytes = keys * keys * SIZE_UNIT;
+    report->has_middle = true;
+    report->middle = (ProtobufCBinaryData){1, arena_copy(arena, &letter, 1)};
+}
+
 static void add_report(struct world *world, const struct register_body *body, int range,
                        Quire__Register *message, struct arena *arena)
 {
@@ -195,7 +211,7 @@ static void add_report(struct world *world, const struct register_body *body, in
     report->durable_seq = body->range[range].durable;
     report->last_seq = body->range[range].last;
     report->role = (char *)role_name(body->range[range].role);
-    report->bytes = CONTROLLER_RANGE_BYTES / 2; /* neither too large nor small */
+    add_size(world, range, report, arena);
     report->has_derived_seq = body->range[range].derived.derived;
     report->derived_seq = body->range[range].derived.seq;
     report->has_derived_failed = report->derived_failed = body->range[range].derived.failed;

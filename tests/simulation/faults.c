@@ -212,12 +212,17 @@ static void mend_disk(struct world *world, struct shard *shard)
 
 /* ---- operators ---- */
 
-int count_drained(const struct world *world)
+static int count_true(const struct world *world, const bool of_shard[])
 {
     int count = 0;
     for (int i = 0; i < world->shards; i++)
-        count += world->drained[i];
+        count += of_shard[i];
     return count;
+}
+
+int count_drained(const struct world *world)
+{
+    return count_true(world, world->drained);
 }
 
 /* No more of them than can do without. */
@@ -229,8 +234,9 @@ static void drain(struct world *world, int place)
         return;
     setting.id = world->shard[place].process.id;
     setting.draining = !world->drained[place];
-    if (setting.draining && count_drained(world) + world->replicas >= world->shards)
+    if (setting.draining && count_true(world, world->may_drain) + world->replicas >= world->shards)
         return;
+    world->may_drain[place] |= setting.draining;
     say(world, "shard %d is %s", place, setting.draining ? "drained" : "wanted again");
     change.node_set = &setting;
     consensus_propose(&world->coordinator[world->leader], &change);
@@ -271,19 +277,23 @@ static void split(struct world *world)
     struct err err = {0};
     struct coordinator *leader = working_leader(world);
     const Quire__Range *range = some_range(world);
-    uint8_t inside[KEYS], at = 'a';
-    size_t count = 0;
+    uint8_t inside[KEYS], at[3];
+    size_t count = 0, size = one_in(world, 2) ? 1 : 1 + below(world, sizeof at);
     for (int i = 1; i < KEYS; i++)
         if (key_in(range, i - 1) && key_in(range, i))
             inside[count++] = (uint8_t)('a' + i);
-    at = count == 0 || one_in(world, 8) ? (uint8_t)('a' + below(world, KEYS + 1))
-                                        : inside[below(world, count)];
+    at[0] = count == 0 || one_in(world, 8) ? (uint8_t)('a' + below(world, KEYS + 1))
+                                           : inside[below(world, count)];
+    at[1] = (uint8_t)below(world, 256);
+    at[2] = (uint8_t)below(world, 256);
     if (leader == NULL || world->slots + 2 > RANGES_MAX)
         return;
     arena_init(&arena, 0);
-    if (controller_split(leader->controller, range->id, bytes_of(&at, 1), &arena,
+    if (controller_split(leader->controller, range->id, bytes_of(at, size), &arena,
                          local_ms(&leader->process), &change, &err) == 0) {
-        say(world, "range %d is to be split at %c", slot_of(range->id), at);
+        say(world, "range %d is to be split at %c and %zu bytes", slot_of(range->id), at[0],
+            size - 1);
+        world->reshape_asked = true;
         consensus_propose(leader, change);
     }
     arena_deinit(&arena);
@@ -302,6 +312,7 @@ static void merge(struct world *world)
     if (controller_merge(leader->controller, range->id, &arena, local_ms(&leader->process), &change,
                          &err) == 0) {
         say(world, "range %d is to be merged with the next one", slot_of(range->id));
+        world->reshape_asked = true;
         consensus_propose(leader, change);
     }
     arena_deinit(&arena);
@@ -399,6 +410,11 @@ static void strike_once(struct world *world)
     case SCHEDULE_DRAIN:
         drain(world, place < SHARDS_MAX ? place : (int)below(world, (uint64_t)world->shards));
         break;
+    case SCHEDULE_STUCK:
+        for (int i = 0; i < world->shards; i++)
+            world->shard[i].stuck = place >= SHARDS_MAX || i == place;
+        look = 4500;
+        /* fall through */
     case SCHEDULE_SPLIT:
         if (one_in(world, 2))
             split(world);
@@ -463,7 +479,7 @@ void heal(struct world *world)
         mend_links(world, i);
         process_resume(process_at(world, i));
         if (i < SHARDS_MAX) {
-            world->shard[i].disk_short = false;
+            world->shard[i].disk_short = world->shard[i].stuck = false;
             mend_disk(world, &world->shard[i]);
         }
         later(world, below(world, 300 * MS), FAULT_RESTART, i);

@@ -11,7 +11,7 @@
 
 struct totals {
     uint64_t seeds, failed, writes, reads, partials, failovers, installs, moves, splits, merges,
-        seconds;
+        aborts, seconds;
 };
 
 struct options {
@@ -43,6 +43,7 @@ static bool run_seed(uint64_t seed, bool trace, struct totals *totals)
     totals->moves += world->moves;
     totals->splits += world->splits;
     totals->merges += world->merges;
+    totals->aborts += world->aborts;
     totals->seconds += world->now / (1000 * MS);
     world_finish(world);
     free(world);
@@ -91,6 +92,7 @@ static void add(struct totals *all, const struct totals *one)
     all->moves += one->moves;
     all->splits += one->splits;
     all->merges += one->merges;
+    all->aborts += one->aborts;
     all->seconds += one->seconds;
 }
 
@@ -99,13 +101,13 @@ static void report(const struct totals *all)
     printf(
         "%llu schedules (%llu s of their time), %llu violated a promise; %llu writes, %llu reads, "
         "%llu incomplete ones, %llu failovers, %llu checkpoints, %llu moves, %llu splits, %llu "
-        "merges\n",
+        "merges, %llu of either given up\n",
         (unsigned long long)all->seeds, (unsigned long long)all->seconds,
         (unsigned long long)all->failed, (unsigned long long)all->writes,
         (unsigned long long)all->reads, (unsigned long long)all->partials,
         (unsigned long long)all->failovers, (unsigned long long)all->installs,
         (unsigned long long)all->moves, (unsigned long long)all->splits,
-        (unsigned long long)all->merges);
+        (unsigned long long)all->merges, (unsigned long long)all->aborts);
 }
 
 static int run_jobs(const struct options *options)

@@ -177,6 +177,26 @@ static const struct profile reshaping_late = {
                .assign_ms = 1500},
 };
 
+/* Coordinators that agree late on the steps of splits and merges, and leaders that change. */
+static const struct profile reshaping_agreement = {
+    KINDS(KIND_SPLIT, KIND_SPLIT, KIND_MERGE, KIND_MERGE, KIND_LEADER, KIND_SHORT, KIND_SHORT,
+          KIND_STILL, KIND_LINK, KIND_MOVE),
+    .every_ms = 300,
+    .while_ms = 800,
+    .long_ms = 3000,
+    .coordinators = 5,
+    .loss = 30,
+    .duplicate = 30,
+    .slow = 20,
+    .manner = {.idle_ms = 50,
+               .flush_ms = 300,
+               .copy_ms = 300,
+               .agree_ms = 2500,
+               .derive_ms = 100,
+               .assign_ms = 100,
+               .unwritten = 30},
+};
+
 /* One thing, at a place that is drawn as by the first one. */
 static const struct manner calm = {.idle_ms = 25, .flush_ms = 500, .copy_ms = 300};
 
@@ -196,11 +216,14 @@ static const struct choice by_seed[] = {
 };
 
 /* One seed in MOTION_EVERY; in the others the map is frozen. */
-#define MOTION_EVERY 7
+#define MOTION_EVERY 3
 static const struct choice by_seed_in_motion[] = {
-    {SCHEDULE_ANY, &motion},    {SCHEDULE_ANY, &reshaping},      {SCHEDULE_ANY, &reshaping_late},
-    {SCHEDULE_ANY, &motion},    {SCHEDULE_DRAIN, &everything},   {SCHEDULE_SPLIT, &everything},
-    {SCHEDULE_ANY, &reshaping}, {SCHEDULE_ANY, &reshaping_late},
+    {SCHEDULE_ANY, &motion},         {SCHEDULE_ANY, &reshaping},
+    {SCHEDULE_ANY, &reshaping_late}, {SCHEDULE_ANY, &reshaping_agreement},
+    {SCHEDULE_DRAIN, &everything},   {SCHEDULE_SPLIT, &everything},
+    {SCHEDULE_ANY, &motion},         {SCHEDULE_ANY, &reshaping},
+    {SCHEDULE_ANY, &reshaping_late}, {SCHEDULE_STUCK, &everything},
+    {SCHEDULE_ANY, &reshaping},
 };
 
 #define CHOOSE(table, number) (table)[(number) % (sizeof(table) / sizeof *(table))]
@@ -214,4 +237,5 @@ void profile_choose(struct world *world)
     world->profile = choice.profile;
     world->manner = choice.schedule == SCHEDULE_ANY ? choice.profile->manner : calm;
     world->manner.motion = moves;
+    world->sizes = moves && choice.schedule == SCHEDULE_ANY && one_in(world, 3);
 }

@@ -162,7 +162,7 @@ static void build(struct shard *shard, int slot)
     if (kept && (image.seq[0] < derived->kept.seq[0] || image.seq[1] < derived->kept.seq[1]))
         return; /* a source was opened just now, and does not know yet what is committed */
     kept = kept && memcmp(derived->kept.seq, image.seq, sizeof image.seq) == 0;
-    if (reshape->sealed && !derived->writing && !kept) {
+    if (reshape->sealed && !derived->writing && !kept && !shard->stuck) {
         derived->writing = true;
         derived->written = image;
         uint64_t took = shard->disk_slow ? 200 * MS : 5 * MS;

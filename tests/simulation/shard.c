@@ -154,6 +154,8 @@ static void tell(struct shard *shard, int coordinator)
                                  .disk_short = shard->disk_full || shard->disk_short};
     for (int i = 0; i < world->slots; i++) {
         struct replica *replica = &shard->replica[i];
+        if (replica->copy == COPY_INSTALLS && holds(shard, i))
+            body.range[i].epoch = range_in(shard->map, i)->epoch; /* it is being opened */
         if (replica->core == NULL)
             continue;
         body.range[i].held = replica->has_data;

@@ -34,6 +34,12 @@
 #define CALL_TIMEOUT_MS 1000
 #define REPLACE_MS 4000 /* the product's is longer; a schedule lasts seconds */
 #define CALM_MS 300     /* so is that */
+#define SIZE_UNIT                                                                                  \
+    1000 /* bytes; a range has this times the square of the keys that it covers...                 \
+          */
+#define RANGE_BYTES                                                                                \
+    (30 * SIZE_UNIT) /* ...and is split above this: of six keys, into three each                   \
+                      */
 
 struct world;
 
@@ -156,6 +162,7 @@ struct shard {
     bool disk_short; /* writes work yet, and it wants to lead nothing */
     bool leaving;
     uint64_t leaving_since;
+    bool stuck;             /* what it derives does not become durable */
     uint64_t assigning;     /* the newest assignment that is here... */
     uint64_t assigns_until; /* ...and until when it has to do with it and those before */
     struct map *map;        /* the newest that it has carried out in this life; NULL: none */
@@ -337,6 +344,7 @@ enum schedule {
     SCHEDULE_LINK,
     SCHEDULE_DRAIN,
     SCHEDULE_SPLIT, /* or a merge */
+    SCHEDULE_STUCK, /* the same, and one shard does not get its targets to its disk */
 };
 
 struct proposal;
@@ -399,7 +407,10 @@ struct world {
     struct key_history key[KEYS];
     int slots; /* that are in use, or were */
     int shards, coordinators, ranges, replicas;
-    bool drained[SHARDS_MAX]; /* as operators asked, and it was agreed on */
+    bool drained[SHARDS_MAX];   /* as operators asked, and it was agreed on... */
+    bool may_drain[SHARDS_MAX]; /* ...or may be yet */
+    bool reshape_asked;         /* and the leader began it */
+    bool sizes; /* ranges are large or small: the leader splits and merges them unasked */
 
     bool cut[PLACES][PLACES]; /* [from][to] */
     unsigned loss, duplicate; /* in 1000 */
@@ -415,7 +426,8 @@ struct world {
     uint64_t values, calls;
     bool *answered; /* by call */
     uint64_t answered_room;
-    uint64_t writes, reads, partials, failovers, installs, moves, splits, merges, trace_hash;
+    uint64_t writes, reads, partials, failovers, installs, moves, splits, merges, aborts,
+        trace_hash;
     char violation[512];
 };
 
@@ -579,6 +591,19 @@ static inline int slot_of(uint64_t id)
 static inline uint64_t id_of(int slot)
 {
     return FIRST_ID + (uint64_t)slot;
+}
+
+/* How many keys it covers; *middle: that of the second half. */
+static inline uint64_t keys_of(const struct history *history, int *middle)
+{
+    uint64_t count = 0, half = 0;
+    for (int i = 0; i < KEYS; i++)
+        count += history->covers[i];
+    for (int i = 0; i < KEYS; i++) {
+        if (history->covers[i] && half++ == count / 2)
+            *middle = i;
+    }
+    return count;
 }
 
 /* NULL: that map does not have it. */

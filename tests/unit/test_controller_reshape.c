@@ -251,8 +251,9 @@ static void test_merge_gathers(void **state)
     toy_destroy(toy);
 }
 
-/* What the leader answers to a shard that says that it leads this range. */
-static uint32_t lease_of_one_that_leads(struct toy *toy, size_t node, uint64_t id, uint64_t epoch)
+/* What the leader answers to a shard that says this of one range. */
+static uint32_t lease_for(struct toy *toy, size_t node, const char *role, uint64_t id,
+                          uint64_t epoch)
 {
     Quire__Node self = QUIRE__NODE__INIT;
     Quire__Register message = QUIRE__REGISTER__INIT;
@@ -267,11 +268,12 @@ static uint32_t lease_of_one_that_leads(struct toy *toy, size_t node, uint64_t i
     report.id = id;
     report.epoch = epoch;
     report.state = (char *)"serving";
-    report.role = (char *)"primary";
+    report.role = (char *)role;
     return controller_heard(toy->controller, &message, toy->now);
 }
 
-/* It has not carried out yet that the source is gone, and the targets may go on without it. */
+/* It has not carried out yet that the source is gone, and the targets may go on without it. Neither
+ * has one that follows: an assignment of before may make it the primary. */
 static void test_no_lease_for_what_is_gone(void **state)
 {
     (void)state;
@@ -279,14 +281,35 @@ static void test_no_lease_for_what_is_gone(void **state)
     struct derived derived = {.last = 70, .is = {true, true}, .seq = {70, 70}};
     turn(toy, &derived);
     assert_int_equal(split(toy, 2, "am", NULL), 0);
-    assert_true(lease_of_one_that_leads(toy, 0, 2, 2) > 0);
+    assert_true(lease_for(toy, 0, "primary", 2, 2) > 0);
     turn(toy, &derived);
     uint64_t sealed = by_id(toy, 2)->epoch;
-    assert_true(lease_of_one_that_leads(toy, 0, 2, sealed) > 0);
+    assert_true(lease_for(toy, 0, "primary", 2, sealed) > 0);
+    assert_true(lease_for(toy, 1, "secondary", 2, sealed) > 0);
     turn(toy, &derived);
     assert_null(by_id(toy, 2));
-    assert_int_equal(lease_of_one_that_leads(toy, 0, 2, sealed), 0);
-    assert_true(lease_of_one_that_leads(toy, 0, 6, by_id(toy, 6)->epoch) > 0);
+    uint64_t epoch = by_id(toy, 6)->epoch;
+    assert_int_equal(lease_for(toy, 0, "primary", 2, sealed), 0);
+    assert_int_equal(lease_for(toy, 1, "secondary", 2, sealed), 0);
+    assert_true(lease_for(toy, 0, "primary", 6, epoch) > 0);
+    assert_true(lease_for(toy, 1, "secondary", 6, epoch) > 0);
+    assert_true(lease_for(toy, 1, "secondary", 6, epoch - 1) > 0); /* it is in sync */
+    toy_destroy(toy);
+}
+
+/* A range goes on without it, and it does not know. */
+static void test_no_lease_for_one_that_is_out(void **state)
+{
+    (void)state;
+    struct toy *toy = leading(2, 3, two);
+    uint64_t before = by_id(toy, 2)->epoch, life = toy->life[1];
+    toy->life[1] = 0; /* silent, and dead after a while */
+    run(toy, 10000);
+    const Quire__Range *range = by_id(toy, 2);
+    assert_false(map_range_in_sync(range, ids[1]));
+    toy->life[1] = life;
+    assert_int_equal(lease_for(toy, 1, "secondary", 2, before), 0);
+    assert_true(lease_for(toy, 1, "learner", 2, by_id(toy, 2)->epoch) > 0);
     toy_destroy(toy);
 }
 
@@ -493,6 +516,7 @@ int main(void)
         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_merge_gathers),
         cmocka_unit_test(test_no_lease_for_what_is_gone),
+        cmocka_unit_test(test_no_lease_for_one_that_is_out),
         cmocka_unit_test(test_old_reports_do_not_count),
         cmocka_unit_test(test_given_up),
         cmocka_unit_test(test_goes_on_after_failover),
