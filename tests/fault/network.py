@@ -45,8 +45,10 @@ def enter():
 
 
 class Network:
-    def __init__(self):
-        self.number = {}  # by name of a node, from 1
+    def __init__(self, subnet=SUBNET):
+        self.subnet = subnet  # of 24 bits
+        self.number = {}  # by name of a node, from 1: the last part of its address
+        self.port = {}  # its end at the bridge
         self.cut_now = set()  # (from, to)
         command('ip', 'link', 'set', 'lo', 'up')
         command('ip', 'link', 'add', 'bridge0', 'type', 'bridge')
@@ -57,23 +59,47 @@ class Network:
         return ['nsenter', f'--net=/run/netns/{name}']
 
     def address(self, name):
-        return f'{SUBNET}.{self.number[name]}'
+        return f'{self.subnet}.{self.number[name]}'
 
     def hardware(self, name):
         return f'02:00:00:00:00:{self.number[name]:02x}'
 
     def add(self, name):
-        self.number[name] = n = len(self.number) + 1
+        self.number[name] = n = max(self.number.values(), default=0) + 1
+        self.port[name] = n
         command('ip', 'netns', 'add', name)
         command('ip', 'link', 'add', f'port{n}', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name)
         command('ip', 'link', 'set', f'port{n}', 'master', 'bridge0', 'up')
         for words in (['link', 'set', 'lo', 'up'], ['link', 'set', 'eth0', 'address', self.hardware(name), 'up'],
-                      ['addr', 'add', f'{SUBNET}.{n}/24', 'dev', 'eth0']):
+                      ['addr', 'add', f'{self.subnet}.{n}/24', 'dev', 'eth0']):
             command('ip', '-n', name, *words)
         for other in self.number:
             if other != name:
                 self.mend(name, other)
                 self.mend(other, name)
+
+    def readdress(self, name):
+        """Another address from now on; connections to the old one are lost without a word."""
+        self.number[name] = n = max(self.number.values()) + 1
+        command('ip', '-n', name, 'addr', 'flush', 'dev', 'eth0')
+        for words in (['link', 'set', 'eth0', 'address', self.hardware(name)], ['addr', 'add', f'{self.subnet}.{n}/24', 'dev', 'eth0']):
+            command('ip', '-n', name, *words)
+        for other in self.number:
+            if other != name:
+                self.mend(name, other)
+                self.mend(other, name)
+
+    def remove(self, name):
+        """Nobody of this name, and of its address, any more."""
+        command('ip', 'link', 'del', f'port{self.port.pop(name)}')
+        command('ip', 'netns', 'del', name)
+        del self.number[name]
+
+    def close(self):
+        """For another network in the same process."""
+        for name in list(self.number):
+            self.remove(name)
+        command('ip', 'link', 'del', 'bridge0')
 
     def _neighbour(self, name, other, hardware):
         command('ip', '-n', name, 'neigh', 'replace', self.address(other), 'lladdr', hardware, 'dev', 'eth0', 'nud', 'permanent')
