@@ -118,17 +118,18 @@ static bool anybody_listens(const char *urls)
     const char *url[LIMIT_COORDINATORS];
     snprintf(list, sizeof list, "%s", urls);
     size_t count = urls_split(list, url, LIMIT_COORDINATORS);
+    if (count == 0)
+        return false;
     log_event(LOG_INFO, "looks for a cluster to join before it begins one", LOG_STR("at", urls),
               LOG_U64("for_ms", JOIN_LOOK_MS));
-    for (uint64_t until = clock_ms() + JOIN_LOOK_MS; count > 0;) {
+    for (uint64_t until = clock_ms() + JOIN_LOOK_MS;;) {
         for (size_t i = 0; i < count; i++)
             if (listens(url[i]))
                 return true;
         if (clock_ms() >= until)
-            break;
+            return false;
         usleep(JOIN_RETRY_MS * 1000);
     }
-    return false;
 }
 
 int join_wanted(const char *dir, const char *join, const char *self, char *urls, struct err *err)

@@ -22,8 +22,8 @@ void coordinator_observe_destroy(struct coordinator_observe *observe);
 /* A request is about to be answered: code 0, or the error's. Once for each. */
 void coordinator_observe_ended(struct coordinator_observe *observe,
                                const struct rpc_request *request, int code);
-/* Copies what it knows, and tells the observer whether it is ready: it has a map and answers its clients
- * (with or without a majority), and is not about to stop. */
+/* Copies what it knows, and tells the observer whether it is ready: it has a map and answers its
+ * clients (with or without a majority), and is not about to stop. */
 void coordinator_observe_look(struct coordinator *coordinator, struct observer *observer);
 
 #endif

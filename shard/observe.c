@@ -323,7 +323,8 @@ void server_look(struct server *server, struct observer *observer)
     replicas_each(server->replicas, see, &sight);
     show(server, &sight);
     if (server->leaving)
-        observer_set_ready(observer, false, "the shard is stopping: others take over what it leads");
+        observer_set_ready(observer, false,
+                           "the shard is stopping: others take over what it leads");
     else if (is_ready(server, &sight, why, sizeof why))
         observer_set_ready(observer, true, "");
     else

@@ -53,9 +53,9 @@ struct server_settings {
  * them. */
 int server_create(const struct server_settings *settings, struct server **out, struct err *err);
 int server_port(const struct server *server);
-/* Brings its figures up to date, and tells the observer whether it is ready: a coordinator answers its
- * registrations, every range that it should serve is open and has applied its log, and it is not
- * about to stop. observe.c; until `stopped` is called. */
+/* Brings its figures up to date, and tells the observer whether it is ready: a coordinator answers
+ * its registrations, every range that it should serve is open and has applied its log, and it is
+ * not about to stop. observe.c; until `stopped` is called. */
 void server_look(struct server *server, struct observer *observer);
 /* Lets others take over, then refuses new requests, answers those in flight, flushes every range,
  * closes everything, frees the server, and then calls `stopped`. */

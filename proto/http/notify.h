@@ -1,5 +1,5 @@
-/* Notify: tells systemd how the process is, as sd_notify(3) has it; nothing without NOTIFY_SOCKET in
- * the environment, or when it was built without libsystemd. One thread.
+/* Notify: tells systemd how the process is, as sd_notify(3) has it; nothing without NOTIFY_SOCKET
+ * in the environment, or when it was built without libsystemd. One thread.
  */
 #ifndef QUIRE_HTTP_NOTIFY_H
 #define QUIRE_HTTP_NOTIFY_H

@@ -1,8 +1,8 @@
 /* Observer: what a process shows of itself to who watches over it: to Prometheus and other readers
  * of pages (http.h) when it was told --http, to systemd (notify.h) when that has started it. It has
- * a registry with what every process has (process_metrics.h), and a timer on the process's loop that
- * beats for /healthz and the watchdog, and looks at what only the loop may look at: readiness, and
- * gauges that are copies.
+ * a registry with what every process has (process_metrics.h), and a timer on the process's loop
+ * that beats for /healthz and the watchdog, and looks at what only the loop may look at: readiness,
+ * and gauges that are copies.
  *
  * The loop's thread only. A process that nobody watches has no observer: NULL is allowed wherever
  * it makes sense.

@@ -62,7 +62,7 @@ def block(name):
 def packages():
     """Builds Quire's packages of this tree, unless that was done: {name: file}."""
     stamp = os.path.join(PACKAGES, 'of')
-    head = os.environ.get("QUIRE_PACKAGES_OF") or run('git', '-C', SOURCE, 'rev-parse', 'HEAD').stdout if os.path.exists(os.path.join(SOURCE, '.git')) else ''
+    head = run('git', '-C', SOURCE, 'rev-parse', 'HEAD').stdout if os.path.exists(os.path.join(SOURCE, '.git')) else ''
     if not head or not os.path.exists(stamp) or open(stamp).read() != head:
         run('sh', '-eu', '-c', block('build'), cwd=SOURCE)
         with open(stamp, 'w') as file:
