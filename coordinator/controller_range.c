@@ -290,6 +290,8 @@ static void plan_promotions(struct range_plan *plan)
     for (size_t i = plan->learner_count; i-- > 0;) {
         struct watched *node = plan->learners[i];
         const struct replica_wish *wish = wish_about(plan, node);
+        if (is_to_be_renewed(plan, node)) /* with the next epoch the shard makes it anew */
+            plan->changed = true;
         if (wish == NULL)
             continue;
         if (!wish->in_sync) /* the primary waits for it, in vain: until the next epoch */

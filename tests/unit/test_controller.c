@@ -210,6 +210,29 @@ static void test_damaged(void **state)
     toy_destroy(toy);
 }
 
+/* A learner that is found damaged gets a new epoch, with which its shard makes it anew. */
+static void test_damaged_learner(void **state)
+{
+    (void)state;
+    struct toy *toy = leading(3, 3, three);
+    toy->state[2] = "damaged";
+    run(toy, 900);
+    toy->state[2] = "serving"; /* it is made anew */
+    run(toy, 900);
+    assert_true(map_range_learns(range(toy, 0), "c"));
+    uint64_t epoch = range(toy, 0)->epoch;
+    run(toy, 900);
+    assert_int_equal(range(toy, 0)->epoch, epoch); /* it learns on, under this one */
+    toy->state[2] = "damaged";
+    run(toy, 300);
+    assert_true(range(toy, 0)->epoch > epoch);
+    toy->state[2] = "serving";
+    toy->catches_up = true;
+    run(toy, 2000);
+    assert_true(map_range_in_sync(range(toy, 0), "c"));
+    toy_destroy(toy);
+}
+
 static void test_new_node(void **state)
 {
     (void)state;
@@ -585,6 +608,7 @@ int main(void)
         cmocka_unit_test(test_idle_primary),
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_damaged_learner),
         cmocka_unit_test(test_new_node),
         cmocka_unit_test(test_last_replica),
         cmocka_unit_test(test_requests),
