@@ -55,7 +55,6 @@ bool suggest_start(struct suggest *suggest, const struct round *round, const cha
         .coordinator = round->coordinator,
         .request = round->request,
         .collection = round->collection,
-        .once = true,
         .kind = QUIRE__KIND__KIND_SHARD_STATS,
         .reply_type = &quire__shard_stats_reply__descriptor,
         .deadline_ms = now + (round->deadline_ms - now) / 4,
