@@ -14,11 +14,18 @@ class Reshaping(Growing):
     def calm(self):
         return self.at_rest() and not any(r['reshape'] for r in self.ranges())
 
+    def reshape(self, what, range_id, *words):
+        """The leader may hear a moment later than others that all is calm: it says to ask again."""
+        done = self.until(f'{what} of range {range_id}', lambda: next(
+            (done for done in [self.run('range', what, '--range', str(range_id), *words, ok=None)] if 'ask again' not in str(done.err)), None))
+        check(done.code == 0, f'{what} of range {range_id}: exit {done.code}:', done.err)
+        return done
+
     def split(self, range_id, *words):
-        return self.run('range', 'split', '--range', str(range_id), *words)
+        return self.reshape('split', range_id, *words)
 
     def merge(self, range_id, *words):
-        return self.run('range', 'merge', '--range', str(range_id), *words)
+        return self.reshape('merge', range_id, *words)
 
     def begins(self, what):
         """With the first range; the leader may hear a moment later than others that all is calm."""
