@@ -306,19 +306,22 @@ static void remember(struct watched *node, const Quire__Register *message)
     }
 }
 
-static bool in_sync_here(const struct track *track, size_t n_in_sync, const struct watched *node)
+/* Its place among the members of a range, those in sync first; LIMIT_MEMBERS: it is none. */
+static size_t place_here(const struct track *track, const struct watched *node)
 {
-    for (size_t i = 0; i < n_in_sync; i++)
-        if (track->members[i] == node)
-            return true;
-    return false;
+    size_t i = 0;
+    while (i < LIMIT_MEMBERS && track->members[i] != node)
+        i++;
+    return i;
 }
 
 /* Whether a lease could make it act as the primary of a range that has another one. Where it is
  * still in sync it cannot: the other one acknowledges nothing before this one follows it. Where the
  * other one no longer wants to wait for that, this one's last lease has to run out. Where it is not
  * in sync, or the range is gone, it has to know that: by an assignment of before, which is under
- * way yet, it could be the primary the moment it comes. */
+ * way yet, it could be the primary the moment it comes; also when it has not heard of the range at
+ * all. (Who is not even a member, and has not heard, is not looked for: that would be one that
+ * stood still from before the range was made until it was replaced for good.) */
 static bool is_deposed(const struct controller *controller, const struct watched *node)
 {
     size_t gone = node->report_count; /* less those that are there */
@@ -328,11 +331,13 @@ static bool is_deposed(const struct controller *controller, const struct watched
             return true;
         const struct replica_report *report = watched_report(node, track->id);
         gone -= report != NULL;
-        if (in_sync_here(track, controller->map->message->ranges[i]->n_in_sync, node)) {
+        size_t place = place_here(track, node);
+        if (place < controller->map->message->ranges[i]->n_in_sync) {
             bool follows = report != NULL && report->epoch == track->epoch;
             if (!follows && range_does_without(controller, i, node))
                 return true;
-        } else if (report != NULL && (report->primary || report->epoch < track->epoch)) {
+        } else if (report == NULL ? place < LIMIT_MEMBERS
+                                  : report->primary || report->epoch < track->epoch) {
             return true;
         }
     }

@@ -251,25 +251,47 @@ static void test_merge_gathers(void **state)
     toy_destroy(toy);
 }
 
-/* What the leader answers to a shard that says this of one range. */
-static uint32_t lease_for(struct toy *toy, size_t node, const char *role, uint64_t id,
-                          uint64_t epoch)
+static uint32_t lease_with(struct toy *toy, size_t node, Quire__RangeReport **reports, size_t count)
 {
     Quire__Node self = QUIRE__NODE__INIT;
     Quire__Register message = QUIRE__REGISTER__INIT;
-    Quire__RangeReport report = QUIRE__RANGE_REPORT__INIT, *reports = &report;
     self.id = ids[node];
     self.address = (char *)"tcp://127.0.0.1:1";
     self.has_incarnation = true;
     self.incarnation = toy->life[node];
     message.node = &self;
-    message.ranges = &reports;
-    message.n_ranges = 1;
+    message.ranges = reports;
+    message.n_ranges = count;
+    return controller_heard(toy->controller, &message, toy->now);
+}
+
+/* What the leader answers to a shard that says this of one range. */
+static uint32_t lease_for(struct toy *toy, size_t node, const char *role, uint64_t id,
+                          uint64_t epoch)
+{
+    Quire__RangeReport report = QUIRE__RANGE_REPORT__INIT, *reports = &report;
     report.id = id;
     report.epoch = epoch;
     report.state = (char *)"serving";
     report.role = (char *)role;
-    return controller_heard(toy->controller, &message, toy->now);
+    return lease_with(toy, node, &reports, 1);
+}
+
+/* And to one that says it of every range, under the range's epoch. */
+static uint32_t lease_for_all(struct toy *toy, size_t node, const char *role)
+{
+    Quire__RangeReport report[16], *reports[16];
+    size_t count = toy->map->message->n_ranges;
+    assert_true(count > 1 && count <= 16);
+    for (size_t i = 0; i < count; i++) {
+        quire__range_report__init(&report[i]);
+        report[i].id = toy->map->message->ranges[i]->id;
+        report[i].epoch = toy->map->message->ranges[i]->epoch;
+        report[i].state = (char *)"copying";
+        report[i].role = (char *)role;
+        reports[i] = &report[i];
+    }
+    return lease_with(toy, node, reports, count);
 }
 
 /* It has not carried out yet that the source is gone, and the targets may go on without it. Neither
@@ -309,7 +331,9 @@ static void test_no_lease_for_one_that_is_out(void **state)
     assert_false(map_range_in_sync(range, ids[1]));
     toy->life[1] = life;
     assert_int_equal(lease_for(toy, 1, "secondary", 2, before), 0);
-    assert_true(lease_for(toy, 1, "learner", 2, by_id(toy, 2)->epoch) > 0);
+    assert_int_equal(lease_with(toy, 1, NULL, 0), 0); /* it has not heard of any range */
+    assert_int_equal(lease_for(toy, 1, "learner", 2, by_id(toy, 2)->epoch), 0); /* but this one */
+    assert_true(lease_for_all(toy, 1, "learner") > 0);
     toy_destroy(toy);
 }
 
