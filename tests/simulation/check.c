@@ -314,11 +314,24 @@ static void check_longest(struct world *world)
     }
 }
 
+/* A primary that answers reads has applied what was acknowledged, by whomever. */
+static void check_fresh(struct world *world, const struct replica *replica)
+{
+    uint64_t acknowledged = world->history[replica->range].acknowledged;
+    if (replica->state.applied < acknowledged && replica_leads(replica))
+        violated(world,
+                 "shard %d would answer reads as the primary of range %d from seq %llu; %llu was "
+                 "acknowledged",
+                 replica->shard->process.place, replica->range, (ull)replica->state.applied,
+                 (ull)acknowledged);
+}
+
 void check_step(struct world *world)
 {
     for (int r = 0; r < world->slots; r++) {
         int who = -1;
         for (int i = 0; i < world->shards; i++) {
+            check_fresh(world, &world->shard[i].replica[r]);
             if (!can_acknowledge(world, &world->shard[i].replica[r]))
                 continue;
             if (who >= 0)

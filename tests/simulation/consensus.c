@@ -177,6 +177,8 @@ static void elect(struct world *world, int next)
     }
     world->leader = next;
     coordinator_learn(&world->coordinator[next], map_epoch(newest_map(world)));
+    if (world->coordinator[next].leads) /* it was deposed meanwhile, and has learned that by this */
+        coordinator_lead(&world->coordinator[next], false);
     coordinator_lead(&world->coordinator[next], true);
 }
 

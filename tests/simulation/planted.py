@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Plants one fault after another into a copy of the source, and looks whether the simulator finds it.
 
-A fault is a change of one place of one file (the old text must be there exactly once). The changed file is compiled and
-linked into a program of its own, by the commands of the build that is there, and runs seeds from 1 on until a promise is
-violated. A fault that is not found within its number of seeds fails the test: then the simulator is not worth much.
+A fault is a change of one place of one file (the old text must be there exactly once); where a second check would refuse
+what comes of it, that is taken away as well. What is changed is compiled and linked into a program of its own, by the
+commands of the build that is there, and runs seeds from 1 on until a promise is violated. A fault that is not found within
+its number of seeds fails the test: then the simulator is not worth much.
 
 usage: planted.py [--build DIR] [--list] [--quick] [NAME...]
 """
@@ -23,8 +24,20 @@ TARGET = "tests/quire-simulation"
 PRIMARY, SECONDARY = "shard/replication_primary.c", "shard/replication_secondary.c"
 CORE, RANGE = "shard/replication.c", "coordinator/controller_range.c"
 CONTROLLER, PLAN = "coordinator/controller.c", "coordinator/controller_plan.c"
+RESHAPE, MAP_RESHAPE = "coordinator/controller_reshape.c", "coordinator/map_reshape.c"
+MAP = "coordinator/map.c"
+# What shards do for splits and merges is done in the product by threads and files (shard/reshape*.c), which the simulator has
+# a model of: that the model does it right is as necessary.
+MODEL = "tests/simulation/reshape.c"
 
-# name, file, what is there, what is planted, seeds within which it has to be found
+# Second checks: what stands behind another one, and refuses what that let through.
+NO_COVER = (MAP, "!bytes_equal(map_range_hi(before), map_range_lo(range))", "false")
+NO_SEAL = (MAP_RESHAPE, "||\n        reshape->n_sources != finish->n_sources || !reshape->sealed)",
+           "||\n        reshape->n_sources != finish->n_sources)")
+NO_SOURCES = (MAP_RESHAPE, "rc = validate_sources(message, i, err);", "rc = 0;")
+
+# name, file, what is there, what is planted, seeds within which it has to be found; and the second checks that are taken
+# away with it
 FAULTS = [
     ("epoch ignored", SECONDARY, "if (prepare->epoch < replication->epoch)", "if (false)", 4000),
     ("acknowledged before it is durable there", SECONDARY, ": log->durable,", ": replication->agreed,", 2000),
@@ -97,7 +110,6 @@ FAULTS = [
     ("one that resigned leads on", CORE, "    replication->resigned = true;\n", "", 2000),
     ("a new life without new epochs", PLAN, "i < controller->track_count && !watched_is_known(node); i++",
      "i < controller->track_count && false; i++", 1000),
-    ("deposed, back, and no new epoch", RANGE, "if (plan->track->deposed == old)", "if (false)", 20000),
     ("an epoch that came too early is not replaced", RANGE,
      "    else if (does_not_lead(plan))\n        plan->changed = true;\n", "", 20000),
     ("what is in the log taken for durable in the index", PRIMARY, "member->durable = ack->durable_seq;",
@@ -117,6 +129,76 @@ FAULTS = [
      "put->draining = put->has_draining && next->nodes[at]->draining;", "put->draining = false;", 2000),
     ("writes under way outlive a cut", "shard/replication_log.c", "            *write_at(log, i) = seq - 1;\n",
      "            (void)log;\n", 20000),
+
+    # Splits and merges: when they are finished. Not here, since each has another check before or behind it that is enough:
+    # that the primary is drained (all have derived its last seq under the sealed epoch, and it takes no writes under it); that
+    # a former life said it (ready is durable, and a primary that is a new life has a new epoch); that map_apply() compares the
+    # members and the seal (the controller has, and the compare-and-set is on the same epochs); what a merge of replicas on
+    # different shards would do (who does not hold both sources in sync builds nothing).
+    ("finished before all have everything", RESHAPE, "    return all_derived(plan, *seq);", "    return true;", 4000),
+    ("finished one operation short", RESHAPE, "    return all_derived(plan, *seq);",
+     "    return all_derived(plan, *seq > 0 ? *seq - 1 : 0);", 4000),
+    ("finished when the first one has everything", RESHAPE,
+     "    for (size_t i = 0; i < plan->in_sync_count; i++) {\n"
+     "        const struct replica_report *report = report_now(plan, plan->in_sync[i]);\n"
+     "        if (report == NULL || !report->derived ||",
+     "    for (size_t i = 0; i < 1; i++) {\n"
+     "        const struct replica_report *report = report_now(plan, plan->in_sync[i]);\n"
+     "        if (report == NULL || !report->derived ||", 4000),
+    ("what was said under former epochs counts", RESHAPE, "report != NULL && report->epoch == plan->range->epoch",
+     "report != NULL", 4000),
+    ("finished without a seal", RESHAPE, "    if (it->reshape->sealed)\n", "    if (near)\n", 4000,
+     [(RESHAPE, " || !primary->drained)", ")"), NO_SEAL]),
+    ("finish not compared with the epochs", MAP_RESHAPE, " || range->epoch != finish->sources[i]->epoch)", ")", 20000),
+    ("the seal raises no epoch", MAP_RESHAPE, "    if (reshape == NULL)\n        return 0;\n    if (old->reshape",
+     "    if (reshape != NULL && reshape->sealed)\n        ((Quire__Range *)range)->epoch = old->epoch;\n"
+     "    if (reshape == NULL)\n        return 0;\n    if (old->reshape", 4000),
+
+    # What takes the places.
+    ("begins where the last source ends", RESHAPE, "seq = end > seq ? end : seq;", "seq = end;", 4000),
+    ("has the epoch of the first source", MAP_RESHAPE, "range->epoch = other->epoch > range->epoch ? other->epoch : range->epoch;",
+     "(void)other;", 4000),
+    ("has the epoch of its sources", MAP_RESHAPE, "range->origin_epoch = range->epoch++;", "range->origin_epoch = range->epoch;", 4000),
+    ("targets overlap", MAP_RESHAPE, "    range->lo = target->lo;\n", "", 4000,
+     [NO_COVER, (MAP, "before != NULL && map_range_order(before, range) >= 0", "false")]),
+    ("a gap between targets", MAP_RESHAPE, "    range->lo = target->lo;\n",
+     "    range->lo = target->lo;\n    if (index > 0) {\n"
+     "        range->lo.data = arena_calloc(scratch, target->lo.len + 1, 1);\n"
+     "        memcpy(range->lo.data, target->lo.data, target->lo.len);\n        range->lo.len++;\n    }\n", 4000, [NO_COVER]),
+    ("targets overlap, and that is refused", MAP_RESHAPE, "    range->lo = target->lo;\n", "", 4000),
+    ("the last source stays", MAP_RESHAPE, "for (size_t i = first + reshape->n_sources; i < next->n_ranges; i++)",
+     "for (size_t i = first + reshape->n_sources - 1; i < next->n_ranges; i++)", 4000,
+     [NO_COVER, (MAP, "before != NULL && map_range_order(before, range) >= 0", "false"),
+      (MAP, "last != (range->hi.len == 0)", "false"), NO_SOURCES,
+      (MAP_RESHAPE, "rc = validate_targets(message, i, err);", "rc = 0;")]),
+    ("the right source goes alone", MAP_RESHAPE, "first + reshape->n_sources; i < next->n_ranges", "first + 1; i < next->n_ranges", 4000),
+    ("nothing is gathered for a merge", RESHAPE, "    bool together = same_members(it);", "    bool together = true;", 4000),
+    ("ids are given twice", MAP_RESHAPE, "if (target < first_new_id)", "if (false)", 20000),
+    ("ids are not taken", MAP_RESHAPE, "        if (target >= next->next_id)\n            next->next_id = target + 1;\n",
+     "", 4000),
+
+    # When they are given up.
+    ("given up in one of two sources", RESHAPE, "        plan.reshape = reshape;\n",
+     "        plan.reshape = reshape != NULL || i == 0 ? reshape : plan.reshape;\n", 4000, [NO_SOURCES]),
+    ("goes on though a replica cannot build", RESHAPE, "if (report != NULL && report->derive_failed)", "if (false)", 4000),
+    ("sealed for ever", RESHAPE, "now_ms >= since + CONTROLLER_SEALED_MS ?", "since == UINT64_MAX ?", 4000),
+    ("begun again and again", RESHAPE, "if (proposed_ms != 0 && now_ms < proposed_ms + CONTROLLER_SETTLE_MS)", "if (false)", 4000),
+
+    # Who reads what is gone.
+    ("lease for who is behind in what is gone", CONTROLLER, "    return gone > 0;\n", "    return false;\n", 60000),
+
+    # What shards do.
+    ("ready before it is durable", MODEL, "reshape->sealed ? &derived->kept : &derived->memory;",
+     "reshape->sealed && derived->kept.there ? &derived->kept : &derived->memory;", 4000),
+    ("what is ready is taken back", MODEL, "if (kept && (image.seq[0] <", "if (false && (image.seq[0] <", 60000),
+    ("ready under another epoch", MODEL, "if (image->epoch[i] != range_in(", "if (image->epoch[i] == 0 && range_in(", 20000),
+    ("writes although it is sealed", MODEL, "return reshape != NULL && reshape->sealed;", "return false;", 4000),
+    ("says the furthest of its targets", MODEL, "seq < report.seq ? seq : report.seq;", "report.seq == UINT64_MAX || seq > report.seq ? seq : report.seq;", 4000),
+    ("installs what ends elsewhere", MODEL, "highest(kept->epoch) != range->origin_epoch ||\n"
+     "        highest(kept->seq) != range->origin_seq)", "false)", 60000),
+    ("sessions do not go along", MODEL, "        image->state.batch[i] = from->batch[i];\n", "", 4000),
+    ("the other source's sessions are forgotten", MODEL,
+     "        if (from->batch[i] <= image->state.batch[i])\n            continue;\n", "", 4000),
 ]
 
 
@@ -144,21 +226,31 @@ def compile_planted(build, lines, file, source, to):
 
 
 def link_planted(build, lines, planted, to):
-    """The planted object stands before the archives, which therefore do not give theirs."""
+    """The planted objects stand before the archives, which therefore do not give theirs, or in the simulator's own places."""
     parts = words(lines[-1])
     parts[parts.index("-o") + 1] = str(to)
+    parts = [p for p in parts if not (p.endswith(".c.o") and any(p.endswith("/" + f.split("/", 1)[1] + ".o") for f in planted))]
     first = next(i for i, p in enumerate(parts) if p.endswith(".o"))
-    subprocess.run([*parts[:first], str(planted), *parts[first:]], cwd=build, check=True)
+    subprocess.run([*parts[:first], *map(str, planted.values()), *parts[first:]], cwd=build, check=True)
+
+
+def change(name, texts, file, old, new):
+    text = texts.get(file) or (ROOT / file).read_text()
+    if text.count(old) != 1:
+        sys.exit(f"planted.py: {name}: the place is {text.count(old)} times in {file}")
+    texts[file] = text.replace(old, new)
 
 
 def plant(build, lines, fault, folder):
-    name, file, old, new, _ = fault
-    text = (ROOT / file).read_text()
-    if text.count(old) != 1:
-        sys.exit(f"planted.py: {name}: the place is {text.count(old)} times in {file}")
-    source, planted, program = folder / "planted.c", folder / "planted.o", folder / "planted"
-    source.write_text(text.replace(old, new))
-    compile_planted(build, lines, file, source, planted)
+    name, file, old, new, _, *others = fault
+    texts, planted, program = {}, {}, folder / "planted"
+    change(name, texts, file, old, new)
+    for place in others[0] if others else []:
+        change(name, texts, *place)
+    for i, (file, text) in enumerate(texts.items()):
+        source, planted[file] = folder / f"planted{i}.c", folder / f"planted{i}.o"
+        source.write_text(text)
+        compile_planted(build, lines, file, source, planted[file])
     link_planted(build, lines, planted, program)
     return program
 
@@ -191,7 +283,7 @@ def main():
     chosen = [f for f in FAULTS if (not args.names or any(n in f[0] for n in args.names)) and
               not (args.quick and f[4] > 20000)]
     if args.list:
-        for name, file, _, _, seeds in chosen:
+        for name, file, _, _, seeds, *_ in chosen:
             print(f"{name:46} {file:34} {seeds:6} seeds")
         return
     build = pathlib.Path(args.build).resolve()

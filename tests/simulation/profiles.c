@@ -197,6 +197,25 @@ static const struct profile reshaping_agreement = {
                .unwritten = 30},
 };
 
+/* Shards and coordinators that sleep through the end of splits and merges, and are told late. */
+static const struct profile reshaping_behind = {
+    KINDS(KIND_SPLIT, KIND_SPLIT, KIND_SPLIT, KIND_MERGE, KIND_MERGE, KIND_STILL, KIND_STILL,
+          KIND_STILL, KIND_STILL, KIND_LINK, KIND_CUT, KIND_CUT),
+    .every_ms = 250,
+    .while_ms = 1800,
+    .long_ms = 3000,
+    .coordinators = 6,
+    .loss = 10,
+    .duplicate = 10,
+    .slow = 30,
+    .manner = {.idle_ms = 20,
+               .flush_ms = 300,
+               .copy_ms = 300,
+               .agree_ms = 10,
+               .derive_ms = 50,
+               .assign_ms = 2500},
+};
+
 /* One thing, at a place that is drawn as by the first one. */
 static const struct manner calm = {.idle_ms = 25, .flush_ms = 500, .copy_ms = 300};
 
@@ -218,12 +237,13 @@ static const struct choice by_seed[] = {
 /* One seed in MOTION_EVERY; in the others the map is frozen. */
 #define MOTION_EVERY 3
 static const struct choice by_seed_in_motion[] = {
-    {SCHEDULE_ANY, &motion},         {SCHEDULE_ANY, &reshaping},
-    {SCHEDULE_ANY, &reshaping_late}, {SCHEDULE_ANY, &reshaping_agreement},
-    {SCHEDULE_DRAIN, &everything},   {SCHEDULE_SPLIT, &everything},
-    {SCHEDULE_ANY, &motion},         {SCHEDULE_ANY, &reshaping},
-    {SCHEDULE_ANY, &reshaping_late}, {SCHEDULE_STUCK, &everything},
-    {SCHEDULE_ANY, &reshaping},
+    {SCHEDULE_ANY, &motion},           {SCHEDULE_ANY, &reshaping},
+    {SCHEDULE_ANY, &reshaping_late},   {SCHEDULE_ANY, &reshaping_agreement},
+    {SCHEDULE_DRAIN, &everything},     {SCHEDULE_SPLIT, &everything},
+    {SCHEDULE_ANY, &motion},           {SCHEDULE_ANY, &reshaping},
+    {SCHEDULE_ANY, &reshaping_late},   {SCHEDULE_STUCK, &everything},
+    {SCHEDULE_ANY, &reshaping_behind}, {SCHEDULE_ANY, &reshaping},
+    {SCHEDULE_ANY, &reshaping_behind},
 };
 
 #define CHOOSE(table, number) (table)[(number) % (sizeof(table) / sizeof *(table))]
