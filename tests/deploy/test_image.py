@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 """The image: built by the command of deploy/README.md on a Debian 12 made by debootstrap, and run: a coordinator and a shard in containers, an
 import, a search, a clean stop, and again with the same volumes."""
-import json, os, shutil, subprocess, sys, time
+import os, shutil, subprocess, sys
 
-from tree import Copy, SOURCE, WORK, bare, block, check, lend_apt, missing, packages, run, why_no_tree
+from tree import Copy, SOURCE, WORK, bare, block, check, lend_apt, missing, packages, run, until, why_no_tree
 from network import command, enter
-from test_machines import until
 
 STORE = os.path.join(WORK, 'containers')
 RUN = ['podman', 'run', '--runtime', 'runc', '--pull=never', '--no-healthcheck', '--ulimit', 'nofile=1024:1024', '--ulimit', 'nproc=1000:1000',

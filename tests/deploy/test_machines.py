@@ -6,22 +6,12 @@ machine lost for good and replaced; two of three lost for good.
 usage: test_machines.py [PART...]: only these, after `deploy`"""
 import contextlib, glob, json, os, re, shutil, signal, subprocess, sys, time
 
-from tree import Copy, Failed, OURS, SOURCE, WORK, apt, block, check, lend_apt, machine, missing, packages, run, why_no_tree
-from load import Load
+from tree import Copy, Failed, OURS, SOURCE, WORK, block, check, machine, missing, packages, run, until, why_no_tree
+from load import Load, whole
 from network import Network, enter
 import test_packages
 
 WORDS = 'anchor bridge candle desert engine forest garden harbor island jungle kettle ladder meadow needle orchid'.split()
-
-
-def until(what, condition, seconds=60):
-    end = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        check(time.monotonic() < end, f'not within {seconds} s: {what}')
-        time.sleep(0.2)
 
 
 class Machine:
@@ -115,27 +105,15 @@ def entries():
             for i, a in enumerate(WORDS) for j, b in enumerate(WORDS)]
 
 
-def whole(one):
-    """Each range has all its replicas, in sync, and none is on its way."""
-    done = one.quire('range', 'list', '--json', ok=False)
-    if done.returncode != 0:
-        return False
-    return all(len(r['replicas']) == r['replicas_wanted'] and all(p['role'] != 'learner' and p['state'] == 'serving' and not p['leaving'] for p in r['replicas'])
-               for r in json.loads(done.stdout)['ranges'])
-
-
 def with_load(one, what, act):
-    load = Load([*one.inside(), 'quire-load', '--connect', 'tcp://10.0.0.1:7400,tcp://10.0.0.2:7400,tcp://10.0.0.3:7400'])
+    # nsenter does not pass signals on to what it runs in another process space: it has a number of its own there.
+    load = Load([*one.inside(), 'quire-load', '--connect', 'tcp://10.0.0.1:7400,tcp://10.0.0.2:7400,tcp://10.0.0.3:7400'],
+                stop=lambda: one.run('pkill', '-TERM', 'quire-load'))
     began = time.monotonic()
     act()
     time.sleep(3)
-    # nsenter does not pass signals on to what it runs in another process space: it has a number of its own there.
-    one.run('pkill', '-TERM', 'quire-load')
-    out, err = load.process.communicate(timeout=120)
-    check(load.process.returncode == 0, f'{what}: quire-load exit {load.process.returncode}:', out[:1500], err[-1500:])
-    report = json.loads(out)
-    print(f'  {what}: {time.monotonic() - began:.1f} s under load, no answer wrong or missing', flush=True)
-    return report
+    sent = load.end(what)
+    print(f'  {what}: {time.monotonic() - began:.1f} s, {sent} requests, none answered wrongly or not at all', flush=True)
 
 
 def exact_arguments(machine):

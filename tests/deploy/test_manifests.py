@@ -3,13 +3,13 @@
 finds it; and the pods of three-nodes are started with their very arguments, files, user and read-only root, each in a network of its own under the
 name that Kubernetes would give it: killed, made anew with other addresses, and robbed of a volume, under load.
 Not shown here, for want of a Kubernetes: scheduling, the network policy, probes as the kubelet runs them (their pages are asked)."""
-import contextlib, glob, json, os, shutil, signal, subprocess, sys, time
+import contextlib, glob, json, os, shutil, subprocess, sys, time
 
-from tree import Copy, Failed, SOURCE, WORK, apt, check, kept, machine, missing, packages, run, why_no_tree
-from load import Load
+from tree import Copy, SOURCE, WORK, check, kept, machine, missing, packages, run, until, why_no_tree
+from load import Load, whole
 from manifest import OVERLAYS, documents, named, pods, rendered
 from network import Network, enter
-from test_machines import entries, until
+from test_machines import entries
 
 
 # ---- schemas ----
@@ -191,12 +191,6 @@ class Cluster:
     def json(self, *words):
         return json.loads(self.quire(*words, '--json').stdout)
 
-    def whole(self):
-        done = self.quire('range', 'list', '--json', ok=False)
-        return done.returncode == 0 and all(
-            len(r['replicas']) == r['replicas_wanted'] and all(p['role'] != 'learner' and p['state'] == 'serving' and not p['leaving'] for p in r['replicas'])
-            for r in json.loads(done.stdout)['ranges'])
-
 
 def one_node(image):
     with contextlib.ExitStack() as stack:
@@ -230,7 +224,7 @@ def run_three(c):
     with open(os.path.join(c.roots['client'], 'glossary.jsonl'), 'w') as file:
         file.writelines(json.dumps(entry) + '\n' for entry in entries())
     c.quire('import', '/glossary.jsonl')
-    until('two replicas of each range', c.whole)
+    until('two replicas of each range', lambda: whole(c))
     names = ','.join(f'tcp://{p.names[0]}:7400' for p in c.pods.values() if p.kind == 'quire-coordinator')
     load = Load([*c.inside('client'), 'quire-load', '--connect', names])
     for what, name, options in (('kill', 'quire-shard-0', None), ('kill', 'quire-coordinator-0', None), ('deleted', 'quire-shard-1', {}),
@@ -242,10 +236,10 @@ def run_three(c):
         else:
             c.make_anew(name, **options)
         c.ready(name)
-        until('all is whole again', c.whole)
+        until('all is whole again', lambda: whole(c))
         print(f'  {what}: {name}: ready again after {time.monotonic() - began:.1f} s', flush=True)
-    report = load.end('kills and new addresses')
-    print(f'  {sum(kind["sent"] for kind in report["kinds"].values())} requests under load, no answer wrong or missing', flush=True)
+    sent = load.end('kills and new addresses')
+    print(f'  {sent} requests, none answered wrongly or not at all', flush=True)
 
     # The first of the list, which begins clusters, loses its volume: it begins no other one.
     old = next(n for n in c.json('coordinator', 'list')['coordinators'] if 'coordinator-0' in n['url'])

@@ -3,7 +3,7 @@
 systemd reads them."""
 import os, re, shutil
 
-from tree import Copy, Failed, PACKAGES, apt, bare, block, check, lend_apt, main, packages, run
+from tree import Copy, apt, bare, block, check, lend_apt, main, packages, run
 
 
 def lintian():

@@ -1,6 +1,6 @@
 """Debian trees for the tests of deploy/: a bare one, made once by debootstrap from where this machine gets its packages, and one with
 Quire's own packages installed; both kept in .build/deploy. What runs in them runs in copies (overlays) that are gone afterwards."""
-import glob, os, re, shutil, subprocess, sys
+import glob, os, re, shutil, subprocess, sys, time
 
 SOURCE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WORK = os.path.join(SOURCE, '.build', 'deploy')
@@ -22,6 +22,16 @@ def run(*words, ok=True, **options):
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True, stdin=subprocess.DEVNULL, **options)
     check(not ok or done.returncode == 0, f'{" ".join(map(str, words))}: exit {done.returncode}:', (done.stdout + done.stderr)[-1500:])
     return done
+
+
+def until(what, condition, seconds=60):
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        check(time.monotonic() < end, f'not within {seconds} s: {what}')
+        time.sleep(0.2)
 
 
 def missing(*tools):
