@@ -30,8 +30,9 @@
  * No lease for a node that still takes itself for the primary of a range which has gone to another
  * one while it was dead, nor while such a change is under way: it might answer reads with what it
  * knows. Nor for one that speaks of a range which is gone, or of a former epoch of one of which it
- * is not in sync any more: by an old assignment that comes late it might be the primary. It gets
- * one with its first Register after it has carried out the assignment.
+ * is not in sync any more, nor for a learner that does not speak of its range: by an old assignment
+ * that comes late it might be the primary. It gets one with its first Register after it has carried
+ * out the assignment.
  *
  * What it wants of a range, by priority, one change at a time for each range:
  *   1. a primary that lives in the life (incarnation) that the map knows, and can write: else

@@ -27,6 +27,13 @@
 #define SETTINGS_FILES_MAX 8    /* --config */
 #define SETTINGS_FILE_MAX 65536 /* bytes of a file */
 
+/* The end of what usage() lists: the options that every such program has. */
+#define SETTINGS_USAGE                                                                             \
+    "  --config FILE          reads options from a file, a line each: name = value; what the\n"    \
+    "                         command line says wins; may stand several times\n"                   \
+    "  --check-config         reads all of that, says what is wrong with it, starts nothing\n"     \
+    "  --help, --version\n"
+
 enum setting_kind {
     SETTING_KIND_TEXT,  /* const char **out: as it is written, not empty, and valid() */
     SETTING_KIND_FLAG,  /* bool *out */

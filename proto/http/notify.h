@@ -1,5 +1,6 @@
 /* Notify: tells systemd how the process is, as sd_notify(3) has it; nothing without NOTIFY_SOCKET
- * in the environment, or when it was built without libsystemd. One thread.
+ * in the environment, or when it was built without libsystemd. One thread. Each call is a datagram
+ * at most. The observer beats every OBSERVER_MS: the WatchdogSec of a unit is 2 s at least.
  */
 #ifndef QUIRE_HTTP_NOTIFY_H
 #define QUIRE_HTTP_NOTIFY_H
@@ -9,7 +10,7 @@
 
 struct notify {
     bool told_ready;
-    uint64_t watchdog_us; /* how often the supervisor wants to hear; 0: it does not */
+    uint64_t watchdog_us; /* silence that the supervisor bears; 0: any */
     char status[256];     /* as it was told last */
 };
 

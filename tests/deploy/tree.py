@@ -91,8 +91,8 @@ def one(pattern):
 def archive():
     """Where this machine's apt gets Debian 12 from."""
     for line in run('apt-get', 'indextargets', '--format', '$(SITE) $(CODENAME) $(COMPONENT)').stdout.splitlines():
-        site, name, component = line.split()
-        if name == 'bookworm' and component == 'main':
+        site, *suite = line.split()  # of a flat archive there is no suite
+        if suite == ['bookworm', 'main']:
             return site
     return None
 
@@ -105,7 +105,7 @@ def why_no_tree():
 
 
 def lend_apt(tree):
-    """The tree gets packages as this machine does, until take_back()."""
+    """The tree gets packages as this machine does."""
     for path in ['/etc/resolv.conf', '/etc/hosts', *glob.glob('/etc/apt/sources.list.d/*debian*'), *glob.glob('/etc/apt/apt.conf.d/99*')]:
         if os.path.exists(path):
             shutil.copy(path, tree + path)

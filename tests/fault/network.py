@@ -70,20 +70,18 @@ class Network:
         command('ip', 'netns', 'add', name)
         command('ip', 'link', 'add', f'port{n}', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name)
         command('ip', 'link', 'set', f'port{n}', 'master', 'bridge0', 'up')
-        for words in (['link', 'set', 'lo', 'up'], ['link', 'set', 'eth0', 'address', self.hardware(name), 'up'],
-                      ['addr', 'add', f'{self.subnet}.{n}/24', 'dev', 'eth0']):
-            command('ip', '-n', name, *words)
-        for other in self.number:
-            if other != name:
-                self.mend(name, other)
-                self.mend(other, name)
+        command('ip', '-n', name, 'link', 'set', 'lo', 'up')
+        self._take_address(name)
 
     def readdress(self, name):
         """Another address from now on; connections to the old one are lost without a word."""
-        self.number[name] = n = max(self.number.values()) + 1
+        self.number[name] = max(self.number.values()) + 1
         command('ip', '-n', name, 'addr', 'flush', 'dev', 'eth0')
-        for words in (['link', 'set', 'eth0', 'address', self.hardware(name)], ['addr', 'add', f'{self.subnet}.{n}/24', 'dev', 'eth0']):
-            command('ip', '-n', name, *words)
+        self._take_address(name)
+
+    def _take_address(self, name):
+        command('ip', '-n', name, 'link', 'set', 'eth0', 'address', self.hardware(name), 'up')
+        command('ip', '-n', name, 'addr', 'add', f'{self.address(name)}/24', 'dev', 'eth0')
         for other in self.number:
             if other != name:
                 self.mend(name, other)
