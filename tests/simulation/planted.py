@@ -110,6 +110,7 @@ FAULTS = [
     ("one that resigned leads on", CORE, "    replication->resigned = true;\n", "", 2000),
     ("a new life without new epochs", PLAN, "i < controller->track_count && !watched_is_known(node); i++",
      "i < controller->track_count && false; i++", 1000),
+    ("deposed, back, and no new epoch", RANGE, "if (plan->track->deposed == old)", "if (false)", 200000),
     ("an epoch that came too early is not replaced", RANGE,
      "    else if (does_not_lead(plan))\n        plan->changed = true;\n", "", 20000),
     ("what is in the log taken for durable in the index", PRIMARY, "member->durable = ack->durable_seq;",
