@@ -2,6 +2,7 @@
 
 #include "proto/base/bytes.h"
 #include "proto/base/clock.h"
+#include "proto/base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,9 +58,57 @@ int data_dir_lock(const char *dir, int *lock, struct err *err)
     return 0;
 }
 
+/* A small file is the text, the text again, and its checksum, a line each. One damaged byte leaves
+ * two of the three in accord; their places follow from the size, since a newline may be the damaged
+ * one. A file of one line is of before there were copies. */
+#define SUM_SIZE 9 /* eight digits, newline */
+#define FILE_MAX (2 * DATA_DIR_TEXT_MAX + SUM_SIZE)
+
+static void sum_of(const char *text, size_t length, char out[SUM_SIZE])
+{
+    snprintf(out, SUM_SIZE, "%08x", (unsigned)checksum32(text, length));
+}
+
+static bool has_copies(const char *file, size_t size)
+{
+    size_t lines = 0;
+    for (size_t i = 0; i < size; i++)
+        lines += file[i] == '\n';
+    return lines > 1;
+}
+
+/* NULL: none of it can be relied upon. */
+static char *find_sound(char *file, size_t size, size_t *length, bool *whole)
+{
+    if (size < SUM_SIZE + 2 || (size - SUM_SIZE) % 2 != 0)
+        return NULL;
+    size_t line = (size - SUM_SIZE) / 2;
+    char *copy = file + line, *sum = copy + line, first[SUM_SIZE], second[SUM_SIZE];
+    *length = line - 1;
+    sum_of(file, *length, first);
+    sum_of(copy, *length, second);
+    bool fits = memcmp(first, sum, SUM_SIZE - 1) == 0;
+    bool copy_fits = memcmp(second, sum, SUM_SIZE - 1) == 0;
+    *whole = fits && copy_fits && file[*length] == '\n' && copy[*length] == '\n' &&
+             sum[SUM_SIZE - 1] == '\n';
+    if (fits || memcmp(file, copy, *length) == 0)
+        return file;
+    return copy_fits ? copy : NULL;
+}
+
+static void mend(const char *dir, const char *name, const char *text)
+{
+    struct err err;
+    if (data_dir_write(dir, name, text, &err) == 0)
+        log_event(LOG_WARN, "a damaged file was mended from its copy", LOG_STR("folder", dir),
+                  LOG_STR("file", name));
+    else
+        log_event(LOG_WARN, "a damaged file cannot be mended", LOG_STR("error", err.text));
+}
+
 int data_dir_read(const char *dir, const char *name, char *out, size_t size, struct err *err)
 {
-    char path[PATH_MAX], text[DATA_DIR_TEXT_MAX + 1];
+    char path[PATH_MAX], bytes[FILE_MAX + 1];
     int code = path_of(path, dir, name, err);
     if (code != 0)
         return code;
@@ -68,17 +117,25 @@ int data_dir_read(const char *dir, const char *name, char *out, size_t size, str
         return err_set(err, ERR_NOT_FOUND, "%s does not exist", path);
     if (file == NULL)
         return fail(err, path);
-    size_t got = fread(text, 1, sizeof text, file);
-    bool bad = ferror(file) != 0;
+    size_t got = fread(bytes, 1, sizeof bytes, file);
+    bool bad = ferror(file) != 0, whole = true;
     fclose(file);
     if (bad)
         return err_set(err, ERR_IO, "%s cannot be read", path);
-    const char *newline = memchr(text, '\n', got);
-    size_t length = newline != NULL ? (size_t)(newline - text) : got;
+    char *text = bytes;
+    size_t length = got > 0 && bytes[got - 1] == '\n' ? got - 1 : got;
+    if (got > FILE_MAX)
+        return err_set(err, ERR_TOO_LARGE, "%s is too long", path);
+    if (has_copies(bytes, got))
+        text = find_sound(bytes, got, &length, &whole);
+    if (text == NULL)
+        return err_set(err, ERR_CORRUPT, "%s is damaged", path);
     if (length >= size)
         return err_set(err, ERR_TOO_LARGE, "%s is too long", path);
     memcpy(out, text, length);
     out[length] = '\0';
+    if (!whole)
+        mend(dir, name, out);
     return 0;
 }
 
@@ -92,7 +149,10 @@ int data_dir_write(const char *dir, const char *name, const char *text, struct e
     FILE *file = fopen(fresh, "we");
     if (file == NULL)
         return fail(err, fresh);
-    bool good = fprintf(file, "%s\n", text) > 0 && fflush(file) == 0 && fsync(fileno(file)) == 0;
+    char sum[SUM_SIZE];
+    sum_of(text, strlen(text), sum);
+    bool good = fprintf(file, "%s\n%s\n%s\n", text, text, sum) > 0 && fflush(file) == 0 &&
+                fsync(fileno(file)) == 0;
     if (!good)
         fail(err, fresh);
     if (fclose(file) != 0 && good) {

@@ -11,18 +11,19 @@
 #include <stdint.h>
 
 #define DATA_DIR_LOCK_MS 3000 /* a process that was just killed takes a moment to be gone */
-#define DATA_DIR_TEXT_MAX 256 /* bytes of a file, its newline included */
+#define DATA_DIR_TEXT_MAX 256 /* bytes of a text, its newline included */
 
 /* Creates `dir` (mode 0700; its parent exists) when it is missing, and takes DIR/lock, waiting up
  * to DATA_DIR_LOCK_MS for its last holder. The lock is held until *lock, a file descriptor, is
  * closed or the process ends. ERR_IO; ERR_EXISTS when another process keeps it. */
 int data_dir_lock(const char *dir, int *lock, struct err *err);
 
-/* The first line of DIR/name, without its newline. ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE. */
+/* The text of DIR/name, without its newline. One damaged byte is noticed, mended and told in the
+ * log; more is ERR_CORRUPT. ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE. */
 int data_dir_read(const char *dir, const char *name, char *out, size_t size, struct err *err);
 
-/* Replaces DIR/name by `text` and a newline: after a crash it holds the old text or the new one.
- * ERR_IO. */
+/* Replaces DIR/name by `text` (one line), twice, and its checksum: after a crash it holds the old
+ * text or the new one. ERR_IO. */
 int data_dir_write(const char *dir, const char *name, const char *text, struct err *err);
 
 /* The same for a number, with a checksum: one that a flipped bit made larger could never be mended.

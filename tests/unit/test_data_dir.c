@@ -127,6 +127,48 @@ static void test_files(void **state)
     close(lock);
 }
 
+static size_t get_file(const struct folder *folder, const char *name, char *bytes, size_t size)
+{
+    char path[160];
+    snprintf(path, sizeof path, "%s/%s", folder->dir, name);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t got = fread(bytes, 1, size, file);
+    fclose(file);
+    return got;
+}
+
+/* Whichever bit it is, newlines and checksum included. */
+static void test_a_flipped_bit_is_mended(void **state)
+{
+    struct folder *folder = *state;
+    struct err err;
+    char sound[200], now[200], text[64];
+    int lock;
+    assert_int_equal(data_dir_lock(folder->dir, &lock, &err), 0);
+    assert_int_equal(data_dir_write(folder->dir, "word", "some text: 1,2", &err), 0);
+    size_t size = get_file(folder, "word", sound, sizeof sound);
+    for (size_t bit = 0; bit < 8 * size; bit++) {
+        memcpy(now, sound, size);
+        now[bit / 8] = (char)(now[bit / 8] ^ 1 << bit % 8);
+        put_file(folder, "word", now, size);
+        assert_int_equal(data_dir_read(folder->dir, "word", text, sizeof text, &err), 0);
+        assert_string_equal(text, "some text: 1,2");
+        assert_int_equal(get_file(folder, "word", now, sizeof now), size);
+        assert_memory_equal(now, sound, size);
+    }
+    memcpy(now, sound, size); /* two copies, differently */
+    now[0] ^= 1;
+    now[size / 2 - 1] ^= 1;
+    put_file(folder, "word", now, size);
+    assert_int_equal(data_dir_read(folder->dir, "word", text, sizeof text, &err), ERR_CORRUPT);
+    assert_non_null(strstr(err.text, "word is damaged"));
+    put_file(folder, "word", "old form\n", 9); /* of one line */
+    assert_int_equal(data_dir_read(folder->dir, "word", text, sizeof text, &err), 0);
+    assert_string_equal(text, "old form");
+    close(lock);
+}
+
 static void test_node_id(void **state)
 {
     struct folder *folder = *state;
@@ -213,6 +255,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_lock, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_lock_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_files, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_flipped_bit_is_mended, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_node_id, set_up, tear_down),
         cmocka_unit_test(test_memory_limit),
         cmocka_unit_test_setup_teardown(test_memory_limit_of_cgroups, set_up, tear_down),
