@@ -18,8 +18,9 @@
  * closed or the process ends. ERR_IO; ERR_EXISTS when another process keeps it. */
 int data_dir_lock(const char *dir, int *lock, struct err *err);
 
-/* The text of DIR/name, without its newline. One damaged byte is noticed, mended and told in the
- * log; more is ERR_CORRUPT. ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE. */
+/* The text of DIR/name, without its newline. What one damaged byte changed is told in the log and
+ * mended: then it writes, as data_dir_write() does, so it is for the file's writer only.
+ * ERR_CORRUPT: neither copy can be relied upon. ERR_NOT_FOUND, ERR_IO, ERR_TOO_LARGE. */
 int data_dir_read(const char *dir, const char *name, char *out, size_t size, struct err *err);
 
 /* Replaces DIR/name by `text` (one line), twice, and its checksum: after a crash it holds the old
